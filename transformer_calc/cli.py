@@ -1,0 +1,407 @@
+"""The command line: parse, call, render, exit status. It does no arithmetic.
+
+A command's function takes the model, the workload and its own options, and returns a report. `command` adds the
+options that all commands share, so that they are written once. What a command needs is imported in its body:
+`tcalc --version` must not wait for NumPy.
+"""
+
+# Typer reads the annotations at run time, so they stay objects here (no `from __future__ import annotations`).
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from inspect import Parameter
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+import typer.main
+
+# Typer's own Click. What `typer` itself exports of it differs between the versions that are allowed.
+from typer._click.exceptions import NoArgsIsHelpError, UsageError
+from typer.core import TyperCommand, TyperGroup
+
+from . import __version__, units
+from .errors import InputError, TcalcError
+
+if TYPE_CHECKING:
+    from .output import Format
+    from .report import Report
+
+# The groups of options in a command's help.
+MODEL = "Model"
+SIZES = "Sizes (of a new model, or changes to the chosen one)"
+WORKLOAD = "Workload"
+OUTPUT = "Output"
+
+
+class Command(TyperCommand):
+    """A command whose help shows its options in groups; Typer has those only with Rich, at twice the time."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each panel, in the order in which the options are declared, own options first."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                panels.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
+        for title, records in panels.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class DefaultsToList(TyperGroup):
+    """A group in which whatever is not a command's name is an argument of `list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `list` in front unless a command, or help, is asked for."""
+        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        if not named and not ctx.resilient_parsing:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+def _examples(lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join("  " + line for line in inspect.cleandoc(lines).split("\n"))
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+app = typer.Typer(
+    help="A transformer calculator: shapes, parameters, FLOPs and memory, derived from one graph.",
+    epilog=_examples("""
+  tcalc shapes --preset gpt3
+  tcalc params llama-3-8b --by layer
+  tcalc params --layers 12 --d-model 768 --heads 12 --vocab 50257 --json
+  tcalc presets llama"""),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help is twice as fast, and brackets need no escaping
+    context_settings=_SETTINGS,
+)
+presets_app = typer.Typer(
+    cls=DefaultsToList,
+    help="List the presets (tcalc presets [FILTER]), or show one with its sources (tcalc presets show NAME).",
+    epilog=_examples("""
+  tcalc presets
+  tcalc presets llama --json
+  tcalc presets show gpt3"""),
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    context_settings=_SETTINGS,
+)
+app.add_typer(presets_app, name="presets")
+
+
+# --- options that several commands share --------------------------------------------------------------------
+
+
+def _preset_names(incomplete: str) -> Iterable[str]:
+    from .sources import presets
+
+    return [name for name in presets.names() if name.startswith(incomplete)]
+
+
+def _option(name: str, panel: str, type_: Any, default: Any, *flags: str, **settings: Any) -> Parameter:
+    option = typer.Option(*flags, rich_help_panel=panel, **settings)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type_, option])
+
+
+def _text(
+    name: str, metavar: str, help: str, *, flag: str = "", many: bool = False, **settings: Any
+) -> Parameter:
+    type_ = list[str] | None if many else str | None
+    flag = flag or _flag(name)
+    return _option(name, MODEL, type_, None, flag, metavar=metavar, help=help, **settings)
+
+
+def _count(name: str, panel: str, help: str, *short: str) -> Parameter:
+    # Counts arrive as text: what 3.2M or -1 means is for `units` to say, not for Typer.
+    return _option(name, panel, str | None, None, _flag(name), *short, metavar="N", help=help)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+# Fields that have a flag of their own: what they are, the least value, and short flags.
+FIELDS: dict[str, tuple[str, int]] = {
+    "layers": ("number of layers", 1),
+    "d_model": ("width of the residual stream", 1),
+    "heads": ("query heads", 1),
+    "kv_heads": ("key/value heads (fewer than heads: grouped; 1: multi-query)", 1),
+    "d_head": ("width of a head", 1),
+    "d_ff": ("width of the feed-forward part", 1),
+    "vocab": ("tokens in the vocabulary", 1),
+    "max_positions": ("learned positions", 1),
+    "experts": ("experts per layer (mixture of experts)", 1),
+    "experts_per_token": ("experts that a token goes to", 1),
+    "d_expert": ("width of an expert", 1),
+    "shared_experts": ("experts that every token goes to", 0),
+    "window": ("width of the attention window", 1),
+}
+WORKLOAD_FIELDS: dict[str, tuple[str, int, *tuple[str, ...]]] = {
+    "batch": ("sequences", 1, "-b"),
+    "seq": ("tokens in a sequence (encoder-decoder: of the source)", 1, "-s"),
+    "target_seq": ("tokens in a target sequence (encoder-decoder)", 1),
+    "context": ("tokens that are already in the KV cache", 0),
+}
+_FORMATS = Literal["table", "json", "csv", "md"]
+
+_MODEL_ARGUMENT = typer.Argument(
+    metavar="MODEL",
+    help="a preset's name, or a config.json or the folder that holds one",
+    autocompletion=_preset_names,
+    rich_help_panel=MODEL,
+)
+_MODEL_OPTIONS = (
+    Parameter(
+        "model", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, _MODEL_ARGUMENT]
+    ),
+    _text("preset", "NAME", "a preset's name (see tcalc presets)", autocompletion=_preset_names),
+    _text("config", "PATH", "a Hugging Face config.json or its folder"),
+    _text("sets", "PATH=VALUE", "change any other field (repeatable)", flag="--set", many=True),
+    _text(
+        "ignore",
+        "KEY",
+        "pass over a key of config.json that is not understood (repeatable)",
+        flag="--ignore-key",
+        many=True,
+    ),
+    *(_count(name, SIZES, help) for name, (help, _) in FIELDS.items()),
+    *(_count(name, WORKLOAD, help, *short) for name, (help, _, *short) in WORKLOAD_FIELDS.items()),
+)
+_OUTPUT_OPTIONS = (
+    _option("format_", OUTPUT, _FORMATS, "table", "--format", "-f", help="how to print the answer"),
+    _option("json", OUTPUT, bool, False, "--json", help="short for --format json"),
+)
+
+
+def command(
+    to: typer.Typer, *, examples: str, with_model: bool = True, name: str | None = None
+) -> Callable[[Callable[..., "Report"]], Callable[..., "Report"]]:
+    """Make a function that returns a report a command; `with_model` gives it a model and a workload first."""
+
+    def register(body: Callable[..., "Report"]) -> Callable[..., "Report"]:
+        own = list(inspect.signature(body).parameters.values())[2 if with_model else 0 :]
+        shared = (*_MODEL_OPTIONS, *_OUTPUT_OPTIONS) if with_model else _OUTPUT_OPTIONS
+
+        def run_command(**given: Any) -> None:
+            format = _format(given.pop("format_"), given.pop("json"))
+            options = {parameter.name: given[parameter.name] for parameter in own}
+            if with_model:
+                sizes = _counts(given, WORKLOAD_FIELDS)
+                model = _load(given)
+                report = body(model, model.workload(**sizes), **options)
+            else:
+                report = body(**options)
+            _print(report, format)
+
+        # Typer reads the options from the signature: positional arguments, own options, shared ones.
+        run_command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]
+        )
+        run_command.__annotations__ = {}
+        to.command(
+            name or body.__name__,
+            cls=Command,
+            help=inspect.getdoc(body),
+            epilog=_examples(examples),
+            context_settings=_SETTINGS,
+        )(run_command)
+        return body
+
+    return register
+
+
+def _load(given: Mapping[str, Any]) -> Any:
+    """Load the model that the shared options describe, and pass on what was noteworthy about it."""
+    import transformer_calc
+
+    sources = {"MODEL": given["model"], "--preset": given["preset"], "--config": given["config"]}
+    chosen = {option: value for option, value in sources.items() if value is not None}
+    for option, value in chosen.items():
+        if not value.strip():
+            raise InputError(f"{option} is empty, expected the name of a preset or the path of a config.json")
+    if len(chosen) > 1:
+        listed = " and ".join(f"{option} {value!r}" for option, value in chosen.items())
+        raise InputError(f"{listed} are given, expected one of them", "tcalc COMMAND MODEL needs no --preset")
+    for setting in given["sets"] or ():
+        if not setting.partition("=")[0].strip() or "=" not in setting:
+            raise InputError(f"--set is {setting!r}, expected path=value")
+    if not all(key.strip() for key in given["ignore"] or ()):
+        raise InputError("--ignore-key is empty, expected a key of config.json")
+
+    model = transformer_calc.load(
+        given["model"],
+        preset=given["preset"],
+        config=given["config"],
+        fields=_counts(given, FIELDS),
+        sets=tuple(given["sets"] or ()),
+        ignore=tuple(given["ignore"] or ()),
+    )
+    for note in model.notes:
+        typer.echo(f"note: {note}", err=True)
+    return model
+
+
+def _counts(
+    given: Mapping[str, Any], fields: Mapping[str, tuple[str, int, *tuple[str, ...]]]
+) -> dict[str, int]:
+    """Read the counts that were given, each with the least value that its field can have."""
+    return {
+        name: units.parse_count(given[name], field=_flag(name), minimum=least)
+        for name, (_, least, *_) in fields.items()
+        if given[name] is not None
+    }
+
+
+def _format(format: "Format", json: bool) -> "Format":
+    if json and format not in ("table", "json"):
+        raise InputError(f"--json and --format {format} are given, expected one of them")
+    return "json" if json else format
+
+
+def _print(report: "Report", format: "Format") -> None:
+    from .output import render
+
+    try:
+        render(report, format, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise typer.Exit(_reader_left()) from None
+    except OSError as error:
+        _discard_output()
+        raise TcalcError(f"the answer cannot be written: {error.strerror}") from None
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+# --- commands -----------------------------------------------------------------------------------------------
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tcalc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _tcalc(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit"),
+    ] = False,
+) -> None:
+    pass
+
+
+@command(
+    app,
+    examples="""
+      tcalc shapes --preset gpt3
+      tcalc shapes llama-3-8b --batch 8 --seq 8k
+      tcalc shapes --config ./config.json --layer 0 --json""",
+)
+def shapes(
+    model: Any,
+    workload: Any,
+    expand: Annotated[
+        bool, typer.Option("--expand/--no-expand", help="show every layer of a repeated block")
+    ] = False,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer", metavar="KIND|N", help="only this kind of layer, or the layer with this number"
+        ),
+    ] = None,
+) -> "Report":
+    """Show every operation of a model, with the shapes that go in and come out."""
+    from .report.shapes import build
+
+    return build(model, workload, expand=expand, layer=layer)
+
+
+@command(
+    app,
+    examples="""
+      tcalc params gpt3
+      tcalc params --preset mixtral-8x7b --by layer
+      tcalc params --layers 12 --d-model 768 --heads 12 --vocab 50257 --format md""",
+)
+def params(
+    model: Any,
+    workload: Any,
+    by: Annotated[
+        Literal["layer", "component", "tensor"], typer.Option("--by", help="what a line of the table is")
+    ] = "component",
+) -> "Report":
+    """Count a model's parameters, and give the formula that they follow."""
+    from .report.params import build
+
+    return build(model, workload, by=by)
+
+
+@command(presets_app, with_model=False, name="list", examples="tcalc presets list llama")
+def list_presets(
+    filter: Annotated[
+        str | None,
+        typer.Argument(metavar="FILTER", help="part of a name or family", autocompletion=_preset_names),
+    ] = None,
+) -> "Report":
+    """List the presets, all of them or those that match the filter."""
+    from .report.presets import build
+
+    return build(filter)
+
+
+@command(presets_app, with_model=False, name="show", examples="tcalc presets show gpt3 --json")
+def show_preset(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="the preset's name", autocompletion=_preset_names)
+    ],
+) -> "Report":
+    """Show one preset whole, with the sources of its figures."""
+    from .report.presets import show
+
+    return show(name)
+
+
+# --- running ------------------------------------------------------------------------------------------------
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run a command line and return the exit status; what is wrong with the input becomes a message."""
+    try:
+        status = typer.main.get_command(app).main(args, prog_name="tcalc", standalone_mode=False)
+        sys.stdout.flush()
+    except TcalcError as error:
+        return _fail(error.message, error.hint, error.exit_code)
+    except NoArgsIsHelpError as error:
+        typer.echo(error.message, err=True)
+        return error.exit_code
+    except UsageError as error:
+        hint = f"{error.ctx.command_path} --help" if error.ctx else None
+        return _fail(error.format_message().rstrip("."), hint, error.exit_code)
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:
+        return _reader_left()
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, hint: str | None, status: int) -> int:
+    typer.echo(f"error: {message}", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
+    return status
+
+
+def _reader_left() -> int:
+    """Handle a reader that has seen enough, as `head` has: that is nothing to complain about."""
+    _discard_output()
+    return 141  # what a shell reports of a program that the signal SIGPIPE ended
+
+
+def _discard_output() -> None:
+    # What is still buffered would be written, and fail, again when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""What a model computes: a small graph of named-axis operations."""

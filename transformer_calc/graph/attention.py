@@ -1,0 +1,261 @@
+"""Attention, in all its forms, as operations."""
+
+from __future__ import annotations
+
+from transformer_calc.graph.core import Builder, Dim, Param, Tensor
+from transformer_calc.spec import Attention, LatentAttention, Rotary
+
+QUERIES, KEYS = "seq", "context"
+
+
+def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, source: Tensor | None) -> Tensor:
+    """Self-attention over x, or cross-attention from x to `source`.
+
+    x: [B, queries, D]; returns [B, queries, D]. Keys of a causal layer are those in the cache and the new ones.
+    """
+    d_model = x.dims[-1]
+    heads = b.axis("heads", a.n_heads)
+    grouped = a.kv_heads != a.n_heads
+    kv_heads = b.axis("kv_heads", a.kv_heads) if grouped else heads
+    d_head = b.axis("d_head", a.d_head)
+    d_value = d_head if a.d_value in (None, a.d_head) else b.axis("d_value", a.d_value)
+    memory = source or x
+
+    q = b.linear("q", x, (heads, d_head), bias=a.bias_q, note="Q = X·W_q")
+    k = b.linear("k", memory, (kv_heads, d_head), bias=a.bias_k, note="K = X·W_k")
+    v = b.linear("v", memory, (kv_heads, d_value), bias=a.bias_v, note="V = X·W_v")
+    if a.clip_qkv is not None:
+        q, k, v = (
+            b.map(f"{n}_clip", "clip", t, limit=a.clip_qkv) for n, t in zip("qkv", (q, k, v), strict=True)
+        )
+    if a.qk_norm and a.qk_norm_over == "inner":
+        q, k = b.norm("q_norm", q, a.qk_norm), b.norm("k_norm", k, a.qk_norm)
+    q, k, v = _split(b, "q", q), _split(b, "k", k), _split(b, "v", v)
+    if a.qk_norm and a.qk_norm_over != "inner" and not a.qk_norm_after_rotary:
+        q, k = _norm_heads(b, a, "q_norm", q), _norm_heads(b, a, "k_norm", k)
+    q, k, v = _heads_first(b, "q", q), _heads_first(b, "k", k), _heads_first(b, "v", v)
+    if a.rotary:
+        q, k = _rotate(b, "q", q, a.rotary), _rotate(b, "k", k, a.rotary)
+    if a.qk_norm and a.qk_norm_after_rotary:
+        q, k = _norm_heads(b, a, "q_norm", q), _norm_heads(b, a, "k_norm", k)
+    if a.temperature:
+        q = b.map("q_temperature", "scale", q, by_position=a.temperature, note="grow with position")
+    if source is None and keys == KEYS:
+        k, v = _cache(b, "k", k, keys), _cache(b, "v", v, keys)
+    elif source is None:  # the same tokens, under a name of their own beside the queries'
+        k, v = (_as_keys(b, n, t, keys) for n, t in (("k", k), ("v", v)))
+    if grouped:
+        k, v = (_repeat_heads(b, n, t, heads) for n, t in (("k", k), ("v", v)))
+
+    scale = a.scale if a.scale is not None else a.d_head**-0.5
+    scores = _scores(b, q, k, scale, "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {a.scale:g}")
+    if a.disentangled:
+        scores = _disentangled(b, a, x, q, k, scores, (heads, d_head), queries)
+    if a.relative_projection:
+        scores = _relative(b, a, q, scores, (heads, d_head), d_model, keys)
+    if a.alibi:
+        scores = b.emit("distance_bias", "alibi", (scores,), scores.dims, note="add slope · distance")
+    if a.relative_bias:
+        bias = _relative_bias(b, a, heads, queries, keys)
+        scores = b.map("add_bias", "add", scores, bias, note="add the bias of each distance")
+    if a.softcap:
+        scores = b.map("softcap", "softcap", scores, cap=a.softcap)
+    weights = _weights(b, a, scores, heads, cross=source is not None)
+    mixed = b.einsum("mix", weights, v, (*q.dims[:-1], v.dims[-1]), note="softmax(…)·V")
+    return _output(b, mixed, d_model, bias=a.bias_o)
+
+
+def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, keys: str) -> Tensor:
+    """Multi-head latent attention, in the form in which every head's keys and values are expanded.
+
+    x: [B, queries, D]; returns [B, queries, D]. The cache holds the latent and the shared rotary key.
+    """
+    heads, d_value = b.axis("heads", a.n_heads), b.axis("d_value", a.d_value)
+    nope, rope = b.axis("d_nope", a.d_nope), b.axis("d_rope", a.d_rope)
+    d_head = b.axis("d_head", rule=lambda s: s[nope] + s[rope])
+    batch, tokens, d_model = x.dims
+
+    if a.q_rank:
+        down = b.linear("q_down", x, (b.axis("q_rank", a.q_rank),), bias=a.bias, note="the query latent")
+        q = b.linear("q_up", b.norm("q_norm", down, a.norm), (heads, d_head), bias=False, note="every head's query")
+    else:
+        q = b.linear("q", x, (heads, d_head), bias=False, note="Q = X·W_q")
+    q = _heads_first(b, "q", _split(b, "q", q))
+    q_nope = b.emit("slice", "q_nope", (q,), (*q.dims[:-1], (nope,)), take="first", note="without position")
+    q_rope = b.emit("slice", "q_rope", (q,), (*q.dims[:-1], (rope,)), take="last", note="to be rotated")
+    q = _concat(b, "q_full", _rotate(b, "q_rope", q_rope, a.rotary), q_nope, d_head)
+
+    latent = b.linear("kv_down", x, (b.axis("kv_rank", a.kv_rank),), bias=a.bias, note="the key/value latent")
+    k_rope = b.linear("k_rope", x, (rope,), bias=a.bias, note="one rotary key for all heads")
+    latent = b.norm("kv_norm", latent, a.norm)
+    k_rope = b.view("k_rope_head", k_rope, (batch, (), tokens, (rope,)), "as one head")
+    k_rope = _rotate(b, "k_rope", k_rope, a.rotary)
+    latent = b.emit("cache", "latent_cache", (latent,), (batch, (keys,), latent.dims[-1]), note="and those cached")
+    k_rope = _cache(b, "k_rope", k_rope, keys)
+
+    k_nope = b.linear("k_up", latent, (heads, nope), bias=False, note="every head's key")
+    v = b.linear("v_up", latent, (heads, d_value), bias=False, note="every head's value")
+    k_nope, v = (_heads_first(b, n, _split(b, n, t)) for n, t in (("k_up", k_nope), ("v_up", v)))
+    k_rope = b.emit("repeat", "k_rope_repeat", (k_rope,), (*k_nope.dims[:-1], (rope,)), note="to every head")
+    k = _concat(b, "k_full", k_rope, k_nope, d_head)
+
+    scale = a.scale if a.scale is not None else (a.d_nope + a.d_rope) ** -0.5
+    scores = _scores(b, q, k, scale, "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {scale:.4g}")
+    masked = _mask(b, scores, causal=a.causal)
+    weights = b.emit("softmax", "softmax", (masked,), scores.dims, note="over the keys")
+    weights = b.dropout("dropout", weights, a.dropout)
+    mixed = b.einsum("mix", weights, v, (*q.dims[:-1], (d_value,)), note="softmax(…)·V")
+    return _output(b, mixed, d_model, bias=a.bias)
+
+
+def _split(b: Builder, name: str, t: Tensor) -> Tensor:
+    heads, width = t.dims[-1]
+    return b.view(f"{name}_split", t, (*t.dims[:-1], (heads,), (width,)), "split into heads")
+
+
+def _heads_first(b: Builder, name: str, t: Tensor) -> Tensor:
+    batch, tokens, heads, width = t.dims
+    return b.view(f"{name}_heads", t, (batch, heads, tokens, width), "heads first")
+
+
+def _norm_heads(b: Builder, a: Attention, path: str, t: Tensor) -> Tensor:
+    assert a.qk_norm
+    heads = t.dims[1] if a.qk_norm_after_rotary else t.dims[2]
+    over = (heads, t.dims[-1]) if a.qk_norm_over == "heads" else None
+    return b.norm(path, t, a.qk_norm, over=over)
+
+
+def _rotate(b: Builder, name: str, t: Tensor, rotary: Rotary | None) -> Tensor:
+    if not rotary:
+        return t
+    attrs = {
+        "rotated": rotary.dims,
+        "theta": rotary.theta,
+        "interleaved": rotary.interleaved,
+        "scaling": dict(rotary.scaling),
+    }
+    return b.emit("rotary", f"{name}_rotated", (t,), t.dims, note=f"rotate {rotary.dims} of each head", **attrs)
+
+
+def _cache(b: Builder, name: str, t: Tensor, keys: str) -> Tensor:
+    dims = (*t.dims[:-2], (keys,), t.dims[-1])
+    return b.emit("cache", f"{name}_cache", (t,), dims, note="with the cached ones before")
+
+
+def _as_keys(b: Builder, name: str, t: Tensor, keys: str) -> Tensor:
+    return b.view(f"{name}_keys", t, (*t.dims[:-2], (keys,), t.dims[-1]), "as what is looked at")
+
+
+def _repeat_heads(b: Builder, name: str, t: Tensor, heads: str) -> Tensor:
+    dims = (t.dims[0], (heads,), *t.dims[2:])
+    return b.emit("repeat", f"{name}_repeat", (t,), dims, note="each serves a group of query heads")
+
+
+def _concat(b: Builder, path: str, rope: Tensor, nope: Tensor, d_head: str) -> Tensor:
+    return b.emit("concat", path, (nope, rope), (*nope.dims[:-1], (d_head,)), note="both parts of each head")
+
+
+def _scores(b: Builder, q: Tensor, k: Tensor, scale: float, note: str) -> Tensor:
+    return b.einsum("scores", q, k, (*q.dims[:-1], k.dims[-2]), note=note, scale=scale)
+
+
+def _mask(
+    b: Builder, scores: Tensor, *, causal: bool, window: int | None = None, chunk: int | None = None
+) -> Tensor:
+    batch, _, queries, keys = scores.dims
+    if causal or window or chunk:
+        seen = Tensor("mask", (queries, keys))
+        limits = [f"the latest {window:,}" if causal else f"{window:,} around"] if window else []
+        limits += [f"chunks of {chunk:,}"] if chunk else []
+        note = ", ".join((["−∞ above the diagonal"] if causal else []) + limits)
+    else:
+        seen, note = Tensor("padding_mask", (batch, keys)), "−∞ at padding"
+    if window or chunk:
+        b.axis("window", window or chunk)
+    return b.emit("mask", "mask", (scores, seen), scores.dims, note=note, causal=causal, window=window, chunk=chunk)
+
+
+def _weights(b: Builder, a: Attention, scores: Tensor, heads: str, *, cross: bool) -> Tensor:
+    causal = a.causal and not cross
+    masked = _mask(b, scores, causal=causal, window=a.window, chunk=a.chunk)
+    params = (Param("sinks", ((heads,),)),) if a.sinks else ()
+    note = "over the keys and a sink" if a.sinks else "over the keys"
+    weights = b.emit("softmax", "softmax", (masked,), scores.dims, params, note=note)
+    return b.dropout("dropout", weights, a.dropout)
+
+
+def _output(b: Builder, mixed: Tensor, d_model: Dim, *, bias: bool) -> Tensor:
+    batch, heads, queries, width = mixed.dims
+    back = b.view("tokens_first", mixed, (batch, queries, heads, width), "tokens first")
+    joined = b.view("concat", back, (batch, queries, heads + width), "heads side by side")
+    return b.linear("o", joined, d_model, bias=bias, note="back to the model's width")
+
+
+def _relative_bias(b: Builder, a: Attention, heads: str, queries: str, keys: str) -> Tensor:
+    spec = a.relative_bias
+    assert spec
+    if not spec.every_layer:
+        return Tensor(f"{b.stack}.relative_bias", ((heads,), (queries,), (keys,)))
+    return relative_bias_table(b, a, queries, keys)
+
+
+def relative_bias_table(b: Builder, a: Attention, queries: str, keys: str) -> Tensor:
+    """The bias of each head for each query and key, from one table over distance buckets."""
+    spec = a.relative_bias
+    assert spec
+    heads = b.axis("heads", a.n_heads)
+    table = Param("weight", ((b.axis("buckets", spec.buckets),), (heads,)))
+    dims = ((heads,), (queries,), (keys,))
+    attrs = {"max_distance": spec.max_distance, "bidirectional": spec.bidirectional}
+    return b.emit("relative_lookup", "relative_bias", (), dims, (table,), note="one bias per head and bucket", **attrs)
+
+
+def _disentangled(
+    b: Builder, a: Attention, x: Tensor, q: Tensor, k: Tensor, scores: Tensor, inner: Dim, queries: str
+) -> Tensor:
+    """Content-to-position and position-to-content scores, gathered by distance and added."""
+    spec = a.disentangled
+    assert spec
+    table = Tensor(f"{b.stack}.relative", ((b.axis("positions", suffixes=("relative",), size=spec.positions),), x.dims[-1]))
+    parts = [scores]
+    for on, name, content, other in (
+        (spec.content_to_position, "c2p", q, "k"),
+        (spec.position_to_content, "p2c", k, "q"),
+    ):
+        if not on:
+            continue
+        bias = a.bias_k if other == "k" else a.bias_q
+        if spec.shared_projections:
+            projected = b.linear(f"pos_{other}", table, inner, bias=bias, of=other, note=f"positions through W_{other}")
+        else:
+            bias = other == "q"  # the separate key projection of positions has none
+            projected = b.linear(f"pos_{other}", table, inner, bias=bias, note="positions projected")
+        rows, (heads, width) = projected.dims
+        split = b.view(f"pos_{other}_split", projected, (rows, (heads,), (width,)), "split into heads")
+        by_head = b.view(f"pos_{other}_heads", split, ((heads,), rows, (width,)), "heads first")
+        part = b.einsum(name, content, by_head, (*content.dims[:-1], rows), note=f"{name}: content·positionᵀ")
+        parts.append(b.emit("shift", f"{name}_gather", (part,), scores.dims, note="at each pair's distance"))
+    total = parts[0]
+    for i, part in enumerate(parts[1:], start=1):
+        total = b.map(f"add_relative_{i}", "add", total, part)
+    return total
+
+
+def _relative(b: Builder, a: Attention, q: Tensor, scores: Tensor, inner: Dim, d_model: Dim, keys: str) -> Tensor:
+    """Transformer-XL: scores against projected sinusoids of the distance, with two learned biases."""
+    spec = a.relative_projection
+    assert spec
+    heads, width = inner
+    distances = b.emit("sinusoid", "distances", (), ((keys,), d_model), note="of each distance")
+    r = b.linear("r", distances, inner, bias=False, note="R·W_r")
+    r = b.view("r_split", r, ((keys,), (heads,), (width,)), "split into heads")
+    r = b.view("r_heads", r, ((heads,), (keys,), (width,)), "heads first")
+    if spec.biases:
+        u = b.emit("parameter", "content_bias", (), ((heads,), (), (width,)), (Param("weight", ((heads,), (width,))),))
+        w = b.emit("parameter", "position_bias", (), ((heads,), (), (width,)), (Param("weight", ((heads,), (width,))),))
+        content = b.einsum("bias_scores", u, r, ((heads,), (), (keys,)), note="u·Rᵀ")
+        scores = b.map("add_content", "add", scores, content)
+        q = b.map("q_position", "add", q, w, note="Q + v")
+    part = b.einsum("r_scores", q, r, scores.dims, note="(Q + v)·Rᵀ")
+    part = b.emit("shift", "r_shift", (part,), scores.dims, note="at each pair's distance")
+    return b.map("add_relative", "add", scores, part)

@@ -1,0 +1,313 @@
+"""The graph of named-axis operations, and the builder that writes it down.
+
+A tensor's dimension is a tuple of axis names, mostly one; `("heads", "d_head")` is one dimension of H·E
+entries. Sizes come in last: `Graph.sizes` binds every axis, to ints or to symbols, and `product` is all the
+arithmetic that shapes and parameter counts need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from transformer_calc.expr import Size
+    from transformer_calc.spec import Norm, Workload
+
+Dim = tuple[str, ...]
+Dims = tuple[Dim, ...]
+Sizes = Mapping[str, "Size"]
+Rule = Callable[[Sizes], "Size"]
+
+# axis -> (symbol, meaning); a second axis of the same name and another size is told apart by a suffix
+AXES = {
+    "batch": ("B", "batch: sequences"),
+    "batch_images": ("B", "batch: images"),
+    "seq": ("S", "sequence: tokens that are computed"),
+    "cached": ("C_0", "tokens already in the cache"),
+    "context": ("C", "context: keys that attention looks at"),
+    "target": ("T", "target length: the decoder's tokens"),
+    "source": ("S", "source tokens as keys"),
+    "keys": ("S", "keys: the same tokens"),
+    "layers": ("L", "layers"),
+    "d_model": ("D", "model width"),
+    "d_out": ("D", "model width, as an output"),
+    "d_embed": ("D_e", "embedding width"),
+    "d_projection": ("D_p", "projection width"),
+    "d_transform": ("D_t", "inner width of the head"),
+    "heads": ("H", "query heads"),
+    "kv_heads": ("K", "key/value heads"),
+    "d_head": ("E", "width of a head"),
+    "d_value": ("E_v", "width of a value head"),
+    "d_nope": ("E_n", "width of a head's part without position"),
+    "d_rope": ("E_r", "width of a head's rotary part"),
+    "q_rank": ("R_q", "rank of the query latent"),
+    "kv_rank": ("R_kv", "rank of the key/value latent"),
+    "d_ff": ("F", "feed-forward width"),
+    "d_expert": ("F_e", "width of an expert"),
+    "d_shared": ("F_s", "width of the shared experts together"),
+    "experts": ("X", "experts"),
+    "top_k": ("k", "experts per token"),
+    "vocab": ("V", "vocabulary"),
+    "padded_vocab": ("V_p", "vocabulary, padded"),
+    "positions": ("P", "positions"),
+    "table_rows": ("P_t", "rows of the position table"),
+    "segments": ("G", "segment kinds"),
+    "buckets": ("R", "relative-position buckets"),
+    "channels": ("N_c", "image channels"),
+    "patch_height": ("p_h", "patch height"),
+    "patch_width": ("p_w", "patch width"),
+    "grid_height": ("n_h", "patches down"),
+    "grid_width": ("n_w", "patches across"),
+    "height": ("I_h", "image height"),
+    "width": ("I_w", "image width"),
+    "extra": ("A", "added tokens"),
+    "mels": ("M", "mel bins"),
+    "frames": ("N_f", "audio frames"),
+    "kernel": ("u", "kernel width"),
+    "labels": ("Y", "labels"),
+    "window": ("W", "attention window"),
+}
+
+
+class Axis(NamedTuple):
+    """An axis: its symbol, and its size: given, derived from other axes by `rule`, or of the workload (neither)."""
+
+    name: str
+    symbol: str
+    meaning: str
+    size: int | None = None
+    rule: Rule | None = None
+
+
+class Tensor(NamedTuple):
+    """A value that flows between operations."""
+
+    name: str
+    dims: Dims
+
+
+class Param(NamedTuple):
+    """A parameter tensor, as stored. `routed`: a token passes only through its top_k experts' share.
+
+    `out` is the dimension along which fused checkpoints join it with its neighbours.
+    """
+
+    name: str
+    dims: Dims
+    out: int = 0
+    routed: bool = False
+    tied: str = ""  # full path of the parameter that this one is
+
+
+class Op(NamedTuple):
+    """One operation. `kind` is a key of `ops.KINDS`, where its rules are; `attrs` are what the rules need."""
+
+    path: str
+    kind: str
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    params: tuple[Param, ...] = ()
+    attrs: Mapping[str, Any] = {}
+    extra: tuple[Tensor, ...] = ()  # further outputs
+    note: str = ""  # the line of algebra
+
+
+class Block(NamedTuple):
+    """A sequence of operations that stands `repeat` times in the model, with `copies` sets of parameters.
+
+    `path` prefixes the paths of its operations; `stack` is its stack's name where there are several.
+    """
+
+    path: str
+    stack: str
+    title: str
+    ops: tuple[Op, ...]
+    repeat: str = ""  # the axis that counts it; empty: once
+    copies: str = ""  # the axis that counts its parameter sets
+    where: str = ""  # the layers that it stands for
+
+
+class Graph(NamedTuple):
+    """A model as operations: blocks in the order in which a token meets them first."""
+
+    name: str
+    axes: Mapping[str, Axis]
+    blocks: tuple[Block, ...]
+    orders: Mapping[str, tuple[tuple[tuple[str, ...], int], ...]]  # stack -> runs of (cycle of blocks, times)
+    workload_axes: tuple[str, ...]
+    tensor_names: tuple[tuple[str, str], ...] = ()
+
+    def sizes(self, workload: Workload) -> dict[str, Size]:
+        """Every axis as a number."""
+        given = {"batch": workload.batch, "seq": workload.seq, "target": workload.target or 1}
+        return self.bind({**given, "cached": workload.context})
+
+    def bind(self, workload: Sizes) -> dict[str, Size]:
+        """Every axis, the workload's as given: ints, arrays or expressions."""
+        sizes: dict[str, Size] = {n: a.size for n, a in self.axes.items() if a.size is not None}
+        sizes |= {name: workload[name] for name in self.workload_axes}
+        for name, axis in self.axes.items():
+            if axis.rule:
+                sizes[name] = axis.rule(sizes)
+        return sizes
+
+    def symbols(self, *, derived: bool = True) -> dict[str, Size]:
+        """Every axis as its symbol; with derived=False those with a rule as what they are made of."""
+        from transformer_calc.expr import symbol
+
+        sizes: dict[str, Size] = {n: symbol(a.symbol) for n, a in self.axes.items() if derived or not a.rule}
+        for name, axis in self.axes.items():
+            if axis.rule and not derived:
+                sizes[name] = axis.rule(sizes)
+        return sizes
+
+
+def product(dims: Dims, sizes: Sizes) -> Size:
+    """Entries of a tensor: the product of its axes, whatever the sizes are."""
+    total: Size = 1
+    for dim in dims:
+        for axis in dim:
+            total = total * sizes[axis]
+    return total
+
+
+def shape(dims: Dims, sizes: Sizes) -> tuple[Size, ...]:
+    """The size of each dimension."""
+    return tuple(product((dim,), sizes) for dim in dims)
+
+
+class Builder:
+    """Writes a graph: axes, blocks, and operations within the open block."""
+
+    def __init__(self, layout: str) -> None:
+        self.out_in = layout == "out_in"
+        self.axes: dict[str, Axis] = {}
+        self.blocks: list[Block] = []
+        self.workload_axes: list[str] = []
+        self.stack = ""  # prefix of block names
+        self.kind = ""  # layer kind: the suffix for axes whose size differs
+        self._ops: list[Op] = []
+        self._scope: list[str] = []
+
+    # --- axes ---------------------------------------------------------------------------------------------
+
+    def axis(
+        self, name: str, size: int | None = None, rule: Rule | None = None, suffixes: tuple[str, ...] = ()
+    ) -> str:
+        """Register an axis and return its name, with a suffix if the plain name has another size already.
+
+        An axis with a rule shares its size with the axes it is made of, and its name with whoever made it first.
+        """
+        symbol, meaning = AXES[name]
+        for suffix in suffixes or ("", self.kind, self.stack, f"{self.stack}_{self.kind}"):
+            key = f"{name}_{suffix}" if suffix else name
+            known = self.axes.get(key)
+            if known is None:
+                base, _, mark = symbol.partition("_")
+                shown = "_".join(part for part in (base, mark, suffix) if part)
+                about = f"{meaning} ({suffix.replace('_', ', ')})" if suffix else meaning
+                self.axes[key] = Axis(key, shown, about, size, rule)
+                return key
+            if known.size == size and (rule is None) == (known.rule is None):
+                return key
+        raise AssertionError(f"axis {name} has too many sizes")
+
+    def workload(self, name: str) -> str:
+        """An axis whose size the workload gives."""
+        if name not in self.workload_axes:
+            self.workload_axes.append(name)
+            self.axes[name] = Axis(name, *AXES[name])
+        return name
+
+    # --- blocks and operations ----------------------------------------------------------------------------
+
+    @contextmanager
+    def block(
+        self, path: str, title: str, repeat: str = "", copies: str = "", where: str = ""
+    ) -> Iterator[None]:
+        """Operations emitted inside belong to this block."""
+        self._ops = []
+        yield
+        full = f"{self.stack}.{path}" if self.stack and path else self.stack or path
+        title = f"{self.stack} {title}" if self.stack else title
+        self.blocks.append(Block(full, self.stack, title, tuple(self._ops), repeat, copies or repeat, where))
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Paths inside are prefixed with `name.`."""
+        self._scope.append(name)
+        yield
+        self._scope.pop()
+
+    def emit(
+        self,
+        kind: str,
+        path: str,
+        inputs: tuple[Tensor, ...],
+        dims: Dims,
+        params: tuple[Param, ...] = (),
+        *,
+        extra: tuple[Tensor, ...] = (),
+        note: str = "",
+        **attrs: Any,
+    ) -> Tensor:
+        """One operation; returns its output."""
+        full = ".".join([*self._scope, path])
+        output = Tensor(full, dims)
+        self._ops.append(Op(full, kind, inputs, output, params, attrs, extra, note))
+        return output
+
+    def linear(
+        self, path: str, x: Tensor, out: Dim, *, bias: bool, note: str = "", of: str = "", tied: str = ""
+    ) -> Tensor:
+        """Y = X·W + b over the last dimension. `of`: a path in this block whose parameters are used again."""
+        inner = x.dims[-1]
+        full = ".".join([*self._scope, of])
+        stored = (out, inner) if self.out_in else (inner, out)
+        weight = Param("weight", stored, out=0 if self.out_in else 1, tied=tied)
+        params = (weight, Param("bias", (out,))) if bias else (weight,)
+        if of:
+            params = tuple(p._replace(tied=f"@{full}.{p.name}") for p in params)
+        return self.emit("linear", path, (x,), (*x.dims[:-1], out), params, note=note)
+
+    def experts(
+        self, path: str, x: Tensor, chosen: Tensor, out: Dim, *, bias: bool, layout: str, note: str = ""
+    ) -> Tensor:
+        """A linear map with the weights of each token's chosen experts."""
+        inner = x.dims[-1]
+        pair = (out, inner) if layout == "out_in" else (inner, out)
+        params = (Param("weight", (("experts",), *pair), out=1 if layout == "out_in" else 2, routed=True),)
+        if bias:
+            params += (Param("bias", (("experts",), out), out=1, routed=True),)
+        return self.emit("expert_linear", path, (x, chosen), (*x.dims[:-1], out), params, note=note)
+
+    def einsum(self, path: str, a: Tensor, b: Tensor, dims: Dims, *, note: str = "", **attrs: Any) -> Tensor:
+        """A contraction of two tensors over the dimensions that the output lacks."""
+        return self.emit("einsum", path, (a, b), dims, note=note, **attrs)
+
+    def norm(self, path: str, x: Tensor, spec: Norm, *, over: Dims | None = None, note: str = "") -> Tensor:
+        """LayerNorm or RMSNorm over the last dimension; `over`: the dimensions that have weights of their own."""
+        dims = over or x.dims[-1:]
+        params: tuple[Param, ...] = ()
+        if spec.weight:
+            params = (Param("weight", dims),)
+            if spec.bias and spec.kind == "layernorm":
+                params += (Param("bias", dims),)
+        name = "LayerNorm" if spec.kind == "layernorm" else "RMSNorm"
+        return self.emit(
+            "norm", path, (x,), x.dims, params, note=note or name, norm=spec.kind, eps=spec.eps, offset=spec.offset
+        )
+
+    def map(self, path: str, function: str, *inputs: Tensor, note: str = "", **attrs: Any) -> Tensor:
+        """An elementwise function; the output has the first input's dimensions, the others broadcast."""
+        return self.emit("elementwise", path, inputs, inputs[0].dims, note=note, function=function, **attrs)
+
+    def view(self, path: str, x: Tensor, dims: Dims, note: str = "") -> Tensor:
+        """The same numbers in other dimensions: split, merged or transposed."""
+        return self.emit("view", path, (x,), dims, note=note)
+
+    def dropout(self, path: str, x: Tensor, rate: float) -> Tensor:
+        """Dropout where the architecture has it."""
+        return self.emit("dropout", path, (x,), x.dims, rate=rate, note=f"drop {rate:g}") if rate else x

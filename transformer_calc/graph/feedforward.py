@@ -1,0 +1,71 @@
+"""The feed-forward part of a layer: an MLP, gated or not, or a mixture of experts."""
+
+from __future__ import annotations
+
+from transformer_calc.graph.core import Builder, Tensor
+from transformer_calc.spec import Mlp, Moe
+
+
+def mlp(b: Builder, m: Mlp, x: Tensor, width: str = "d_ff") -> Tensor:
+    """down(act(up(x))), or down(act(gate(x)) * up(x)). x: [B, S, D]; returns the same."""
+    d_ff = (b.axis(width, m.d_ff),)
+    if m.gated:
+        gate = b.linear("gate", x, d_ff, bias=m.bias_in, note="X·W_gate")
+        up = b.linear("up", x, d_ff, bias=m.bias_in, note="X·W_up")
+        inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note="gate * up")
+    else:
+        inner = _activation(b, m.activation, b.linear("up", x, d_ff, bias=m.bias_in, note="X·W_up"))
+    inner = b.dropout("inner_dropout", inner, m.dropout)
+    return b.linear("down", inner, x.dims[-1], bias=m.bias_out, note="back to the model's width")
+
+
+def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
+    """Each token through its top_k experts, weighted, plus the shared experts. x: [B, S, D]; returns the same."""
+    experts, top_k = b.axis("experts", m.n_experts), b.axis("top_k", m.top_k)
+    batch, tokens, d_model = x.dims
+    router = b.linear("router", x, (experts,), bias=m.router.bias, note="a score for each expert")
+    r = m.router
+    attrs = {
+        "scoring": r.scoring,
+        "normalize": r.normalize,
+        "scaling": r.scaling,
+        "groups": r.groups,
+        "top_groups": r.top_groups,
+        "correction": r.correction,
+    }
+    chosen = Tensor(f"{router.name}.chosen", (batch, tokens, (top_k,)))
+    weights = b.emit("route", "route", (router,), chosen.dims, extra=(chosen,), note=f"{m.top_k} best experts", **attrs)
+    sent = b.emit("dispatch", "dispatch", (x, chosen), (batch, tokens, (top_k,), d_model), note="to each of them")
+    if r.scoring == "sigmoid-input":
+        sent = b.map("weigh_input", "multiply", sent, weights, note="weighted before the expert")
+    d_expert = (b.axis("d_expert", m.d_expert),)
+    with b.scope("experts"):
+        up = b.experts("up", sent, chosen, d_expert, bias=m.bias, layout=m.layout, note="X·W_up of its experts")
+        if m.gated:
+            gate = b.experts("gate", sent, chosen, d_expert, bias=m.bias, layout=m.layout, note="X·W_gate")
+            if m.limit is not None:
+                gate = b.map("gate_clip", "clip", gate, high=m.limit)
+                up = b.map("up_clip", "clip", up, limit=m.limit)
+                up = b.map("up_shift", "scale", up, add=1.0, note="up + 1")
+            inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note="gate * up")
+        else:
+            inner = _activation(b, m.activation, up)
+        inner = b.dropout("inner_dropout", inner, m.dropout)
+        out = b.experts("down", inner, chosen, d_model, bias=m.bias, layout=m.layout, note="back to the model's width")
+    by = (out,) if r.scoring == "sigmoid-input" else (out, weights)
+    total = b.emit("combine", "combine", by, x.dims, note="weighted sum over its experts")
+    if m.d_shared:
+        with b.scope("shared"):
+            shared = Mlp(
+                d_ff=m.d_shared, activation=m.activation, gated=m.gated, bias_in=m.bias, bias_out=m.bias
+            )
+            always = mlp(b, shared, x, "d_shared")
+        if m.shared_gate:
+            gate = b.linear("shared_gate", x, (), bias=False, note="one gate a token")
+            always = b.map("weigh_shared", "multiply", always, b.map("shared_sigmoid", "sigmoid", gate))
+        total = b.map("add_shared", "add", total, always, note="shared experts see every token")
+    return total
+
+
+def _activation(b: Builder, name: str, x: Tensor) -> Tensor:
+    return b.map("act", name, x, note=name) if name != "identity" else x

@@ -1,0 +1,362 @@
+"""A whole model as a graph: embeddings, layers, heads."""
+
+from __future__ import annotations
+
+from transformer_calc.graph.attention import attention, latent_attention, relative_bias_table
+from transformer_calc.graph.core import Builder, Dims, Graph, Param, Tensor
+from transformer_calc.graph.feedforward import mixture, mlp
+from transformer_calc.spec import (
+    Attention,
+    Audio,
+    Dense,
+    Head,
+    LatentAttention,
+    Layer,
+    Mlp,
+    Model,
+    Patches,
+    Stack,
+    Tokens,
+)
+
+
+def build(model: Model) -> Graph:
+    """The graph of a model: its size depends on the kinds of layers, not on how many there are."""
+    b = Builder(model.layout)
+    b.workload("batch")
+    several = len(model.stacks) > 1  # then paths and titles name the stack
+    orders: dict[str, tuple[tuple[tuple[str, ...], int], ...]] = {}
+    outputs: dict[str, Tensor] = {}
+    for stack in model.stacks:
+        b.stack = stack.name if several else ""
+        source = outputs.get("encoder") if stack.name == "decoder" else None
+        outputs[stack.name], orders[stack.name] = _stack(b, stack, source, several=several)
+    results = [_head(b, model, head, outputs, several=several) for head in model.heads]
+    if model.contrastive:
+        _contrast(b, results)
+    return Graph(model.name, b.axes, tuple(b.blocks), orders, tuple(b.workload_axes), model.tensor_names)
+
+
+def _token_axes(b: Builder, stack: Stack, *, decoding: bool) -> tuple[str, str]:
+    """The axes of a stack's tokens as queries and as keys."""
+    embedding = stack.embedding
+    if isinstance(embedding, Patches):
+        queries = b.axis("seq", embedding.count + embedding.extra_tokens, suffixes=("", "vision"))
+        return queries, b.axis("keys", rule=lambda s: s[queries], suffixes=("", "vision"))
+    queries = b.workload("target" if decoding else "seq")
+    causal = any(getattr(layer.mixer, "causal", False) for layer in stack.layers.kinds)
+    if causal:
+        b.workload("cached")
+        return queries, b.axis("context", rule=lambda s: s["cached"] + s[queries])
+    return queries, b.axis("keys", rule=lambda s: s[queries])
+
+
+def _stack(
+    b: Builder, stack: Stack, source: Tensor | None, *, several: bool
+) -> tuple[Tensor, tuple[tuple[tuple[str, ...], int], ...]]:
+    queries, keys = _token_axes(b, stack, decoding=source is not None)
+    d_model = b.axis("d_model", stack.d_model)
+    if source:  # what the encoder said, as keys
+        b.axis("source", rule=lambda s: s["seq"])
+        source = Tensor(source.name, (source.dims[0], ("source",), source.dims[-1]))
+    with b.block("", "embedding"):
+        with b.scope("embed"):
+            x = _embed(b, stack, queries, d_model)
+        _tables(b, stack, queries, keys, d_model)
+    names = []
+    kinds = stack.layers.kinds
+    mixed = len(kinds) > 1
+    all_layers = b.axis("layers", stack.layers.n_layers, suffixes=(stack.name,) if several else ("",))
+    for number, layer in enumerate(kinds):
+        b.kind = layer.name if mixed else ""
+        suffix = "_".join(part for part in (stack.name if several else "", b.kind) if part)
+        count = b.axis("layers", stack.layers.count(number), suffixes=(suffix,)) if mixed else all_layers
+        copies = b.axis("layers", stack.share_layers, suffixes=("shared",)) if stack.share_layers else ""
+        name = "layers" + (f".{layer.name}" if mixed else "")
+        kind = f"{layer.name} layer" if mixed else "layer"
+        with b.block(name, kind, count, copies, stack.layers.where(number)):
+            x = _layer(b, layer, Tensor("x", x.dims), queries, keys, source)
+        names.append(b.blocks[-1].path)
+    b.kind = ""
+    if stack.final_norm:
+        with b.block("", "after the layers"):
+            x = b.norm("final_norm", Tensor("x", x.dims), stack.final_norm)
+    order = tuple((tuple(names[i] for i in cycle), times) for cycle, times in stack.layers.runs)
+    return Tensor(f"{stack.name}.output", x.dims), order
+
+
+def _embed(b: Builder, stack: Stack, queries: str, d_model: str) -> Tensor:
+    e = stack.embedding
+    if isinstance(e, Patches):
+        return _patches(b, e, queries, d_model)
+    if isinstance(e, Audio):
+        return _audio(b, e, queries, d_model)
+    return _tokens(b, e, stack, queries, d_model)
+
+
+def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> Tensor:
+    dims = (("batch",), (queries,))
+    width = (d_model,) if e.d_embed in (None, stack.d_model) else (b.axis("d_embed", e.d_embed),)
+    tied = f"{e.shared}.embed.tokens.weight" if e.shared else ""
+    table = Param("weight", ((vocab_axis(b, e),), width), tied=tied)
+    ids = Tensor("token_ids", dims)
+    x = b.emit("lookup", "tokens", (ids,), (*dims, width), (table,), note="a row for each token id")
+    if e.scale != 1.0:
+        x = b.map("scale", "scale", x, factor=e.scale, note=f"· {e.scale:g}")
+    project = width != (d_model,)
+
+    def to_model(x: Tensor) -> Tensor:
+        return b.linear("project", x, (d_model,), bias=e.project_bias, note="to the model's width")
+
+    # OPT adds positions of the model's width, after the projection; ALBERT and ELECTRA before it
+    early = not (project and e.norm is None)
+    if project and not early:
+        x = to_model(x)
+    if e.positions:
+        where = Tensor("position_ids", ((queries,),))
+        rows = b.axis("positions", e.positions.count, suffixes=("", stack.name))
+        if e.positions.kind == "sinusoidal":
+            table_of = b.emit("sinusoid", "positions", (where,), ((queries,), x.dims[-1]), note="of each position")
+        else:
+            weight = Param("weight", (_rows(b, rows, e.positions.count, e.positions.offset), x.dims[-1]))
+            table_of = b.emit(
+                "lookup",
+                "positions",
+                (where,),
+                ((queries,), x.dims[-1]),
+                (weight,),
+                offset=e.positions.offset,
+                fixed=e.positions.kind == "fixed",
+                note="a row for each position",
+            )
+        x = b.map("add_positions", "add", x, table_of)
+    if e.segments:
+        weight = Param("weight", ((b.axis("segments", e.segments),), x.dims[-1]))
+        segment = b.emit("lookup", "segments", (Tensor("segment_ids", dims),), x.dims, (weight,), note="which sentence")
+        x = b.map("add_segments", "add", x, segment)
+    if e.norm:
+        x = b.norm("norm", x, e.norm)
+    x = b.dropout("dropout", x, e.dropout)
+    if project and early:
+        x = to_model(x)
+    return x
+
+
+def vocab_axis(b: Builder, e: Tokens) -> str:
+    """The axis of the token table's rows: the vocabulary, or the next multiple of `pad_to`."""
+    vocab = b.axis("vocab", e.vocab)
+    if e.vocab % e.pad_to == 0:
+        return vocab
+    from transformer_calc.expr import ceil_to
+
+    return b.axis("padded_vocab", rule=lambda s: ceil_to(s[vocab], e.pad_to))
+
+
+def _rows(b: Builder, rows: str, count: int, offset: int) -> tuple[str, ...]:
+    """A position table's rows: its positions and those before the first one."""
+    if not offset:
+        return (rows,)
+    return (b.axis("table_rows", rule=lambda s: s[rows] + offset, suffixes=("", b.stack)),)
+
+
+def _patches(b: Builder, e: Patches, queries: str, d_model: str) -> Tensor:
+    high, wide = b.axis("height", e.height), b.axis("width", e.width)
+    channels = b.axis("channels", e.channels)
+    p_h, p_w = b.axis("patch_height", e.patch_height), b.axis("patch_width", e.patch_width)
+    n_h, n_w = b.axis("grid_height", e.height // e.patch_height), b.axis("grid_width", e.width // e.patch_width)
+    image = Tensor("pixels", (("batch",), (channels,), (high,), (wide,)))
+    params: tuple[Param, ...] = (Param("weight", ((d_model,), (channels,), (p_h,), (p_w,))),)
+    if e.bias:
+        params += (Param("bias", ((d_model,),)),)
+    out: Dims = (("batch",), (d_model,), (n_h,), (n_w,))
+    stride = (e.patch_height, e.patch_width)
+    x = b.emit("convolution", "patches", (image,), out, params, stride=stride, padding=0, note="one vector a patch")
+    x = b.view("rows", x, (("batch",), (n_h, n_w), (d_model,)), "patches in a row")
+    if e.mask_token:
+        b.emit("parameter", "mask_token", (), ((), (), (d_model,)), (Param("weight", ((), (), (d_model,))),))
+    if e.extra_tokens:
+        shape: Dims = ((d_model,),) if e.token_shape == "flat" else ((), (), (d_model,))
+        extra = tuple(
+            b.emit("parameter", name, (), shape, (Param("weight", shape),), note="a learned token")
+            for name in e.extra_names
+        )
+        x = b.emit("concat", "with_tokens", (*extra, x), (("batch",), (queries,), (d_model,)), note="tokens first")
+    else:
+        x = b.view("with_tokens", x, (("batch",), (queries,), (d_model,)))
+    if e.positions == "learned":
+        dims: Dims = ((queries,), (d_model,)) if e.positions_rank == 2 else ((), (queries,), (d_model,))
+        table = b.emit(
+            "parameter",
+            "positions",
+            (),
+            dims,
+            (Param("weight", dims),),
+            embedding=e.positions_rank == 2,
+            note="a vector for each place",
+        )
+        x = b.map("add_positions", "add", x, table)
+    if e.norm:
+        x = b.norm("norm", x, e.norm)
+    return b.dropout("dropout", x, e.dropout)
+
+
+def _audio(b: Builder, e: Audio, queries: str, d_model: str) -> Tensor:
+    mels, kernel = b.axis("mels", e.mels), b.axis("kernel", e.kernel)
+    frames = b.axis("frames", rule=lambda s: 2 * s[queries])
+    d_in = b.axis("d_out", rule=lambda s: s[d_model])  # the first convolution's outputs, the second's inputs
+    x = Tensor("mel_spectrogram", (("batch",), (mels,), (frames,)))
+    for path, inner, outer, length, stride in (
+        ("conv1", mels, d_in, frames, 1),
+        ("conv2", d_in, d_model, queries, 2),
+    ):
+        params = (Param("weight", ((outer,), (inner,), (kernel,))), Param("bias", ((outer,),)))
+        out: Dims = (("batch",), (outer,), (length,))
+        x = b.emit("convolution", path, (x,), out, params, stride=(stride,), padding=e.kernel // 2)
+        x = b.map(f"{path}_act", "gelu", x, note="gelu")
+    x = b.view("rows", x, (("batch",), (queries,), (d_model,)), "a vector for each moment")
+    rows = b.axis("positions", e.positions.count, suffixes=("encoder",))
+    weight = Param("weight", ((rows,), (d_model,)))
+    table = b.emit("lookup", "positions", (Tensor("position_ids", ((queries,),)),), ((queries,), (d_model,)), (weight,))
+    x = b.map("add_positions", "add", x, table)
+    return b.dropout("dropout", x, e.dropout)
+
+
+def _tables(b: Builder, stack: Stack, queries: str, keys: str, d_model: str) -> None:
+    """Tables that every layer of a stack reads: T5's relative bias, DeBERTa's relative positions."""
+    for layer in stack.layers.kinds:
+        a = layer.mixer
+        if not isinstance(a, Attention):
+            continue
+        if a.relative_bias and not a.relative_bias.every_layer:
+            relative_bias_table(b, a, queries, keys)
+            return
+        if a.disentangled:
+            rows = b.axis("positions", a.disentangled.positions, suffixes=("relative",))
+            dims: Dims = ((rows,), (d_model,))
+            table = b.emit(
+                "parameter", "relative", (), dims, (Param("weight", dims),), embedding=True, note="a row per distance"
+            )
+            if stack.relative_norm:
+                b.norm("relative_norm", table, stack.relative_norm)
+            return
+
+
+def _layer(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str, source: Tensor | None) -> Tensor:
+    """One layer; x: [B, S, D], and so is what it returns."""
+    pre, output = layer.place in ("pre", "sandwich"), layer.place in ("output", "sandwich")
+
+    def part(name: str, x: Tensor, run: str) -> tuple[Tensor, Tensor]:
+        """(what the residual adds to, the part's output)."""
+        start = x
+        if pre and (layer.mixer_norm or name != "attn"):
+            x = b.norm(f"{name}_norm", x, layer.norm)
+            start = x if layer.residual_from_norm else start
+        with b.scope(name):
+            y = _run(b, layer, run, x, queries, keys, source)
+        if output:
+            y = b.norm(f"{name}_out_norm", y, layer.norm)
+        if layer.residual_scale != 1.0:
+            y = b.map(f"{name}_scale", "scale", y, factor=layer.residual_scale, note=f"· {layer.residual_scale:g}")
+        return start, b.dropout(f"{name}_dropout", y, layer.dropout)
+
+    if layer.parallel != "no":
+        return _parallel(b, layer, x, queries, keys)
+    for name, run in (("attn", "mixer"), ("cross", "cross"), ("ffn", "ffn")):
+        if getattr(layer, run) is None:
+            continue
+        start, y = part(name, x, run)
+        x = b.map(f"{name}_residual", "add", start, y, note="X + …")
+        if layer.place == "post":
+            x = b.norm(f"{name}_norm", x, layer.norm)
+    return x
+
+
+def _parallel(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str) -> Tensor:
+    """x + mixer(norm(x)) + ffn(norm(x)) (GPT-J, PaLM); `separate`: a norm each (GPT-NeoX, Falcon 40B)."""
+    if layer.parallel == "shared":
+        first = second = b.norm("norm", x, layer.norm)
+    else:
+        first, second = b.norm("attn_norm", x, layer.norm), b.norm("ffn_norm", x, layer.norm)
+    with b.scope("attn"):
+        y = _run(b, layer, "mixer", first, queries, keys, None)
+    y = b.dropout("attn_dropout", y, layer.dropout)
+    with b.scope("ffn"):
+        z = _run(b, layer, "ffn", second, queries, keys, None)
+    z = b.dropout("ffn_dropout", z, layer.dropout)
+    both = b.map("parts", "add", y, z, note="attention + feed-forward")
+    return b.map("residual", "add", x, both, note="X + …")
+
+
+def _run(b: Builder, layer: Layer, run: str, x: Tensor, queries: str, keys: str, source: Tensor | None) -> Tensor:
+    spec = getattr(layer, run)
+    if isinstance(spec, Attention):
+        return attention(b, spec, x, queries, keys, source if run == "cross" else None)
+    if isinstance(spec, LatentAttention):
+        return latent_attention(b, spec, x, queries, keys)
+    return mlp(b, spec, x) if isinstance(spec, Mlp) else mixture(b, spec, x)
+
+
+def _head(b: Builder, model: Model, head: Head, outputs: dict[str, Tensor], *, several: bool) -> Tensor:
+    name = head.stack or model.stacks[-1].name
+    stack = next(s for s in model.stacks if s.name == name)
+    b.stack = name if several and model.contrastive else ""
+    with b.block("", head.name.replace("_", " ")), b.scope(head.name):
+        x = Tensor("x", outputs[name].dims)
+        if head.take != "all":
+            dims = (x.dims[0], x.dims[-1])
+            kind = "mean" if head.take == "mean" else "slice"
+            x = b.emit(kind, "take", (x,), dims, take=head.take, note=f"the {head.take} token's vector")
+        for step in head.steps:
+            x = _dense(b, model, stack, step, x) if isinstance(step, Dense) else b.norm(step.name, x, step.norm)
+        if head.softmax:
+            b.emit("softmax", "probabilities", (x,), x.dims, note="over the vocabulary", after_output=True)
+    b.stack = ""
+    return x
+
+
+def _dense(b: Builder, model: Model, stack: Stack, step: Dense, x: Tensor) -> Tensor:
+    out = _head_axis(b, model, stack, step)
+    tied = _token_table(model, stack) if step.tied else ""
+    x = b.dropout(f"{step.name}_dropout", x, step.dropout)
+    x = b.linear(step.name, x, (out,), bias=step.bias, tied=tied)
+    if step.scale != 1.0:
+        x = b.map(f"{step.name}_scale", "scale", x, factor=step.scale, note=f"· {step.scale:g}")
+    if step.softcap:
+        x = b.map(f"{step.name}_softcap", "softcap", x, cap=step.softcap)
+    if step.activation:
+        x = b.map(f"{step.name}_act", step.activation, x, note=step.activation)
+    return x
+
+
+def _head_axis(b: Builder, model: Model, stack: Stack, step: Dense) -> str:
+    if step.vocab:
+        tokens = stack.embedding
+        assert isinstance(tokens, Tokens)
+        return vocab_axis(b, tokens)
+    if step.width == stack.d_model:
+        return b.axis("d_out", rule=lambda s: s["d_model"])
+    embed = getattr(stack.embedding, "d_embed", None)
+    if step.width == embed:
+        return b.axis("d_embed", embed)
+    if model.contrastive:
+        return b.axis("d_projection", step.width)
+    return b.axis("labels", step.width, suffixes=("", step.name))
+
+
+def _token_table(model: Model, stack: Stack) -> str:
+    tokens = stack.embedding
+    assert isinstance(tokens, Tokens)
+    owner = tokens.shared or (stack.name if len(model.stacks) > 1 else "")
+    return f"{owner}.embed.tokens.weight" if owner else "embed.tokens.weight"
+
+
+def _contrast(b: Builder, results: list[Tensor]) -> None:
+    """CLIP: every text against every image, by cosine, with a learned scale (arXiv 2103.00020, figure 3)."""
+    width = results[0].dims[-1]
+    other = b.axis("batch_images", rule=lambda s: s["batch"])
+    with b.block("", "similarity"):
+        t = b.map("text_unit", "unit", Tensor("text", (("batch",), width)), note="to length 1")
+        i = b.map("image_unit", "unit", Tensor("image", ((other,), width)), note="to length 1")
+        scale = b.emit("parameter", "logit_scale", (), (), (Param("weight", ()),), note="learned temperature")
+        logits = b.einsum("logits", t, i, (("batch",), (other,)), note="cosines")
+        b.map("scaled", "multiply", logits, scale)

@@ -1,0 +1,274 @@
+"""Tables for people. Rich draws them; how wide a column is, is decided here, because a digit must never be cut.
+
+Numbers and shapes keep their width, text and formulas wrap, bars shrink; what still has no room loses
+whole columns, the least important first, and the caption says which.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.box import SIMPLE, Box
+from rich.cells import cell_len, chop_cells
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text as RichText
+
+from ..report import Column, Facts, Kind, Report, Table
+from .cells import NUMERIC, can_show, cell, printable, showable
+
+_GAP = 2  # between columns
+_BAR = 10  # a bar's length where there is room
+_LONG_WORD = 32  # a longer word in a text column may be folded
+_ASCII_SIMPLE = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+# Where a line may end: a text at its spaces, a formula before a sign.
+_BREAKS: dict[Kind, str] = {"text": " ", "formula": r" (?=[+−-] )"}
+
+
+def render(report: Report, stream: TextIO, *, width: int | None = None, color: bool | None = None) -> None:
+    """Write all sections, as wide as the terminal is, or as they are where there is no terminal."""
+    canvas = _Canvas(
+        stream,
+        width=_available_width(stream) if width is None else width,
+        color=_wants_color(stream) if color is None else color,
+    )
+    for number, section in enumerate(report.sections):
+        if number:
+            canvas.write("")
+        if isinstance(section, Table):
+            _draw_table(canvas, section)
+        elif isinstance(section, Facts):
+            _draw_facts(canvas, section)
+        else:
+            canvas.write(section.text)
+    stream.write(canvas.finish())
+
+
+def _available_width(stream: TextIO) -> int | None:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):
+        return None  # a pipe or a file: as wide as needed
+
+
+def _wants_color(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class _Canvas:
+    """Collects the output, so that it is written at once and without spaces at the ends of lines."""
+
+    def __init__(self, stream: TextIO, width: int | None, color: bool) -> None:
+        self.stream = stream
+        self.width = width
+        self.unicode = can_show("─█", stream)
+        self._buffer = io.StringIO()
+        self._console = Console(
+            file=self._buffer,
+            width=100_000,  # Rich must never make anything fit: that is done before
+            force_terminal=color,
+            color_system="standard" if color else None,
+            no_color=not color,
+            markup=False,
+            emoji=False,
+            highlight=False,
+            soft_wrap=True,
+            legacy_windows=False,
+        )
+
+    def show(self, text: str) -> str:
+        """Return the text as the stream can show it."""
+        return showable(printable(text), self.stream)
+
+    def write(self, text: str, style: str = "") -> None:
+        for line in self.show(text).split("\n"):
+            indent = line[: len(line) - len(line.lstrip())]
+            room = None if self.width is None else max(self.width - len(indent), 1)
+            for part in _wrap(line.lstrip(), "text", room):
+                self.draw(RichText(indent + part, style=style))
+
+    def draw(self, renderable: RichText | RichTable) -> None:
+        self._console.print(renderable)
+
+    def finish(self) -> str:
+        return "".join(line.rstrip() + "\n" for line in self._buffer.getvalue().splitlines())
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A column with its texts and the widths between which it can be drawn well."""
+
+    column: Column
+    header: str
+    cells: tuple[str, ...]
+    total: str
+    least: int
+    natural: int
+
+    @classmethod
+    def of(cls, table: Table, column: Column, canvas: _Canvas) -> _Layout:
+        header = canvas.show(column.title)
+        cells = tuple(canvas.show(cell(row.get(column.key), column.kind)) for row in table.rows)
+        total = canvas.show(cell((table.total or {}).get(column.key), column.kind))
+        widths = [_widths(text, column.kind) for text in (*cells, total)] + [_widths(header, "text")]
+        least = max(least for least, _ in widths)
+        natural = max(natural for _, natural in widths)
+        if column.kind == "share":
+            natural = max(natural, least + 1 + _BAR)
+        return cls(column, header, cells, total, least, natural)
+
+
+def _draw_table(canvas: _Canvas, table: Table) -> None:
+    layouts = [_Layout.of(table, column, canvas) for column in table.columns]
+    layouts, left_out = _drop(layouts, canvas.width)
+    widths = _share_out(layouts, canvas.width)
+
+    drawn = RichTable(
+        box=SIMPLE if canvas.unicode else _ASCII_SIMPLE,
+        safe_box=False,  # it would put full borders where we have ASCII rules
+        padding=(0, 0, 0, _GAP - 1),  # the box's own divider is the rest of the gap
+        pad_edge=False,
+        show_edge=False,
+        show_footer=table.total is not None,
+        header_style="bold",
+        footer_style="bold",
+        border_style="dim",
+    )
+    for layout, width in zip(layouts, widths, strict=True):
+        drawn.add_column(
+            RichText("\n".join(_wrap(layout.header, "text", width))),
+            RichText("\n".join(_wrap(layout.total, layout.column.kind, width))),
+            justify="right" if layout.column.kind in NUMERIC else "left",
+            width=width,
+            no_wrap=True,
+        )
+    for number, row in enumerate(table.rows):
+        drawn.add_row(
+            *(
+                _drawn_cell(layout, layout.cells[number], row, width, canvas)
+                for layout, width in zip(layouts, widths, strict=True)
+            )
+        )
+
+    if table.title:
+        canvas.write(table.title, "bold")
+    canvas.draw(drawn)
+    if table.caption:
+        canvas.write(table.caption, "dim")
+    if left_out:
+        names = ", ".join(column.title for column in left_out)
+        canvas.write(f"Left out at this width: {names} (--format json has all)", "dim")
+
+
+def _drop(layouts: list[_Layout], width: int | None) -> tuple[list[_Layout], list[Column]]:
+    """Leave out columns, the largest priority first and the rightmost of equals, until the others fit."""
+    kept = list(layouts)
+    while width is not None and sum(layout.least + _GAP for layout in kept) - _GAP > width:
+        droppable = [layout for layout in kept if layout.column.priority > 0]
+        if not droppable:
+            break  # too wide a line can be scrolled to; a number that is cut is wrong
+        kept.remove(max(reversed(droppable), key=lambda layout: layout.column.priority))
+    return kept, [layout.column for layout in layouts if layout not in kept]
+
+
+def _share_out(layouts: list[_Layout], width: int | None) -> list[int]:
+    """Give each column what it needs at least, then hand out the rest evenly up to what it would like."""
+    if width is None:
+        return [layout.natural for layout in layouts]
+    widths = [layout.least for layout in layouts]
+    rest = width - sum(widths) - _GAP * (len(widths) - 1)
+    while rest > 0:
+        hungry = [n for n, layout in enumerate(layouts) if widths[n] < layout.natural]
+        if not hungry:
+            break
+        portion = max(rest // len(hungry), 1)
+        for n in hungry[:rest]:
+            more = min(portion, layouts[n].natural - widths[n])
+            widths[n] += more
+            rest -= more
+    return widths
+
+
+def _drawn_cell(
+    layout: _Layout, text: str, row: Mapping[str, object], width: int, canvas: _Canvas
+) -> RichText:
+    column = layout.column
+    lines = RichText("\n".join(_wrap(text, column.kind, width)))
+    share = row.get(column.key)
+    if column.kind == "share" and isinstance(share, (int, float)):
+        number = max(cell_len(shown) for shown in (*layout.cells, layout.total))
+        room = min(width - number - 1, _BAR)
+        if room >= 3:  # a shorter bar says nothing
+            bar = RichText(_bar(share, room, canvas.unicode), style="cyan")
+            return bar.append(" " + text.rjust(number), style="default")
+    return lines
+
+
+def _bar(share: float, length: int, unicode: bool) -> str:
+    filled = min(max(share, 0.0), 1.0) * length
+    if not unicode:
+        return ("#" * round(filled)).ljust(length)
+    whole, eighths = divmod(round(filled * 8), 8)
+    return ("█" * whole + (_EIGHTHS[eighths] if eighths else "")).ljust(length)
+
+
+def _draw_facts(canvas: _Canvas, facts: Facts) -> None:
+    """Labels beside their values; numbers are right-aligned among themselves, so that they can be compared."""
+    items = [(canvas.show(label), canvas.show(cell(value, kind)), kind) for label, value, kind in facts.items]
+    label_width = max((cell_len(label) for label, _, _ in items), default=0)
+    number_width = max((cell_len(text) for _, text, kind in items if kind in NUMERIC), default=0)
+    if facts.title:
+        canvas.write(facts.title, "bold")
+    for label, text, kind in items:
+        value = text.rjust(number_width) if kind in NUMERIC else text
+        room = None if canvas.width is None else canvas.width - label_width - _GAP
+        line = RichText(label, style="dim")
+        if room is None or room >= _widths(value, kind)[0]:
+            line.append(" " * (label_width - cell_len(label) + _GAP), style="default")
+            indent = " " * (label_width + _GAP)
+        else:  # no room beside the label: below it
+            canvas.draw(line)
+            line, indent = RichText("  "), "  "
+            room = max((canvas.width or 0) - len(indent), 1)
+        for part in _wrap(value, kind, room):
+            canvas.draw(line.append(part, style="default"))
+            line = RichText(indent)
+
+
+def _widths(text: str, kind: Kind) -> tuple[int, int]:
+    """Return the least width at which the text can be drawn, and the width at which it is one line."""
+    lines = text.split("\n")
+    natural = max(map(cell_len, lines))
+    if kind not in _BREAKS:
+        return natural, natural
+    pieces: Iterable[str] = (piece for line in lines for piece in re.split(_BREAKS[kind], line))
+    least = max(map(cell_len, pieces))
+    return (min(least, _LONG_WORD) if kind == "text" else least), natural
+
+
+def _wrap(text: str, kind: Kind, width: int | None) -> list[str]:
+    """Break the text where its kind allows it; only a word of text that is longer than a line is folded."""
+    if width is None or (cell_len(text) <= width and "\n" not in text) or kind not in _BREAKS:
+        return text.split("\n")
+    wrapped: list[str] = []
+    for line in text.split("\n"):
+        current, *pieces = re.split(_BREAKS[kind], line)
+        for piece in pieces:
+            if cell_len(current) + 1 + cell_len(piece) <= width:
+                current += " " + piece
+            else:
+                wrapped.append(current)
+                current = piece
+        wrapped.append(current)
+    if kind == "text":
+        wrapped = [part for line in wrapped for part in (chop_cells(line, width) or [""])]
+    return wrapped

@@ -1,0 +1,181 @@
+"""How many parameters, and where: the graph's parameter tensors, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from transformer_calc.graph.core import Block, Dims, Graph, Param, Sizes, product, shape
+
+if TYPE_CHECKING:
+    from transformer_calc.expr import Size
+
+EMBEDDING_KINDS = ("lookup", "relative_lookup")  # tables that are looked up; others say so themselves
+
+
+class Component(NamedTuple):
+    """One parameter tensor of the graph, standing `repeat` times (an axis; empty: once)."""
+
+    path: str
+    block: Block
+    dims: Dims
+    repeat: str
+    embedding: bool
+    routed: bool
+    out: int
+
+    def count(self, sizes: Sizes) -> Size:
+        """Entries of one of them."""
+        return product(self.dims, sizes)
+
+    def total(self, sizes: Sizes) -> Size:
+        """Entries of all of them."""
+        return self.count(sizes) * (sizes[self.repeat] if self.repeat else 1)
+
+    def active(self, sizes: Sizes) -> Size:
+        """Entries of all of them that one token passes through: of stacked experts, its top_k."""
+        if not self.routed:
+            return self.total(sizes)
+        experts = next(axis for dim in self.dims for axis in dim if axis.startswith("experts"))
+        chosen = experts.replace("experts", "top_k")
+        rest: Dims = tuple(tuple(chosen if axis == experts else axis for axis in dim) for dim in self.dims)
+        return product(rest, sizes) * (sizes[self.repeat] if self.repeat else 1)
+
+
+class Tensor(NamedTuple):
+    """A stored tensor: its name (layer numbers as *; # where it is one tensor per entry of its first axis)."""
+
+    name: str
+    parts: tuple[Component, ...]
+
+    def shape(self, sizes: Sizes) -> tuple[Size, ...]:
+        """Sizes of its dimensions; fused parts are joined along their outputs."""
+        first = self.parts[0]
+        joined = list(shape(first.dims, sizes))
+        for part in self.parts[1:]:
+            joined[first.out] = joined[first.out] + shape(part.dims, sizes)[part.out]
+        return tuple(joined[1:] if "#" in self.name else joined)
+
+    def repeat(self, sizes: Sizes) -> Size:
+        """How many of them there are."""
+        first = self.parts[0]
+        count = sizes[first.repeat] if first.repeat else 1
+        return count * shape(first.dims, sizes)[0] if "#" in self.name else count
+
+    def total(self, sizes: Sizes) -> Size:
+        """Entries of all of them."""
+        total: Size = 0
+        for part in self.parts:
+            total = total + part.total(sizes)
+        return total
+
+
+class Params(NamedTuple):
+    """Parameter counts: of everything, of what one token passes through, of embedding tables and of the rest."""
+
+    total: int
+    active: int
+    embedding: int
+    non_embedding: int
+
+
+def components(graph: Graph) -> list[Component]:
+    """Every parameter tensor of the graph, a tied one once, in the order of the operations."""
+    found = []
+    for block in graph.blocks:
+        for op in block.ops:
+            embedding = op.kind in EMBEDDING_KINDS or bool(op.attrs.get("embedding"))
+            for param in op.params:
+                if not param.tied:
+                    path = _path(block, op.path, param)
+                    found.append(
+                        Component(path, block, param.dims, block.copies, embedding, param.routed, param.out)
+                    )
+    return found
+
+
+def _path(block: Block, op: str, param: Param) -> str:
+    return ".".join(part for part in (block.path, op, param.name) if part)
+
+
+def params(graph: Graph, sizes: Sizes) -> Params:
+    """The four headline counts; exact ints where `sizes` are ints, expressions where they are."""
+    total: Size = 0
+    active: Size = 0
+    embedding: Size = 0
+    for part in components(graph):
+        count = part.total(sizes)
+        total = total + count
+        active = active + part.active(sizes)
+        embedding = embedding + (count if part.embedding else 0)
+    return Params(total, active, embedding, total - embedding)  # type: ignore[arg-type]
+
+
+def formula(graph: Graph) -> Size:
+    """The total in symbols, as the graph has it."""
+    return params(graph, graph.symbols(derived=False)).total
+
+
+def tensors(graph: Graph) -> list[Tensor]:
+    """The tensors as they are stored: named as in Hugging Face where the model says so, fused ones as one."""
+    names = dict(graph.tensor_names)
+    fused = {key: name for key, name in names.items() if "+" in key}
+    parts = components(graph)
+    by_path = {part.path: part for part in parts}
+    taken: set[str] = set()
+    found = []
+    for part in parts:
+        if part.path in taken:
+            continue
+        for key, name in fused.items():
+            group = [_sibling(part, member.strip()) for member in key.split("+")]
+            members = [by_path[p] for p in group if p in by_path]
+            if members and part in members and len(members) == len(group):
+                taken.update(group)
+                found.append(Tensor(_in_layers(names, part, name + _suffix(key, part)), tuple(members)))
+                break
+        else:
+            found.append(Tensor(_name(names, part), (part,)))
+    return found
+
+
+def _local(part: Component) -> str:
+    """A component's path within its block, with the parameter's name."""
+    return part.path.removeprefix(f"{part.block.path}.") if part.block.path else part.path
+
+
+def _sibling(part: Component, member: str) -> str:
+    """The full path of a member of a fused group, seen from one of its parts."""
+    name = part.path.rpartition(".")[2]
+    return f"{part.block.path}.{member}" if member.endswith((".weight", ".bias")) else f"{part.block.path}.{member}.{name}"
+
+
+def _suffix(key: str, part: Component) -> str:
+    return "" if key.endswith((".weight", ".bias")) else f".{part.path.rpartition('.')[2]}"
+
+
+def _name(names: dict[str, str], part: Component) -> str:
+    local = _local(part)
+    op, _, param = local.rpartition(".")
+    for prefix in _prefixes(part.block):
+        if f"{prefix}{local}" in names:
+            return _in_layers(names, part, names[f"{prefix}{local}"])
+        if f"{prefix}{op}" in names:
+            return _in_layers(names, part, f"{names[f'{prefix}{op}']}.{param}")
+    return part.path if not part.repeat else part.path.replace("layers", "layers.*", 1)
+
+
+def _prefixes(block: Block) -> Iterator[str]:
+    """From the most particular to none: `decoder.layers.moe.`, `decoder.layers.`, `decoder.`, ``."""
+    words = block.path.split(".") if block.path else []
+    for n in range(len(words), -1, -1):
+        yield "".join(f"{word}." for word in words[:n])
+
+
+def _in_layers(names: dict[str, str], part: Component, name: str) -> str:
+    if not part.repeat:
+        return name
+    for prefix in _prefixes(part.block):
+        if prefix and prefix[:-1] in names:
+            return f"{names[prefix[:-1]]}.{name}"
+    return f"{part.block.path}.*.{name}"

@@ -1,0 +1,75 @@
+"""What a command answers, as plain data: output formats print it, other programs read it.
+
+This module knows nothing of transformers and nothing of terminals; the modules beside it build reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+SCHEMA = "tcalc/1"
+
+# What a value is, which decides how people see it. Machines (JSON, CSV) get it as it is.
+#   count, flops, bytes: exact integers     share: a fraction of 1     shape: a tuple of sizes or symbols
+Kind = Literal["text", "count", "flops", "bytes", "share", "shape", "formula"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table. Where the terminal is narrow, the largest `priority` goes first and 0 never goes."""
+
+    key: str
+    title: str
+    kind: Kind
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows are looked up by column key; a key that a row lacks is an empty cell."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Mapping[str, object], ...]
+    total: Mapping[str, object] | None = None
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A few labelled values: `(label, value, kind)`."""
+
+    title: str
+    items: tuple[tuple[str, object, Kind], ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; its line breaks are kept."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A command's whole answer: `data` is the body of the JSON, `sections` is what people read, `main` is the CSV."""
+
+    command: str
+    model: Mapping[str, object]
+    workload: Mapping[str, object]
+    data: Mapping[str, object]
+    sections: tuple[Table | Facts | Text, ...]
+    main: Table | None = None
+    ok: bool = True  # False where the question has an answer and it is no: the exit status is 1
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the JSON object: the envelope that every command shares, then the body."""
+        return {
+            "schema": SCHEMA,
+            "command": self.command,
+            "model": dict(self.model),
+            "workload": dict(self.workload),
+            **self.data,
+        }

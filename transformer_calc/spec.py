@@ -1,0 +1,558 @@
+"""What a model is: frozen, validated records in the field's own words.
+
+A `Model` is one or more `Stack`s of `Layer`s. The pieces compose: a layer is a mixer (attention of some kind),
+perhaps cross-attention, and a feed-forward part, with norms placed around them. Nothing here knows how a
+model is computed (that is `graph`) or where its description came from (that is `sources`).
+
+A state-space or linear-attention layer is a further kind of `Layer.mixer`; nothing else has to change for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from transformer_calc.errors import InputError
+
+LARGEST = 10**15  # no size of a real model comes near it; larger ones are typing errors
+
+
+def _sizes(record: object, *names: str, minimum: int = 1) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(f"{name} is {value!r}; it must be a whole number")
+        if not minimum <= value <= LARGEST:
+            raise InputError(f"{name} is {value}; it must be between {minimum} and {LARGEST:.0e}")
+
+
+def _one_of(record: object, name: str, choices: Sequence[str]) -> None:
+    value = getattr(record, name)
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+
+
+def divide(what: str, total: int, by: str, parts: int) -> int:
+    """`total / parts`, exact; the error names both fields and the nearest divisors."""
+    if total % parts:
+        below = next(n for n in range(parts, 0, -1) if total % n == 0) if parts < 10**6 else 1
+        above = next((n for n in range(parts, min(total, 10 * parts) + 1) if total % n == 0), total)
+        near = f"{below} or {above}" if below != above else f"{below}"
+        raise InputError(f"{what} ({total}) is not divisible by {by} ({parts})", hint=f"{by} could be {near}")
+    return total // parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm:
+    """LayerNorm (Ba et al. 2016, arXiv 1607.06450) or RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467)."""
+
+    kind: str = "layernorm"  # layernorm | rmsnorm
+    weight: bool = True
+    bias: bool = True  # only where there is a weight; RMSNorm never has one
+    eps: float = 1e-5
+    offset: float = 0.0  # added to the weight: 1 in Gemma, where a zero weight is the identity
+
+    def __post_init__(self) -> None:
+        _one_of(self, "kind", ("layernorm", "rmsnorm"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotary:
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) of the first `dims` of each head."""
+
+    dims: int
+    theta: float = 10000.0
+    interleaved: bool = False  # pairs (0,1),(2,3)… as in the paper, or halves (i, i + dims/2) as in most code
+    scaling: tuple[tuple[str, object], ...] = ()  # type and parameters: linear, dynamic, yarn, longrope, llama3
+
+    def __post_init__(self) -> None:
+        _sizes(self, "dims")
+        if self.dims % 2:
+            raise InputError(f"the rotary dimensions are {self.dims}; they come in pairs and must be even")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelativeBias:
+    """A learned bias per head and distance bucket, added to the scores (Raffel et al. 2019, arXiv 1910.10683)."""
+
+    buckets: int = 32
+    max_distance: int = 128
+    bidirectional: bool = True
+    every_layer: bool = False  # T5 keeps one table a stack, in its first layer; umT5 one a layer
+
+    def __post_init__(self) -> None:
+        _sizes(self, "buckets", "max_distance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disentangled:
+    """Scores from content and relative position apart (He et al. 2020, arXiv 2006.03654, equation 4)."""
+
+    positions: int  # rows of the stack's table of relative positions
+    content_to_position: bool = True
+    position_to_content: bool = True
+    shared_projections: bool = True  # positions go through the content's own q and k projections
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelativeProjection:
+    """Transformer-XL positions: a projection of relative embeddings and two biases (arXiv 1901.02860, §3.3)."""
+
+    biases: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """Multi-head attention (Vaswani et al. 2017, arXiv 1706.03762), with n_kv_heads < n_heads grouped
+    (Ainslie et al. 2023, arXiv 2305.13245) and with n_kv_heads = 1 multi-query (Shazeer 2019, arXiv 1911.02150).
+    """
+
+    n_heads: int
+    d_head: int
+    n_kv_heads: int | None = None  # None: as many as n_heads
+    d_value: int | None = None  # width of a value head; None: d_head
+    causal: bool = True
+    window: int | None = None  # a query sees this many latest keys (on both sides together where not causal)
+    chunk: int | None = None  # a query sees the keys of its own chunk only
+    bias_q: bool = False
+    bias_k: bool = False
+    bias_v: bool = False
+    bias_o: bool = False
+    rotary: Rotary | None = None
+    alibi: bool = False  # a slope per head times the distance, added to the scores (arXiv 2108.12409)
+    relative_bias: RelativeBias | None = None
+    disentangled: Disentangled | None = None
+    relative_projection: RelativeProjection | None = None
+    qk_norm: Norm | None = None
+    qk_norm_over: str = "head"  # head: one weight of d_head; heads: a weight each; inner: across all heads
+    qk_norm_after_rotary: bool = False
+    sinks: bool = False  # a learned logit per head that takes part in the softmax only (gpt-oss)
+    scale: float | None = None  # of the scores; None: 1 / sqrt(d_head)
+    softcap: float | None = None  # scores become cap * tanh(scores / cap)
+    clip_qkv: float | None = None
+    temperature: tuple[float, float] | None = None  # Llama 4: (floor, scale) of the queries' growth with position
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _sizes(self, "n_heads", "d_head", "n_kv_heads", "d_value", "window", "chunk")
+        _one_of(self, "qk_norm_over", ("head", "heads", "inner"))
+        if self.n_kv_heads is not None:
+            if self.n_kv_heads > self.n_heads:
+                raise InputError(f"n_kv_heads ({self.n_kv_heads}) is larger than n_heads ({self.n_heads})")
+            divide("n_heads", self.n_heads, "n_kv_heads", self.n_kv_heads)
+
+    @property
+    def kv_heads(self) -> int:
+        """Key/value heads as a number."""
+        return self.n_kv_heads or self.n_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, §2.1): keys and values from one small latent."""
+
+    n_heads: int
+    kv_rank: int
+    d_nope: int  # the part of a query/key head without position
+    d_rope: int  # the rotary part; the key's is shared by all heads
+    d_value: int
+    q_rank: int | None = None  # None: queries are projected directly
+    bias: bool = False  # on the down-projections and the output
+    norm: Norm = Norm(kind="rmsnorm", eps=1e-6)
+    rotary: Rotary | None = None
+    scale: float | None = None
+    causal: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _sizes(self, "n_heads", "kv_rank", "d_nope", "d_rope", "d_value", "q_rank")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlp:
+    """The position-wise feed-forward part; gated: act(x·W_gate) * (x·W_up) (Shazeer 2020, arXiv 2002.05202)."""
+
+    d_ff: int
+    activation: str = "gelu"
+    gated: bool = False
+    bias_in: bool = True
+    bias_out: bool = True
+    dropout: float = 0.0  # of the inner activations
+
+    def __post_init__(self) -> None:
+        _sizes(self, "d_ff")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Router:
+    """How a token chooses its experts (Shazeer et al. 2017, arXiv 1701.06538; Fedus et al. 2021, 2101.03961)."""
+
+    bias: bool = False
+    scoring: str = "softmax"  # over all experts; softmax-topk: over the chosen ones; sigmoid; sigmoid-input
+    normalize: bool = False  # the chosen weights are divided by their sum
+    scaling: float = 1.0
+    groups: int = 1  # experts are chosen within the best top_groups groups only
+    top_groups: int = 1
+    correction: bool = False  # a buffer added to the scores when choosing (not counted: not a parameter)
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moe:
+    """A mixture of experts: each token goes to top_k of n_experts, and to every shared expert."""
+
+    n_experts: int
+    top_k: int
+    d_expert: int
+    activation: str = "silu"
+    gated: bool = True
+    bias: bool = False
+    router: Router = Router()
+    d_shared: int | None = None  # inner width of the shared experts together
+    shared_gate: bool = False  # the shared part is weighted by a sigmoid gate of its own (Qwen2-MoE)
+    layout: str = "out_in"  # how the stacked expert matrices are stored
+    limit: float | None = None  # gate and up are clamped to it (gpt-oss)
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _sizes(self, "n_experts", "top_k", "d_expert", "d_shared")
+        if self.top_k > self.n_experts:
+            raise InputError(f"top_k ({self.top_k}) is larger than n_experts ({self.n_experts})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer: x + mixer(norm(x)), then x + ffn(norm(x)), with the norms where `place` says.
+
+    pre: before each part. post: after each residual sum. output: on each part's output, before the sum.
+    sandwich: pre and output. `parallel`: mixer and ffn read the same input, with one norm (shared) or two.
+    """
+
+    name: str = "layer"
+    mixer: Attention | LatentAttention | None
+    cross: Attention | None = None
+    ffn: Mlp | Moe | None
+    norm: Norm = Norm()
+    place: str = "pre"
+    parallel: str = "no"  # no | shared | separate
+    mixer_norm: bool = True  # ModernBERT's first layer goes without
+    residual_from_norm: bool = False  # the residual starts at the norm's output
+    residual_scale: float = 1.0
+    dropout: float = 0.0  # on each part's output
+
+    def __post_init__(self) -> None:
+        _one_of(self, "place", ("pre", "post", "output", "sandwich"))
+        _one_of(self, "parallel", ("no", "shared", "separate"))
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Layer kinds and their order, as (cycle of kind numbers, times) runs: its size does not grow with depth.
+
+    `Layers((local, full), (((0, 0, 0, 0, 0, 1), 4), ((0, 0), 1)))` are Gemma 3's 26 layers.
+    """
+
+    kinds: tuple[Layer, ...]
+    runs: tuple[tuple[tuple[int, ...], int], ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_layers <= LARGEST:
+            raise InputError(f"n_layers is {self.n_layers}; it must be between 1 and {LARGEST:.0e}")
+
+    @classmethod
+    def uniform(cls, layer: Layer, n: int) -> Layers:
+        """N equal layers."""
+        return cls((layer,), (((0,), n),))
+
+    @classmethod
+    def cycle(cls, kinds: Sequence[Layer], pattern: Iterable[int], n: int, head: Iterable[int] = ()) -> Layers:
+        """`head` once, then `pattern` over and over, n layers in all; equal and unused kinds are merged."""
+        first, body = tuple(head)[:n], tuple(pattern)
+        times, rest = divmod(n - len(first), len(body))
+        runs = [(first, 1), (body, times), (body[:rest], 1)]
+        return cls._merged(tuple(kinds), [(_run_length(c), t) for c, t in runs if c and t])
+
+    @classmethod
+    def listed(cls, kinds: Sequence[Layer], order: Sequence[int]) -> Layers:
+        """Layers in an explicit order; a repeating pattern in it is found, so that the result is small."""
+        n = len(order)
+        for period in range(1, min(n, 64) + 1):
+            if all(a == b for a, b in zip(order, order[period:], strict=False)):
+                return cls.cycle(kinds, order[:period], n)
+        return cls._merged(tuple(kinds), [(_run_length(order), 1)])
+
+    @classmethod
+    def _merged(cls, kinds: tuple[Layer, ...], parts: Iterable[tuple[list[tuple[int, int]], int]]) -> Layers:
+        """Runs of run-length coded cycles, flattened where a cycle is a single kind."""
+        runs: list[tuple[tuple[int, ...], int]] = []
+        numbers: dict[Layer, int] = {}
+        names: dict[int, Layer] = {}
+
+        def number(kind: int) -> int:
+            bare = replace(kinds[kind], name="")
+            if bare not in numbers:
+                numbers[bare] = len(numbers)
+                names[numbers[bare]] = kinds[kind]
+            return numbers[bare]
+
+        def push(cycle: tuple[int, ...], times: int) -> None:
+            if len(set(cycle)) == 1:
+                cycle, times = cycle[:1], times * len(cycle)
+            if runs and runs[-1][0] == cycle:
+                cycle, times = cycle, times + runs.pop()[1]
+            runs.append((cycle, times))
+
+        for coded, times in parts:
+            if times == 1 or len(coded) == 1:
+                for kind, count in coded:
+                    push((number(kind),), count * times)
+            else:
+                push(tuple(number(kind) for kind, count in coded for _ in range(count)), times)
+        ordered = tuple(names[i] for i in range(len(names)))
+        if len(ordered) == 1:
+            ordered = (replace(ordered[0], name="layer"),)
+        return cls(ordered, tuple(runs))
+
+    @property
+    def n_layers(self) -> int:
+        """All layers."""
+        return sum(len(cycle) * times for cycle, times in self.runs)
+
+    def count(self, kind: int) -> int:
+        """Layers of one kind."""
+        return sum(cycle.count(kind) * times for cycle, times in self.runs)
+
+    def __iter__(self) -> Iterator[int]:
+        """The kind of each layer, in order."""
+        for cycle, times in self.runs:
+            for _ in range(times):
+                yield from cycle
+
+    def where(self, kind: int, most: int = 4) -> str:
+        """The numbers of a kind's layers, for people: `3–60`, `5, 11, 17, 23`, or `5, 11, 17, … 59`."""
+        start, spans = 0, list[tuple[int, int]]()
+        for cycle, times in self.runs:
+            size = len(cycle)
+            shown = [i for i, k in enumerate(cycle) if k == kind]
+            if len(shown) == size:
+                spans.append((start, start + size * times - 1))
+            else:
+                repeats = range(times) if times <= most + 1 else (*range(most), times - 1)
+                spans += [(start + r * size + i,) * 2 for r in repeats for i in shown]
+            start += size * times
+        merged: list[tuple[int, int]] = []
+        for low, high in spans:
+            if merged and merged[-1][1] == low - 1:
+                merged[-1] = (merged[-1][0], high)
+            else:
+                merged.append((low, high))
+        text = [str(a) if a == b else f"{a}–{b}" for a, b in merged]
+        return ", ".join(text if len(text) <= most + 1 else [*text[:most], f"… {text[-1]}"])
+
+    def resized(self, n: int) -> Layers:
+        """The same pattern with n layers: cut at the end, or the last run goes on."""
+        runs: list[tuple[tuple[int, ...], int]] = []
+        left = n
+        longest = max(self.runs, key=lambda run: (len(run[0]) * run[1], run[1]))
+        for run in self.runs[: self.runs.index(longest)]:
+            take = min(left, len(run[0]) * run[1])
+            runs.append((run[0], take // len(run[0])))
+            left -= take
+        times, rest = divmod(left, len(longest[0]))
+        runs += [(longest[0], times), (longest[0][:rest], 1)]
+        parts = [(_run_length(cycle), t) for cycle, t in runs if cycle and t]
+        return self._merged(self.kinds, parts)
+
+
+def _run_length(order: Sequence[int]) -> list[tuple[int, int]]:
+    coded: list[tuple[int, int]] = []
+    for kind in order:
+        if coded and coded[-1][0] == kind:
+            coded[-1] = (kind, coded[-1][1] + 1)
+        else:
+            coded.append((kind, 1))
+    return coded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Positions:
+    """A table of absolute positions, added to the embedding."""
+
+    kind: str = "learned"  # learned | sinusoidal (computed) | fixed (a sinusoidal table kept as a parameter)
+    count: int
+    offset: int = 0  # rows before the first position's (2 in OPT and BART, padding + 1 in RoBERTa)
+
+    def __post_init__(self) -> None:
+        _one_of(self, "kind", ("learned", "sinusoidal", "fixed"))
+        _sizes(self, "count")
+        _sizes(self, "offset", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Token ids become vectors: token, position and segment embeddings, and what is done to their sum."""
+
+    vocab: int
+    pad_to: int = 1  # the table's rows are the next multiple of this
+    d_embed: int | None = None  # width of the table where it is not d_model; then it is projected
+    project_bias: bool = False
+    positions: Positions | None = None
+    segments: int = 0
+    norm: Norm | None = None
+    norm_last: bool = False  # the norm comes after the projection
+    scale: float = 1.0
+    dropout: float = 0.0
+    shared: str = ""  # name of the stack whose token table this one uses
+
+    def __post_init__(self) -> None:
+        _sizes(self, "vocab", "pad_to", "d_embed")
+        _sizes(self, "segments", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches:
+    """An image becomes a row of patch vectors by one convolution (Dosovitskiy et al. 2020, arXiv 2010.11929)."""
+
+    height: int
+    width: int
+    patch_height: int
+    patch_width: int
+    channels: int = 3
+    bias: bool = True
+    extra_tokens: int = 1  # class (and distillation, register) tokens, each a learned vector
+    extra_names: tuple[str, ...] = ("class_token",)
+    token_shape: str = "wide"  # wide: stored as [1, 1, D]; flat: [D]
+    mask_token: bool = False
+    positions: str = "learned"  # learned | none
+    positions_rank: int = 3  # stored as [1, N, D] (3) or [N, D] (2)
+    norm: Norm | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _sizes(self, "height", "width", "patch_height", "patch_width", "channels")
+        _sizes(self, "extra_tokens", minimum=0)
+        if self.patch_height > self.height or self.patch_width > self.width:
+            raise InputError(
+                f"patch_size ({self.patch_height}x{self.patch_width}) is larger than "
+                f"image_size ({self.height}x{self.width})"
+            )
+
+    @property
+    def count(self) -> int:
+        """Patches of one image; a remainder at the edge is cut off, as the convolution does."""
+        return (self.height // self.patch_height) * (self.width // self.patch_width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audio:
+    """A log-mel spectrogram becomes vectors by two convolutions, the second halving its length (Whisper)."""
+
+    mels: int
+    positions: Positions
+    kernel: int = 3
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _sizes(self, "mels", "kernel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A tower of layers with what comes before and right after it."""
+
+    name: str  # decoder, encoder, text, vision
+    d_model: int
+    embedding: Tokens | Patches | Audio
+    layers: Layers
+    final_norm: Norm | None = None
+    share_layers: int | None = None  # ALBERT: this many sets of weights serve all layers
+    relative_norm: Norm | None = None  # DeBERTa: norm of the table of relative positions
+
+    def __post_init__(self) -> None:
+        _sizes(self, "d_model", "share_layers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """One linear map of a head, with its activation."""
+
+    name: str
+    width: int
+    bias: bool = True
+    activation: str = ""
+    tied: bool = False  # its weight is the token table
+    vocab: bool = False  # its outputs are logits over the vocabulary
+    scale: float = 1.0
+    softcap: float | None = None
+    dropout: float = 0.0  # before the map
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormStep:
+    """A norm inside a head."""
+
+    name: str
+    norm: Norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What is computed from a stack's output: logits, a pooled vector, labels."""
+
+    name: str = "head"
+    stack: str = ""  # the last one
+    take: str = "all"  # all positions, or the vector of the first, the last, or their mean
+    steps: tuple[Dense | NormStep, ...] = ()
+    softmax: bool = False  # the outputs are turned into probabilities
+
+    def __post_init__(self) -> None:
+        _one_of(self, "take", ("all", "first", "last", "mean"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A whole model, as built with its heads."""
+
+    name: str
+    family: str
+    stacks: tuple[Stack, ...]
+    heads: tuple[Head, ...] = ()
+    contrastive: bool = False  # CLIP: the two stacks' outputs are compared, with a learned scale
+    layout: str = "in_out"  # how weights are stored: in_out (Y = X·W) or out_in (as torch.nn.Linear does)
+    tensor_names: tuple[tuple[str, str], ...] = ()  # part of the graph -> what its tensor is called in Hugging Face
+
+    def __post_init__(self) -> None:
+        _one_of(self, "layout", ("in_out", "out_in"))
+
+    @property
+    def kind(self) -> str:
+        """decoder, encoder, encoder-decoder, vision or dual."""
+        names = [s.name for s in self.stacks]
+        if len(names) == 1:
+            return names[0]
+        return "encoder-decoder" if "encoder" in names else "dual"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What is run on a model: sequences of how many tokens.
+
+    `seq` are the source tokens of an encoder–decoder, `target` its decoder's; `context` are the tokens that
+    are already in the cache before them.
+    """
+
+    batch: int = 1
+    seq: int = 1
+    target: int | None = None
+    context: int = 0
+
+    def __post_init__(self) -> None:
+        _sizes(self, "batch", "seq", "target")
+        _sizes(self, "context", minimum=0)
+
+    def to_dict(self) -> dict[str, int]:
+        """For reports: only what applies."""
+        named = {"batch": self.batch, "seq": self.seq, "target_seq": self.target, "context": self.context}
+        return {key: value for key, value in named.items() if value is not None}

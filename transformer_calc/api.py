@@ -12,7 +12,9 @@ from transformer_calc.graph.core import Graph
 from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
 
 if TYPE_CHECKING:
+    from transformer_calc.expr import Size
     from transformer_calc.readings.params import Params
+    from transformer_calc.readings.shapes import Shaped
 
 DEFAULT_PRESET = "gpt2"
 
@@ -20,8 +22,11 @@ DEFAULT_PRESET = "gpt2"
 class Transformer:
     """A loaded model: its spec, its graph, and the readings of it."""
 
-    def __init__(self, spec: Model, source: str, notes: Iterable[str] = ()) -> None:
-        self.spec, self.source, self.notes = spec, source, tuple(notes)
+    def __init__(
+        self, spec: Model, source: str, notes: Iterable[str] = (), workload: Mapping[str, int] | None = None
+    ) -> None:
+        self.spec, self.source, self.notes = spec, source, list(notes)
+        self.usual = dict(workload or {})
 
     @cached_property
     def graph(self) -> Graph:
@@ -31,9 +36,12 @@ class Transformer:
         return build(self.spec)
 
     def workload(
-        self, batch: int = 1, seq: int | None = None, target_seq: int | None = None, context: int | None = None
+        self, batch: int | None = None, seq: int | None = None, target_seq: int | None = None, context: int | None = None
     ) -> Workload:
         """A workload on this model; what is left out is what the model is usually run with."""
+        usual = self.usual
+        batch, seq = batch or usual.get("batch", 1), seq or usual.get("seq")
+        target_seq = target_seq or usual.get("target_seq")
         decoding = self.spec.kind == "encoder-decoder"
         first = self.spec.stacks[0].embedding
         if isinstance(first, Patches):
@@ -46,6 +54,10 @@ class Transformer:
         limit = self.max_positions
         if seq is None:
             seq = first.positions.count if isinstance(first, Audio) else min(limit or 2048, 2048)
+        elif limit and (longest := seq if decoding else seq + (context or 0)) > limit:
+            self.notes.append(f"{longest:,} tokens are more than the model's {limit:,} positions")
+        if context and "cached" not in self.graph.axes:
+            raise InputError(f"context is {context}, but {self.spec.name} keeps no cache: it sees all tokens at once")
         if decoding and target_seq is None:
             last = self.spec.stacks[-1].embedding
             count = last.positions.count if isinstance(last, Tokens) and last.positions else 2048
@@ -53,11 +65,16 @@ class Transformer:
         return Workload(batch=batch, seq=seq, target=target_seq, context=context or 0)
 
     @property
+    def title(self) -> str:
+        """The model's name for a heading."""
+        return f"{self.spec.name} ({self.source})" if self.spec.name not in self.source else self.spec.name
+
+    @property
     def max_positions(self) -> int | None:
         """The longest sequence that the token embedding has positions for, if it has a table."""
         first = self.spec.stacks[0].embedding
-        positions = getattr(first, "positions", None)
-        return getattr(positions, "count", None)
+        positions = None if isinstance(first, Patches) else first.positions
+        return positions.count if positions else None
 
     def params(self) -> Params:
         """Parameter counts: total, active, embedding, non_embedding.
@@ -68,6 +85,28 @@ class Transformer:
         from transformer_calc.readings.params import params
 
         return params(self.graph, self.graph.sizes(Workload()))
+
+    def formula(self) -> Size:
+        """The total parameter count as an exact expression in the model's symbols.
+
+        >>> print(load("gpt3").formula())
+        12·L·D² + 13·L·D + V·D + P·D + 2·D
+        """
+        from transformer_calc.readings.formulas import total_params
+
+        return total_params(self.graph, self.graph.sizes(Workload()))[1]
+
+    def shapes(self, **workload: int | None) -> list[Shaped]:
+        """Every operation in order with its inputs, weights and output; a layer that repeats stands once.
+
+        workload: batch, seq, target_seq, context, as in `workload`.
+
+        >>> load("lesson").shapes(batch=5, seq=12)[2].output.shape
+        [5, 12, 512]
+        """
+        from transformer_calc.readings.shapes import shapes
+
+        return shapes(self.graph, self.graph.sizes(self.workload(**workload)))
 
     def describe(self) -> dict[str, Any]:
         """For reports: what the model is."""
@@ -107,9 +146,16 @@ def load(
         text = str(model)
         if not text:
             raise InputError("the model's name is empty", hint="see tcalc presets")
-        looks_like_path = isinstance(model, Path) or "/" in text or text.endswith(".json") or Path(text).is_dir()
+        looks_like_path = isinstance(model, Path) or "/" in text or text.endswith((".json", ".toml")) or _exists(text)
         preset, config = (None, model) if looks_like_path else (text, None)
-    if config is not None:
+    usual: Mapping[str, int] = {}
+    if isinstance(config, str | Path) and str(config).endswith(".toml"):
+        from transformer_calc.sources import presets
+
+        path = Path(config)
+        spec, notes, usual = presets.load(path, fields=fields, ignore=tuple(ignore))
+        source = str(path)
+    elif config is not None:
         from transformer_calc.sources import huggingface
 
         if isinstance(config, Mapping):
@@ -121,12 +167,21 @@ def load(
     elif preset is None and fields:
         from transformer_calc.sources import hyperparameters
 
-        spec, notes, source = hyperparameters.load(fields, name="model"), [], "hyperparameters"
+        spec, notes = hyperparameters.load(fields, name="custom")
+        source = "hyperparameters"
     else:
         from transformer_calc.sources import presets
 
-        notes = [] if preset is not None else [f"no model given: this is the preset {DEFAULT_PRESET}"]
-        preset = preset if preset is not None else DEFAULT_PRESET
-        spec, more = presets.load(preset, fields=fields)
-        notes, source = notes + more, f"preset {preset}"
-    return Transformer(settings.apply(spec, sets), source, notes)
+        first = [] if preset is not None else [f"no model given: this is the preset {DEFAULT_PRESET}"]
+        path = presets.find(preset if preset is not None else DEFAULT_PRESET)
+        spec, notes, usual = presets.load(path, fields=fields, ignore=tuple(ignore))
+        notes, source = first + notes, f"preset {path.stem}"
+    return Transformer(settings.apply(spec, sets), source, notes, usual)
+
+
+def _exists(text: str) -> bool:
+    """A folder, or a file that is not a preset's name."""
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False

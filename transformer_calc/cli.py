@@ -191,7 +191,10 @@ def command(
             if with_model:
                 sizes = _counts(given, WORKLOAD_FIELDS)
                 model = _load(given)
-                report = body(model, model.workload(**sizes), **options)
+                workload = model.workload(**sizes)
+                for note in model.notes:
+                    typer.echo(f"note: {note}", err=True)
+                report = body(model, workload, **options)
             else:
                 report = body(**options)
             _print(report, format)
@@ -214,7 +217,7 @@ def command(
 
 
 def _load(given: Mapping[str, Any]) -> Any:
-    """Load the model that the shared options describe, and pass on what was noteworthy about it."""
+    """Load the model that the shared options describe."""
     import transformer_calc
 
     sources = {"MODEL": given["model"], "--preset": given["preset"], "--config": given["config"]}
@@ -231,7 +234,7 @@ def _load(given: Mapping[str, Any]) -> Any:
     if not all(key.strip() for key in given["ignore"] or ()):
         raise InputError("--ignore-key is empty, expected a key of config.json")
 
-    model = transformer_calc.load(
+    return transformer_calc.load(
         given["model"],
         preset=given["preset"],
         config=given["config"],
@@ -239,9 +242,6 @@ def _load(given: Mapping[str, Any]) -> Any:
         sets=tuple(given["sets"] or ()),
         ignore=tuple(given["ignore"] or ()),
     )
-    for note in model.notes:
-        typer.echo(f"note: {note}", err=True)
-    return model
 
 
 def _counts(
@@ -334,11 +334,14 @@ def params(
     by: Annotated[
         Literal["layer", "component", "tensor"], typer.Option("--by", help="what a line of the table is")
     ] = "component",
+    notation: Annotated[
+        Literal["unicode", "ascii", "latex"], typer.Option("--notation", help="how formulas are written")
+    ] = "unicode",
 ) -> "Report":
     """Count a model's parameters, and give the formula that they follow."""
     from .report.params import build
 
-    return build(model, workload, by=by)
+    return build(model, workload, by=by, notation=notation)
 
 
 @command(presets_app, with_model=False, name="list", examples="tcalc presets list llama")

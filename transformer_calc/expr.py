@@ -273,9 +273,9 @@ def layer_sum(body: Any, count: Any = None) -> Any:
 
 
 def as_size(x: Any) -> Any:
-    """x as an Expr, a Python number or an array that cannot overflow; TypeError if it is none.
+    """The value as an Expr, a Python number or an array that cannot overflow; TypeError if it is none.
 
-    Integer arrays become object arrays of Python ints, other floats float64; NumPy scalars become Python numbers.
+    Integer arrays become object arrays of Python ints, other floats float64, NumPy scalars plain numbers.
     """
     if type(x) is int or type(x) is float or isinstance(x, Expr):
         return x

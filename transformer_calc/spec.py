@@ -63,6 +63,7 @@ class Rotary:
     """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) of the first `dims` of each head."""
 
     dims: int
+    over: int | None = None  # frequency i is theta^(-2i / over); None: over dims
     theta: float = 10000.0
     interleaved: bool = False  # pairs (0,1),(2,3)… as in the paper, or halves (i, i + dims/2) as in most code
     scaling: tuple[tuple[str, object], ...] = ()  # type and parameters: linear, dynamic, yarn, longrope, llama3
@@ -90,10 +91,12 @@ class RelativeBias:
 class Disentangled:
     """Scores from content and relative position apart (He et al. 2020, arXiv 2006.03654, equation 4)."""
 
-    positions: int  # rows of the stack's table of relative positions
+    positions: int  # rows of the stack's table of relative positions: half of them for each direction
+    log_distance: int | None = None  # distances share rows, ever more of them towards this one; None: a row for each
     content_to_position: bool = True
     position_to_content: bool = True
     shared_projections: bool = True  # positions go through the content's own q and k projections
+    dropout: float = 0.0  # of the table of relative positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +117,7 @@ class Attention:
     n_kv_heads: int | None = None  # None: as many as n_heads
     d_value: int | None = None  # width of a value head; None: d_head
     causal: bool = True
-    window: int | None = None  # a query sees this many latest keys (on both sides together where not causal)
+    window: int | None = None  # a query sees this many latest keys; where not causal, half of it to either side
     chunk: int | None = None  # a query sees the keys of its own chunk only
     bias_q: bool = False
     bias_k: bool = False
@@ -122,6 +125,7 @@ class Attention:
     bias_o: bool = False
     rotary: Rotary | None = None
     alibi: bool = False  # a slope per head times the distance, added to the scores (arXiv 2108.12409)
+    alibi_scale: float = 1.0  # of the slopes: Falcon divides them, like the scores, by sqrt(d_head)
     relative_bias: RelativeBias | None = None
     disentangled: Disentangled | None = None
     relative_projection: RelativeProjection | None = None
@@ -187,16 +191,21 @@ class Mlp:
 
 @dataclass(frozen=True, kw_only=True)
 class Router:
-    """How a token chooses its experts (Shazeer et al. 2017, arXiv 1701.06538; Fedus et al. 2021, 2101.03961)."""
+    """How a token chooses its experts (Shazeer et al. 2017, arXiv 1701.06538; Fedus et al. 2021, 2101.03961).
+
+    scoring: softmax over all experts, softmax-topk over the chosen ones, or sigmoid. sigmoid-input weighs the
+    experts' inputs, not their outputs. sparsemixer takes two experts in turn (Liu et al. 2024, arXiv 2409.12136).
+    """
 
     bias: bool = False
-    scoring: str = "softmax"  # over all experts; softmax-topk: over the chosen ones; sigmoid; sigmoid-input
+    scoring: str = "softmax"  # softmax | softmax-topk | sigmoid | sigmoid-input | sparsemixer
     normalize: bool = False  # the chosen weights are divided by their sum
     scaling: float = 1.0
     groups: int = 1  # experts are chosen within the best top_groups groups only
     top_groups: int = 1
+    group_score: str = "top2"  # of a group: the sum of its two best scores, or max: the best one
     correction: bool = False  # a buffer added to the scores when choosing (not counted: not a parameter)
-    jitter: float = 0.0
+    jitter: float = 0.0  # noise in training; sparsemixer's threshold of what may be chosen at all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +220,7 @@ class Moe:
     bias: bool = False
     router: Router = Router()
     d_shared: int | None = None  # inner width of the shared experts together
+    shared_bias: bool | None = None  # None: as bias
     shared_gate: bool = False  # the shared part is weighted by a sigmoid gate of its own (Qwen2-MoE)
     layout: str = "out_in"  # how the stacked expert matrices are stored
     limit: float | None = None  # gate and up are clamped to it (gpt-oss)
@@ -220,6 +230,25 @@ class Moe:
         _sizes(self, "n_experts", "top_k", "d_expert", "d_shared")
         if self.top_k > self.n_experts:
             raise InputError(f"top_k ({self.top_k}) is larger than n_experts ({self.n_experts})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """A convolution of a layer's input along the sequence; the layer becomes norm(layer + act(convolution)).
+
+    DeBERTa-v2's first layer has one (He et al. 2020, arXiv 2006.03654, appendix A.5, nGiE).
+    """
+
+    kernel: int
+    groups: int = 1
+    activation: str = "tanh"
+    norm: Norm = Norm()
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _sizes(self, "kernel", "groups")
+        if self.kernel % 2 == 0:
+            raise InputError(f"kernel is {self.kernel}; it must be odd, so that the sequence keeps its length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +268,9 @@ class Layer:
     parallel: str = "no"  # no | shared | separate
     mixer_norm: bool = True  # ModernBERT's first layer goes without
     residual_from_norm: bool = False  # the residual starts at the norm's output
+    convolution: Convolution | None = None
     residual_scale: float = 1.0
+    scaled: bool = False  # each part's output is multiplied by a learned vector (LayerScale, arXiv 2103.17239)
     dropout: float = 0.0  # on each part's output
 
     def __post_init__(self) -> None:
@@ -273,6 +304,11 @@ class Layers:
         times, rest = divmod(n - len(first), len(body))
         runs = [(first, 1), (body, times), (body[:rest], 1)]
         return cls._merged(tuple(kinds), [(_run_length(c), t) for c, t in runs if c and t])
+
+    @classmethod
+    def spans(cls, kinds: Sequence[Layer], *spans: tuple[Sequence[int], int]) -> Layers:
+        """Cycles of kind numbers, each so many times, one after the other; equal and unused kinds are merged."""
+        return cls._merged(tuple(kinds), [(_run_length(cycle), times) for cycle, times in spans if cycle and times > 0])
 
     @classmethod
     def listed(cls, kinds: Sequence[Layer], order: Sequence[int]) -> Layers:
@@ -383,6 +419,7 @@ class Positions:
     kind: str = "learned"  # learned | sinusoidal (computed) | fixed (a sinusoidal table kept as a parameter)
     count: int
     offset: int = 0  # rows before the first position's (2 in OPT and BART, padding + 1 in RoBERTa)
+    spread: int = 0  # sinusoids: d/2 - spread steps from frequency 1 to 1/10000 (1 in tensor2tensor and fairseq)
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", ("learned", "sinusoidal", "fixed"))
@@ -397,14 +434,17 @@ class Tokens:
     vocab: int
     pad_to: int = 1  # the table's rows are the next multiple of this
     d_embed: int | None = None  # width of the table where it is not d_model; then it is projected
+    project: bool = False  # it is projected even where the widths are equal (ALBERT)
     project_bias: bool = False
     positions: Positions | None = None
     segments: int = 0
     norm: Norm | None = None
     norm_last: bool = False  # the norm comes after the projection
+    norm_first: bool = False  # the norm comes before the positions are added
     scale: float = 1.0
     dropout: float = 0.0
     shared: str = ""  # name of the stack whose token table this one uses
+    spare: bool = False  # one more table is stored and never read (untied BART's `shared`)
 
     def __post_init__(self) -> None:
         _sizes(self, "vocab", "pad_to", "d_embed")
@@ -424,7 +464,8 @@ class Patches:
     extra_tokens: int = 1  # class (and distillation, register) tokens, each a learned vector
     extra_names: tuple[str, ...] = ("class_token",)
     token_shape: str = "wide"  # wide: stored as [1, 1, D]; flat: [D]
-    mask_token: bool = False
+    mask_token: bool = False  # stored; it stands in for patches only where the caller masks them
+    mask_rank: int = 3  # stored as [1, 1, D] (3) or [1, D] (2)
     positions: str = "learned"  # learned | none
     positions_rank: int = 3  # stored as [1, N, D] (3) or [N, D] (2)
     norm: Norm | None = None
@@ -467,7 +508,9 @@ class Stack:
     embedding: Tokens | Patches | Audio
     layers: Layers
     final_norm: Norm | None = None
-    share_layers: int | None = None  # ALBERT: this many sets of weights serve all layers
+    dropout: float = 0.0  # of the stack's output
+    share_layers: int | None = None  # ALBERT: this many sets of weights serve all layers, each its equal share
+    share_inner: int = 1  # of those, so many follow each other in turn before the next share's begin
     relative_norm: Norm | None = None  # DeBERTa: norm of the table of relative positions
 
     def __post_init__(self) -> None:
@@ -487,6 +530,9 @@ class Dense:
     scale: float = 1.0
     softcap: float | None = None
     dropout: float = 0.0  # before the map
+    buffer: bool = False  # a bias that is stored beside the weights, but is no parameter (final_logits_bias)
+    spare_bias: bool = False  # one more bias is stored and never read (BERT's, where the table is not tied)
+    pixels: int = 0  # a 1x1 convolution over the grid of patches; each becomes this many pixels squared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -498,17 +544,54 @@ class NormStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pool:
+    """A mean over all positions inside a head."""
+
+    name: str = "pool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """An activation on its own inside a head."""
+
+    name: str = "act"
+    function: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A learned query that attends to all positions inside a head, and a feed-forward part (arXiv 2106.04560)."""
+
+    name: str = "probe"
+    attention: Attention
+    norm: Norm
+    ffn: Mlp
+
+
+TAKES = ("all", "first", "second", "last", "mean", "end", "patches", "patch_mean", "first_and_patch_mean")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Head:
-    """What is computed from a stack's output: logits, a pooled vector, labels."""
+    """What is computed from a stack's output: logits, a pooled vector, labels.
+
+    It takes all positions, or one vector: the first, second or last position's, or the mean of them. end: that of the
+    token that ends the text. patches, patch_mean, first_and_patch_mean: without an image's added tokens, their mean,
+    and the first token's vector with that mean behind it.
+    """
 
     name: str = "head"
     stack: str = ""  # the last one
-    take: str = "all"  # all positions, or the vector of the first, the last, or their mean
-    steps: tuple[Dense | NormStep, ...] = ()
+    take: str = "all"
+    end_token: int | None = None  # the id that take="end" looks for; None: the largest id of the sequence
+    end_last: bool = False  # where there are several, the last one counts
+    scale: float = 1.0  # of what is taken
+    layer_mix: bool = False  # a learned average of every layer's input and the last one's output is taken
+    steps: tuple[Dense | NormStep | Pool | Probe | Act, ...] = ()
     softmax: bool = False  # the outputs are turned into probabilities
 
     def __post_init__(self) -> None:
-        _one_of(self, "take", ("all", "first", "last", "mean"))
+        _one_of(self, "take", TAKES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -520,18 +603,22 @@ class Model:
     stacks: tuple[Stack, ...]
     heads: tuple[Head, ...] = ()
     contrastive: bool = False  # CLIP: the two stacks' outputs are compared, with a learned scale
+    contrast_bias: bool = False  # SigLIP: a learned bias, too
+    average: bool = False  # the heads' outputs are averaged (DeiT with a teacher)
     layout: str = "in_out"  # how weights are stored: in_out (Y = X·W) or out_in (as torch.nn.Linear does)
+    head_layout: str = ""  # how those of the heads are, where that differs: GPT-2's are nn.Linear, its layers not
     tensor_names: tuple[tuple[str, str], ...] = ()  # part of the graph -> what its tensor is called in Hugging Face
 
     def __post_init__(self) -> None:
         _one_of(self, "layout", ("in_out", "out_in"))
+        _one_of(self, "head_layout", ("", "in_out", "out_in"))
 
     @property
     def kind(self) -> str:
         """decoder, encoder, encoder-decoder, vision or dual."""
         names = [s.name for s in self.stacks]
         if len(names) == 1:
-            return names[0]
+            return "encoder" if names[0] == "text" else names[0]
         return "encoder-decoder" if "encoder" in names else "dual"
 
 

@@ -24,12 +24,12 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
     q = b.linear("q", x, (heads, d_head), bias=a.bias_q, note="Q = X·W_q")
     k = b.linear("k", memory, (kv_heads, d_head), bias=a.bias_k, note="K = X·W_k")
     v = b.linear("v", memory, (kv_heads, d_value), bias=a.bias_v, note="V = X·W_v")
+    if a.qk_norm and a.qk_norm_over == "inner":
+        q, k = b.norm("q_norm", q, a.qk_norm), b.norm("k_norm", k, a.qk_norm)
     if a.clip_qkv is not None:
         q, k, v = (
             b.map(f"{n}_clip", "clip", t, limit=a.clip_qkv) for n, t in zip("qkv", (q, k, v), strict=True)
         )
-    if a.qk_norm and a.qk_norm_over == "inner":
-        q, k = b.norm("q_norm", q, a.qk_norm), b.norm("k_norm", k, a.qk_norm)
     q, k, v = _split(b, "q", q), _split(b, "k", k), _split(b, "v", v)
     if a.qk_norm and a.qk_norm_over != "inner" and not a.qk_norm_after_rotary:
         q, k = _norm_heads(b, a, "q_norm", q), _norm_heads(b, a, "k_norm", k)
@@ -42,19 +42,23 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
         q = b.map("q_temperature", "scale", q, by_position=a.temperature, note="grow with position")
     if source is None and keys == KEYS:
         k, v = _cache(b, "k", k, keys), _cache(b, "v", v, keys)
+    elif source is not None and k.dims[-2] == ("source",):  # the same at every step of decoding
+        k, v = (b.emit("cache", f"{n}_cache", (t,), t.dims, once=True, note="computed once") for n, t in (("k", k), ("v", v)))
     elif source is None:  # the same tokens, under a name of their own beside the queries'
         k, v = (_as_keys(b, n, t, keys) for n, t in (("k", k), ("v", v)))
     if grouped:
         k, v = (_repeat_heads(b, n, t, heads) for n, t in (("k", k), ("v", v)))
 
     scale = a.scale if a.scale is not None else a.d_head**-0.5
-    scores = _scores(b, q, k, scale, "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {a.scale:g}")
+    note = "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {a.scale:g}"
+    scores = _scores(b, q, k, scale, note if scale != 1.0 else "Q·Kᵀ")
     if a.disentangled:
-        scores = _disentangled(b, a, x, q, k, scores, (heads, d_head), queries)
+        scores = _disentangled(b, a, x, q, k, scores, (heads, d_head), scale)
     if a.relative_projection:
         scores = _relative(b, a, q, scores, (heads, d_head), d_model, keys)
     if a.alibi:
-        scores = b.emit("distance_bias", "alibi", (scores,), scores.dims, note="add slope · distance")
+        note = "add slope · distance"
+        scores = b.emit("distance_bias", "alibi", (scores,), scores.dims, note=note, scale=a.alibi_scale)
     if a.relative_bias:
         bias = _relative_bias(b, a, heads, queries, keys)
         scores = b.map("add_bias", "add", scores, bias, note="add the bias of each distance")
@@ -130,6 +134,7 @@ def _rotate(b: Builder, name: str, t: Tensor, rotary: Rotary | None) -> Tensor:
         return t
     attrs = {
         "rotated": rotary.dims,
+        "over": rotary.over or rotary.dims,
         "theta": rotary.theta,
         "interleaved": rotary.interleaved,
         "scaling": dict(rotary.scaling),
@@ -195,7 +200,7 @@ def _relative_bias(b: Builder, a: Attention, heads: str, queries: str, keys: str
     spec = a.relative_bias
     assert spec
     if not spec.every_layer:
-        return Tensor(f"{b.stack}.relative_bias", ((heads,), (queries,), (keys,)))
+        return Tensor(b.of_stack("relative_bias"), ((heads,), (queries,), (keys,)))
     return relative_bias_table(b, a, queries, keys)
 
 
@@ -211,12 +216,14 @@ def relative_bias_table(b: Builder, a: Attention, queries: str, keys: str) -> Te
 
 
 def _disentangled(
-    b: Builder, a: Attention, x: Tensor, q: Tensor, k: Tensor, scores: Tensor, inner: Dim, queries: str
+    b: Builder, a: Attention, x: Tensor, q: Tensor, k: Tensor, scores: Tensor, inner: Dim, scale: float
 ) -> Tensor:
     """Content-to-position and position-to-content scores, gathered by distance and added."""
     spec = a.disentangled
     assert spec
-    table = Tensor(f"{b.stack}.relative", ((b.axis("positions", suffixes=("relative",), size=spec.positions),), x.dims[-1]))
+    positions = b.axis("positions", spec.positions, suffixes=("relative",))
+    table = Tensor(b.of_stack("relative"), ((positions,), x.dims[-1]))
+    table = b.dropout("pos_dropout", table, spec.dropout)
     parts = [scores]
     for on, name, content, other in (
         (spec.content_to_position, "c2p", q, "k"),
@@ -228,13 +235,17 @@ def _disentangled(
         if spec.shared_projections:
             projected = b.linear(f"pos_{other}", table, inner, bias=bias, of=other, note=f"positions through W_{other}")
         else:
-            bias = other == "q"  # the separate key projection of positions has none
             projected = b.linear(f"pos_{other}", table, inner, bias=bias, note="positions projected")
         rows, (heads, width) = projected.dims
         split = b.view(f"pos_{other}_split", projected, (rows, (heads,), (width,)), "split into heads")
         by_head = b.view(f"pos_{other}_heads", split, ((heads,), rows, (width,)), "heads first")
-        part = b.einsum(name, content, by_head, (*content.dims[:-1], rows), note=f"{name}: content·positionᵀ")
-        parts.append(b.emit("shift", f"{name}_gather", (part,), scores.dims, note="at each pair's distance"))
+        note = f"{name}: content·positionᵀ"
+        part = b.einsum(name, content, by_head, (*content.dims[:-1], rows), note=note, scale=scale)
+        by, note = "query" if other == "k" else "key", "at each pair's distance"
+        gather = f"{name}_gather"
+        parts.append(
+            b.emit("shift", gather, (part,), scores.dims, note=note, by=by, log_distance=spec.log_distance)
+        )
     total = parts[0]
     for i, part in enumerate(parts[1:], start=1):
         total = b.map(f"add_relative_{i}", "add", total, part)

@@ -31,10 +31,12 @@ AXES = {
     "source": ("S", "source tokens as keys"),
     "keys": ("S", "keys: the same tokens"),
     "layers": ("L", "layers"),
+    "states": ("L_h", "hidden states: before each layer and after the last"),
     "d_model": ("D", "model width"),
     "d_out": ("D", "model width, as an output"),
     "d_embed": ("D_e", "embedding width"),
     "d_projection": ("D_p", "projection width"),
+    "d_pooled": ("D_c", "width of a pooled vector"),
     "d_transform": ("D_t", "inner width of the head"),
     "heads": ("H", "query heads"),
     "kv_heads": ("K", "key/value heads"),
@@ -63,11 +65,13 @@ AXES = {
     "height": ("I_h", "image height"),
     "width": ("I_w", "image width"),
     "extra": ("A", "added tokens"),
+    "pixels": ("p_o", "pixels across what a patch becomes"),
     "mels": ("M", "mel bins"),
     "frames": ("N_f", "audio frames"),
     "kernel": ("u", "kernel width"),
     "labels": ("Y", "labels"),
     "window": ("W", "attention window"),
+    "d_group": ("D_g", "width of a group of the convolution"),
 }
 
 
@@ -99,6 +103,12 @@ class Param(NamedTuple):
     out: int = 0
     routed: bool = False
     tied: str = ""  # full path of the parameter that this one is
+    buffer: bool = False  # stored beside the weights, but no parameter: not counted
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is a parameter of its own."""
+        return not (self.tied or self.buffer)
 
 
 class Op(NamedTuple):
@@ -241,6 +251,22 @@ class Builder:
         yield
         self._scope.pop()
 
+    @contextmanager
+    def unused(self, note: str) -> Iterator[None]:
+        """Of operations inside only the parameters remain: they are stored, and nothing is computed with them."""
+        start = len(self._ops)
+        yield
+        made = self._ops[start:]
+        self._ops[start:] = [
+            Op(op.path, "parameter", (), Tensor(f"{op.path}.{p.name}", p.dims), (p,), {}, (), note)
+            for op in made
+            for p in op.params
+        ]
+
+    def of_stack(self, name: str) -> str:
+        """The name of a tensor that the stack's embedding block makes for all its layers."""
+        return f"{self.stack}.{name}" if self.stack else name
+
     def emit(
         self,
         kind: str,
@@ -260,13 +286,26 @@ class Builder:
         return output
 
     def linear(
-        self, path: str, x: Tensor, out: Dim, *, bias: bool, note: str = "", of: str = "", tied: str = ""
+        self,
+        path: str,
+        x: Tensor,
+        out: Dim,
+        *,
+        bias: bool,
+        note: str = "",
+        of: str = "",
+        tied: str = "",
+        layout: str = "",
     ) -> Tensor:
-        """Y = X·W + b over the last dimension. `of`: a path in this block whose parameters are used again."""
+        """Y = X·W + b over the last dimension. `of`: a path in this block whose parameters are used again.
+
+        `layout`: how the weight is stored where that is not the model's way.
+        """
         inner = x.dims[-1]
         full = ".".join([*self._scope, of])
-        stored = (out, inner) if self.out_in else (inner, out)
-        weight = Param("weight", stored, out=0 if self.out_in else 1, tied=tied)
+        out_in = layout == "out_in" if layout else self.out_in
+        stored = (out, inner) if out_in else (inner, out)
+        weight = Param("weight", stored, out=0 if out_in else 1, tied=tied)
         params = (weight, Param("bias", (out,))) if bias else (weight,)
         if of:
             params = tuple(p._replace(tied=f"@{full}.{p.name}") for p in params)

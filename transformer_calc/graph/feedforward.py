@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transformer_calc.graph.core import Builder, Tensor
+from transformer_calc.graph.core import Builder, Param, Tensor
 from transformer_calc.spec import Mlp, Moe
 
 
@@ -31,10 +31,14 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
         "scaling": r.scaling,
         "groups": r.groups,
         "top_groups": r.top_groups,
+        "group_score": r.group_score,
         "correction": r.correction,
+        "jitter": r.jitter,
     }
     chosen = Tensor(f"{router.name}.chosen", (batch, tokens, (top_k,)))
-    weights = b.emit("route", "route", (router,), chosen.dims, extra=(chosen,), note=f"{m.top_k} best experts", **attrs)
+    params = (Param("correction", ((experts,),), buffer=True),) if r.correction else ()
+    note = f"{m.top_k} best experts"
+    weights = b.emit("route", "route", (router,), chosen.dims, params, extra=(chosen,), note=note, **attrs)
     sent = b.emit("dispatch", "dispatch", (x, chosen), (batch, tokens, (top_k,), d_model), note="to each of them")
     if r.scoring == "sigmoid-input":
         sent = b.map("weigh_input", "multiply", sent, weights, note="weighted before the expert")
@@ -56,9 +60,8 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
     total = b.emit("combine", "combine", by, x.dims, note="weighted sum over its experts")
     if m.d_shared:
         with b.scope("shared"):
-            shared = Mlp(
-                d_ff=m.d_shared, activation=m.activation, gated=m.gated, bias_in=m.bias, bias_out=m.bias
-            )
+            bias = m.bias if m.shared_bias is None else m.shared_bias
+            shared = Mlp(d_ff=m.d_shared, activation=m.activation, gated=m.gated, bias_in=bias, bias_out=bias)
             always = mlp(b, shared, x, "d_shared")
         if m.shared_gate:
             gate = b.linear("shared_gate", x, (), bias=False, note="one gate a token")

@@ -27,6 +27,7 @@ FUNCTIONS = {
     "silu": 4,  # x / (1 + exp(-x))
     "sigmoid": 3,
     "tanh": 1,
+    "exp": 1,
     "softcap": 3,  # cap · tanh(x / cap)
     "gelu": 5,  # x/2 · (1 + erf(x / √2))
     "gelu_tanh": 9,  # x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))

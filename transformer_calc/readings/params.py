@@ -24,13 +24,13 @@ class Component(NamedTuple):
     routed: bool
     out: int
 
-    def count(self, sizes: Sizes) -> Size:
+    def entries(self, sizes: Sizes) -> Size:
         """Entries of one of them."""
         return product(self.dims, sizes)
 
     def total(self, sizes: Sizes) -> Size:
         """Entries of all of them."""
-        return self.count(sizes) * (sizes[self.repeat] if self.repeat else 1)
+        return self.entries(sizes) * (sizes[self.repeat] if self.repeat else 1)
 
     def active(self, sizes: Sizes) -> Size:
         """Entries of all of them that one token passes through: of stacked experts, its top_k."""
@@ -43,10 +43,15 @@ class Component(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A stored tensor: its name (layer numbers as *; # where it is one tensor per entry of its first axis)."""
+    """A stored tensor: its name (layer numbers as *; # where it is one tensor per entry of its first axis).
+
+    Fused parts follow each other along their outputs; with `by`, within each entry of that axis (`heads`: the
+    first head's q, k and v, then the second's).
+    """
 
     name: str
     parts: tuple[Component, ...]
+    by: str = ""
 
     def shape(self, sizes: Sizes) -> tuple[Size, ...]:
         """Sizes of its dimensions; fused parts are joined along their outputs."""
@@ -86,7 +91,7 @@ def components(graph: Graph) -> list[Component]:
         for op in block.ops:
             embedding = op.kind in EMBEDDING_KINDS or bool(op.attrs.get("embedding"))
             for param in op.params:
-                if not param.tied:
+                if param.counted:
                     path = _path(block, op.path, param)
                     found.append(
                         Component(path, block, param.dims, block.copies, embedding, param.routed, param.out)
@@ -111,11 +116,6 @@ def params(graph: Graph, sizes: Sizes) -> Params:
     return Params(total, active, embedding, total - embedding)  # type: ignore[arg-type]
 
 
-def formula(graph: Graph) -> Size:
-    """The total in symbols, as the graph has it."""
-    return params(graph, graph.symbols(derived=False)).total
-
-
 def tensors(graph: Graph) -> list[Tensor]:
     """The tensors as they are stored: named as in Hugging Face where the model says so, fused ones as one."""
     names = dict(graph.tensor_names)
@@ -128,11 +128,12 @@ def tensors(graph: Graph) -> list[Tensor]:
         if part.path in taken:
             continue
         for key, name in fused.items():
-            group = [_sibling(part, member.strip()) for member in key.split("+")]
+            joined, _, by = key.partition(" by ")
+            group = [_sibling(part, member.strip()) for member in joined.split("+")]
             members = [by_path[p] for p in group if p in by_path]
             if members and part in members and len(members) == len(group):
                 taken.update(group)
-                found.append(Tensor(_in_layers(names, part, name + _suffix(key, part)), tuple(members)))
+                found.append(Tensor(_in_layers(names, part, name + _suffix(joined, part)), tuple(members), by))
                 break
         else:
             found.append(Tensor(_name(names, part), (part,)))
@@ -146,8 +147,8 @@ def _local(part: Component) -> str:
 
 def _sibling(part: Component, member: str) -> str:
     """The full path of a member of a fused group, seen from one of its parts."""
-    name = part.path.rpartition(".")[2]
-    return f"{part.block.path}.{member}" if member.endswith((".weight", ".bias")) else f"{part.block.path}.{member}.{name}"
+    name = "" if member.endswith((".weight", ".bias")) else part.path.rpartition(".")[2]
+    return ".".join(word for word in (part.block.path, member, name) if word)
 
 
 def _suffix(key: str, part: Component) -> str:
@@ -173,8 +174,8 @@ def _prefixes(block: Block) -> Iterator[str]:
 
 
 def _in_layers(names: dict[str, str], part: Component, name: str) -> str:
-    if not part.repeat:
-        return name
+    if not part.repeat or name.startswith("/"):  # a layer's tensor that is stored outside of the layers
+        return name.removeprefix("/")
     for prefix in _prefixes(part.block):
         if prefix and prefix[:-1] in names:
             return f"{names[prefix[:-1]]}.{name}"

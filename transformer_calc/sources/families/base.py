@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.spec import (
@@ -65,13 +65,16 @@ FLAGS = {
 }
 
 MISSING: Any = object()
+K = TypeVar("K")
+Count = int  # within Config, `int` is the method
 
 
 class Family(NamedTuple):
     """One model_type: its config class's own defaults, and how a spec is made of the keys.
 
-    `flags` maps our flag names to its keys where they are not the usual ones; `inert` are further keys without
-    effect on the model; `aliases` are other names of keys (an alias wins, as in the config class).
+    `flags` maps our flag names to its keys where they are not the usual ones (`encoder_layers decoder_layers`: to
+    both); `inert` are further keys without effect on the model; `aliases` are other names of keys (an alias wins, as
+    in the config class).
     """
 
     model_type: str
@@ -92,6 +95,12 @@ class Config:
             if alias in self.given:
                 self.given[key] = self.given.pop(alias)
         self.read: set[str] = set()
+        self.parts: dict[str, Config] = {}
+
+    def part(self, key: str, family: Family) -> Config:
+        """The object under a key as a config of its own; its unknown keys are reported with this one's."""
+        self.parts[key] = Config(self.mapping(key, None), family, f"{self.where}{key}.")
+        return self.parts[key]
 
     def raw(self, key: str, default: Any = MISSING) -> Any:
         """The value of a key as it stands, or the family's default."""
@@ -109,9 +118,9 @@ class Config:
             raise InputError(f"{self.where}{key} is {_short(value)}; it must be {what}")
         return value
 
-    def int(self, key: str, default: Any = MISSING, minimum: int = 1) -> int:
+    def int(self, key: str, default: Any = MISSING, minimum: Count = 1) -> Count:
         """A whole number."""
-        value: int = self._typed(
+        value: Count = self._typed(
             key,
             default,
             lambda v: isinstance(v, int) and not isinstance(v, bool) and minimum <= v <= 10**15,
@@ -119,7 +128,7 @@ class Config:
         )
         return value
 
-    def maybe_int(self, key: str, default: Any = MISSING, minimum: int = 1) -> int | None:
+    def maybe_int(self, key: str, default: Any = MISSING, minimum: Count = 1) -> Count | None:
         """A whole number or null."""
         return None if self.raw(key, default) is None else self.int(key, default, minimum)
 
@@ -146,9 +155,9 @@ class Config:
         value = self._typed(key, default, lambda v: v is None or isinstance(v, dict), "an object")
         return dict(value or {})
 
-    def numbers(self, key: str, default: Any = MISSING) -> list[int] | None:
+    def numbers(self, key: str, default: Any = MISSING) -> list[Count] | None:
         """A list of whole numbers, or null."""
-        value: list[int] | None = self._typed(
+        value: list[Count] | None = self._typed(
             key,
             default,
             lambda v: v is None or (isinstance(v, list) and all(type(i) is int for i in v)),
@@ -173,9 +182,9 @@ class Config:
             because = f" ({why})" if why else ""
             raise InputError(f"{self.where}{key} is {_short(value)}; only {_short(right)} is understood{because}")
 
-    def activation(self, key: str = "hidden_act") -> str:
+    def activation(self, key: str = "hidden_act", default: Any = MISSING) -> str:
         """An activation function, by our name."""
-        name = self.text(key)
+        name = self.text(key, default)
         if name not in ACTIVATIONS:
             raise InputError(
                 f"{self.where}{key} is {name!r}, which is not a known activation",
@@ -194,7 +203,7 @@ class Config:
         return value[0]
 
     @property
-    def n_labels(self) -> int:
+    def n_labels(self) -> Count:
         """Labels of a task head: num_labels, else the length of id2label, else 2 (PreTrainedConfig)."""
         labels = self.raw("num_labels", None)
         if labels is not None:
@@ -206,16 +215,32 @@ class Config:
 
     def unread(self, ignore: Iterable[str]) -> tuple[list[str], list[str]]:
         """(keys that look structural and are not understood, other unknown keys)."""
+        ignore = tuple(ignore)
         known = self.read | set(self.family.defaults) | INERT | set(self.family.inert.split()) | set(ignore)
         unknown = [k for k, v in self.given.items() if k not in known and v not in (None, False, {}, [], "")]
         structural = [k for k in unknown if set(k.lower().replace(".", "_").split("_")) & set(STRUCTURAL)]
-        return structural, [k for k in unknown if k not in structural]
+        others = [k for k in unknown if k not in structural]
+        for name, part in self.parts.items():
+            inner = part.unread([k.removeprefix(f"{name}.") for k in ignore])
+            for found, more in zip((structural, others), inner, strict=True):
+                found.extend(f"{name}.{k}" for k in more)
+        return structural, others
+
+    def shown(self, key: str) -> str:
+        """The value of an unread key, for people."""
+        name, _, inner = key.partition(".")
+        return self.parts[name].shown(inner) if name in self.parts and inner else _short(self.given[key])
 
 
 def _short(value: Any) -> str:
+    """A value of a config for a message: as JSON writes it, but no longer than a line."""
     import json
 
-    text = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, float) else repr(value)
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**30:
+        return "a number of more than 30 digits"
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:59] + "…"
 
 
@@ -251,33 +276,77 @@ def heads(c: Config, *, d_head: str = "head_dim", default: int | None = None) ->
     return n, kv or n, width
 
 
+# what each type of rope_scaling cannot do without (transformers.modeling_rope_utils)
+ROPE_NEEDS = {
+    "default": "",
+    "linear": "factor",
+    "dynamic": "factor",
+    "yarn": "factor",
+    "longrope": "short_factor long_factor",
+    "llama3": "factor low_freq_factor high_freq_factor",
+    "proportional": "",
+    "ntk": "factor",
+}
+
+
 def rotary(
-    c: Config, d_head: int, *, part: float = 1.0, interleaved: bool = False, theta: float | None = None, kind: str = ""
+    c: Config,
+    d_head: int,
+    *,
+    part: float = 1.0,
+    interleaved: bool = False,
+    theta: float | None = None,
+    kind: str = "",
+    scaled: bool = True,
 ) -> Rotary:
     """Rotary settings from rope_theta and rope_scaling, or from the newer rope_parameters that holds both.
 
-    `kind`: the entry of rope_parameters where it has one for each kind of layer.
+    `theta` and `part` are what holds where these say nothing. `kind`: the entry of rope_parameters where it has
+    one for each kind of layer; `scaled`: rope_scaling, which knows of no kinds, is meant for this one.
+    The scaling that comes out is complete: its type, and every number that the frequencies follow from.
     """
-    parameters = c.mapping("rope_parameters", None)
-    if kind and isinstance(parameters.get(kind), dict):
-        parameters = parameters[kind]
-    scaling = c.mapping("rope_scaling", None) or {k: v for k, v in parameters.items() if k != "rope_theta"}
-    base = theta if theta is not None else parameters.get("rope_theta", c.num("rope_theta", 10000.0))
-    part = parameters.get("partial_rotary_factor", part)
+    old, given = c.mapping("rope_scaling", None), c.mapping("rope_parameters", None)
+    if kind in given:
+        given = given[kind] if isinstance(given[kind], dict) else {}
+    given = old if old and scaled else given
+    usual = c.num("rope_theta", 10000.0)
+    base, part = given.get("rope_theta", usual if theta is None else theta), given.get("partial_rotary_factor", part)
     if not isinstance(base, int | float) or base <= 0:
         raise InputError(f"{c.where}rope_theta is {_short(base)}; it must be a positive number")
     if not isinstance(part, int | float) or not 0 < part <= 1:
         raise InputError(f"{c.where}partial_rotary_factor is {_short(part)}; it must be between 0 and 1")
-    kind_of = scaling.get("rope_type", scaling.get("type", "default"))
-    known = ("default", "linear", "dynamic", "yarn", "longrope", "su", "llama3", "proportional", "ntk")
-    if kind_of not in known:
-        raise InputError(f"{c.where}rope_scaling type is {_short(kind_of)}; it must be one of {', '.join(known)}")
-    frozen = () if kind_of == "default" else tuple(sorted((k, _freeze(v)) for k, v in scaling.items()))
-    return Rotary(dims=int(d_head * part), theta=float(base), interleaved=interleaved, scaling=frozen)
+    dims = int(d_head * part)
+    paired = dims + dims % 2 if dims < d_head else dims  # an odd part of a head is rounded up to pairs
+    over = dims if paired != dims else None
+    scaling = _rope_scaling(c, given)
+    return Rotary(dims=paired, over=over, theta=float(base), interleaved=interleaved, scaling=scaling)
+
+
+def _rope_scaling(c: Config, given: dict[str, Any]) -> tuple[tuple[str, object], ...]:
+    kind = given.get("rope_type", given.get("type", "default"))
+    kind = "longrope" if kind == "su" else kind
+    if kind not in ROPE_NEEDS:
+        raise InputError(f"{c.where}rope_scaling type is {_short(kind)}; it must be one of {', '.join(ROPE_NEEDS)}")
+    trained, longest = c.maybe_int("original_max_position_embeddings", None), c.raw("max_position_embeddings", None)
+    if kind == "default":
+        return ()
+    scaling = {k: v for k, v in given.items() if k not in ("rope_theta", "partial_rotary_factor", "type")}
+    scaling["rope_type"] = kind
+    if kind in ("yarn", "longrope", "llama3", "dynamic"):
+        before = trained or scaling.get("original_max_position_embeddings") or longest
+        scaling["original_max_position_embeddings"] = before = longest if kind == "dynamic" else before
+        if kind in ("yarn", "longrope") and scaling.get("factor") is None and longest and before:
+            scaling["factor"] = longest / before
+    for key in ROPE_NEEDS[kind].split():
+        if scaling.get(key) is None:
+            raise InputError(f"{c.where}rope_scaling of type {kind} has no {key}")
+    return tuple(sorted((k, _freeze(v)) for k, v in scaling.items() if v is not None))
 
 
 def _freeze(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, dict):
+        return tuple(sorted((k, _freeze(v)) for k, v in value.items()))
+    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value
 
 
 def causal_heads(
@@ -300,6 +369,7 @@ def causal_heads(
     (ForQuestionAnswering).
     """
     name = c.architecture
+    token_bias = c.flag("token_classification_bias", True) and token_bias
     last = name.rpartition("For")[2] if "For" in name else name
     if not name or last in ("CausalLM", "ConditionalGeneration") or name.endswith("LMHeadModel"):
         lm = Dense(name="lm", width=vocab, bias=bias, tied=tied, vocab=True, scale=scale, softcap=softcap)
@@ -325,7 +395,7 @@ def unknown_architecture(c: Config, known: str) -> InputError:
 
 def named(c: Config, names: Mapping[str, str], base: str = "model.") -> tuple[tuple[str, str], ...]:
     """Tensor names, `~` standing for the prefix that a bare …Model lacks."""
-    bare = c.architecture.endswith("Model") and not c.architecture.endswith("LMHeadModel")
+    bare = c.architecture.endswith("Model") and not c.architecture.endswith(("LMHeadModel", "DoubleHeadsModel"))
     return tuple((part, name.replace("~", "" if bare else base)) for part, name in names.items())
 
 
@@ -339,6 +409,21 @@ def by_type(
     if len(order) != n:
         raise InputError(f"{c.where}layer_types names {len(order)} layers, but there are {n} (num_hidden_layers)")
     return Layers.listed(list(kinds.values()), [number[name] for name in order])
+
+
+def by_rule(
+    c: Config, kinds: Mapping[K, Layer], kind_of: Callable[[int], K], n: int, *, period: int = 1, head: int = 0
+) -> Layers:
+    """Layers whose kind follows from their number: as it comes for the first `head`, then with a period."""
+    head = min(head, n)
+    period = min(period, n - head)
+    if head + period > 10**5:
+        raise InputError(f"{c.where}the layers' pattern repeats only after {head + period:,} of them; that is too many")
+    number = {name: i for i, name in enumerate(kinds)}
+    order = [number[kind_of(i)] for i in range(head + period)]
+    if period == 0:
+        return Layers.listed(list(kinds.values()), order)
+    return Layers.cycle(list(kinds.values()), order[head:], n, head=order[:head])
 
 
 __all__ = [
@@ -358,6 +443,7 @@ __all__ = [
     "Rotary",
     "Stack",
     "Tokens",
+    "by_rule",
     "by_type",
     "causal_heads",
     "divide",

@@ -1,0 +1,129 @@
+"""Every preset says where its figures are from, and gives exactly the total that follows from them."""
+
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import transformer_calc
+from transformer_calc.sources import presets
+
+FILES = {
+    path.stem: path for path in sorted((Path(__file__).parent.parent / "presets" / "models").glob("*.toml"))
+}
+DATA: dict[str, dict[str, Any]] = {
+    name: tomllib.loads(path.read_text(encoding="utf-8")) for name, path in FILES.items()
+}
+PRINTED = {
+    name: data["expected"]["published"] for name, data in DATA.items() if "published" in data["expected"]
+}
+
+KEYS = ("name", "title", "aliases", "family", "year", "source", "note")
+TABLES = ("expected", "model", "config", "training", "workload")
+TRAINING: dict[str, type | tuple[type, ...]] = {
+    "tokens": int,
+    "corpus_tokens": int,
+    "batch_tokens": int,
+    "batch_schedule": str,
+    "steps": int,
+    "learning_rate": float,
+    "learning_rate_schedule": str,
+    "warmup_tokens": int,
+    "warmup_steps": int,
+    "hardware": str,
+    "devices": int,
+    "days": (int, float),
+    "device_hours": int,
+    "tflops_per_device": int,
+    "source": str,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+class TestPreset:
+    def test_says_what_it_is_and_where_its_figures_are_from(self, name: str) -> None:
+        data = DATA[name]
+        assert data["name"] == name == name.lower()
+        assert set(data) <= {*KEYS, *TABLES}
+        assert data["title"]
+        assert data["family"]
+        assert 2017 <= data["year"] <= 2100
+        assert data["source"].strip()
+        assert ("model" in data) != ("config" in data)
+        assert set(data.get("workload", {})) <= {"batch", "seq", "target_seq", "context"}
+
+    def test_of_hugging_face_names_its_class(self, name: str) -> None:
+        config = DATA[name].get("config")
+        if config is not None:
+            assert isinstance(config["model_type"], str)
+            assert len(config["architectures"]) == 1
+
+    def test_training_has_a_source(self, name: str) -> None:
+        training = DATA[name].get("training")
+        if training is not None:
+            assert training["source"].strip()
+            assert len(training) > 1
+            assert not [key for key, value in training.items() if not isinstance(value, TRAINING[key])]
+            assert all(value > 0 for value in training.values() if not isinstance(value, str))
+
+    def test_total_is_exactly_what_its_figures_give(self, name: str) -> None:
+        expected = DATA[name]["expected"]
+        assert set(expected) <= {"params", "published"}
+        assert transformer_calc.load(name).params().total == expected["params"]
+
+    def test_is_found_by_its_other_names(self, name: str) -> None:
+        for other in (name, name.upper(), *DATA[name].get("aliases", [])):
+            assert presets.find(other).stem == name
+
+
+def published(text: str) -> tuple[float, float]:
+    """(a total as printed, one of its last digit), as in `1,065M` or `540.35B`."""
+    match = re.match(r"([\d,]+)(\.\d+)?([MBT]?)", text)
+    assert match
+    whole, part, unit = match[1].replace(",", ""), match[2] or ".", match[3]
+    scale = {"": 1, "M": 10**6, "B": 10**9, "T": 10**12}[unit]
+    return float(whole + part) * scale, scale / 10 ** (len(part) - 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        ("117M", 117e6, 1e6),
+        ("1,065M", 1065e6, 1e6),
+        ("540.35B", 540.35e9, 1e7),
+        ("1T (32B active)", 1e12, 1e12),
+        ("20,554,567,680", 20554567680, 1),
+    ],
+)
+def test_published_totals_are_read_as_printed(text: str, value: float, unit: float) -> None:
+    assert published(text) == pytest.approx((value, unit))
+
+
+@pytest.mark.parametrize("name", [name for name, text in PRINTED.items() if "without" not in text])
+def test_total_is_near_the_published_one(name: str) -> None:
+    value, unit = published(PRINTED[name])
+    assert abs(DATA[name]["expected"]["params"] - value) <= max(0.06 * value, unit / 2)
+
+
+def test_names_are_unique() -> None:
+    names = Counter([*FILES, *(alias for data in DATA.values() for alias in data.get("aliases", []))])
+    assert [name for name, times in names.items() if times > 1] == []
+    assert all(name == name.lower() for name in names)
+
+
+def test_gpt3_is_the_paper_s() -> None:
+    # Brown et al. 2020, Table D.1: 174,600M
+    assert DATA["gpt3"]["expected"]["params"] == 174_604_259_328
+
+
+def test_pythia_s_totals_without_the_vocabulary_are_the_paper_s() -> None:
+    # Biderman et al. 2023, arXiv 2304.01373, Table 1
+    sizes = [data for name, data in DATA.items() if name.startswith("pythia-")]
+    assert len(sizes) == 8
+    for data in sizes:
+        config, printed = data["config"], data["expected"]["published"].split()[0]
+        tables = 2 * config["vocab_size"] * config["hidden_size"]
+        assert data["expected"]["params"] - tables == int(printed.replace(",", ""))

@@ -1,0 +1,55 @@
+"""The README's transcripts are what the commands print. `python tests/test_readme.py` writes them anew."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transformer_calc.sources import families
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"^```console\n\$ (tcalc [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FAMILIES = re.compile(r"(<!-- families -->\n)(.*?)(?=\n\n## )", re.DOTALL)
+
+
+def transcript(command: str) -> str:
+    """What a command prints on a wide page, without the notes on standard error."""
+    environment = {**os.environ, "COLUMNS": "118", "PYTHONIOENCODING": "utf-8"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, encoding="utf-8", env=environment)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def known_families() -> str:
+    names = ", ".join(f"`{name}`" for name in families.known())
+    lines, line = [], ""
+    for word in names.split(" "):
+        if len(line) + len(word) > 118:
+            lines.append(line.rstrip())
+            line = ""
+        line += f"{word} "
+    return "\n".join([*lines, line.rstrip()])
+
+
+@pytest.mark.parametrize(("command", "shown"), BLOCK.findall(README.read_text(encoding="utf-8")))
+def test_transcript_is_what_the_command_prints(command: str, shown: str) -> None:
+    assert transcript(command) == shown
+
+
+def test_families_are_listed() -> None:
+    found = FAMILIES.search(README.read_text(encoding="utf-8"))
+    assert found
+    assert found[2].strip() == known_families()
+
+
+if __name__ == "__main__":
+    text = README.read_text(encoding="utf-8")
+    text = BLOCK.sub(lambda m: f"```console\n$ {m[1]}\n{transcript(m[1])}```", text)
+    text = FAMILIES.sub(lambda m: f"{m[1]}\n{known_families()}", text)
+    README.write_text(text, encoding="utf-8")

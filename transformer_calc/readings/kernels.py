@@ -1,0 +1,445 @@
+"""One NumPy kernel for each kind of operation: what the operation does, on real arrays.
+
+A kernel gets the operation, its input arrays, its parameter arrays and the machine that runs it, and returns the
+output. Multiply-adds are counted where they happen, from the operands that reach a contraction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transformer_calc.graph.core import Dims, Op
+from transformer_calc.readings.rotary import frequencies
+
+if TYPE_CHECKING:
+    from transformer_calc.readings.run import Machine
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Kernel = Callable[[Op, Sequence[Array], Sequence[Array], "Machine"], Any]
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+# --- contractions -------------------------------------------------------------------------------------------
+
+
+def contract(machine: Machine, a: Array, a_dims: Dims, b: Array, b_dims: Dims, out: Dims) -> Array:
+    """Sum of products over the dimensions that `out` lacks; every point of the joint index space is a multiply-add."""
+    letters: dict[Any, str] = {}
+
+    def word(dims: Dims, which: str) -> str:
+        # a dimension of 1 has no name; it is its operand's own
+        keys = [dim or (which, i) for i, dim in enumerate(dims)]
+        return "".join(letters.setdefault(key, LETTERS[len(letters)]) for key in keys)
+
+    left, right = word(a_dims, "a"), word(b_dims, "b")
+    lengths = dict(zip(left + right, a.shape + b.shape, strict=True))
+    for letter, length in zip(left + right, a.shape + b.shape, strict=True):
+        if lengths[letter] != length:
+            raise ValueError(f"operands of {a.shape} and {b.shape} do not fit as {left},{right}")
+    ones = iter([letters[key] for key in letters if key[0] in ("a", "b") and isinstance(key[-1], int)])
+    result = "".join(letters[dim] if dim else next(ones, "") for dim in out)
+    machine.multiply_adds += math.prod(lengths.values())
+    product = np.einsum(f"{left},{right}->{result}", a, b, optimize=True)
+    return product.reshape([*product.shape, *[1] * (len(out) - product.ndim)])
+
+
+def _linear(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    y = contract(machine, inputs[0], op.inputs[0].dims, params[0], op.params[0].dims, op.output.dims)
+    return y + params[1] if len(params) > 1 else y
+
+
+def _einsum(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    (a, b), (da, db) = inputs, (t.dims for t in op.inputs)
+    y = contract(machine, a, da, b, db, op.output.dims)
+    scale: float = op.attrs.get("scale", 1.0)
+    return y * scale if scale != 1.0 else y
+
+
+def _expert_linear(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    x, chosen = inputs
+    weight, transposed = params[0], op.params[0].out == 1  # stored [experts, out, in]
+    y = np.zeros((*x.shape[:-1], weight.shape[1 if transposed else 2]), x.dtype)
+    for expert in np.unique(chosen):
+        mine = chosen == expert
+        w = weight[expert].T if transposed else weight[expert]
+        y[mine] = x[mine] @ w + (params[1][expert] if len(params) > 1 else 0)
+        machine.multiply_adds += int(mine.sum()) * w.shape[0] * w.shape[1]
+    return y
+
+
+def _convolution(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    """A convolution over the last axes of [B, C, …]; filters are [out, in, …]."""
+    x, filters = inputs[0], params[0]
+    strides, pad, groups = op.attrs["stride"], op.attrs["padding"], op.attrs.get("groups", 1)
+    n = filters.ndim - 2
+    x = np.pad(x, [(0, 0), (0, 0), *[(pad, pad)] * n])
+    windows = np.lib.stride_tricks.sliding_window_view(x, filters.shape[2:], axis=tuple(range(2, 2 + n)))
+    windows = windows[(slice(None), slice(None), *(slice(None, None, s) for s in strides))]
+    out = []
+    for mine, patches in zip(
+        np.split(filters, groups), np.split(windows, groups, axis=1), strict=True
+    ):  # patches: [B, C, positions…, kernel…]
+        axes = (1, *range(2 + n, 2 + 2 * n)), (1, *range(2, 2 + n))
+        part = np.moveaxis(np.tensordot(patches, mine, axes), -1, 1)
+        machine.multiply_adds += part.size * math.prod(mine.shape[1:])
+        out.append(part)
+    y = np.concatenate(out, axis=1)
+    return y + params[1].reshape(-1, *[1] * n) if len(params) > 1 else y
+
+
+# --- norms, softmax, elementwise ----------------------------------------------------------------------------
+
+
+def aligned(x: Array, dims: Dims, to: Dims) -> Array:
+    """The array with its dimensions where `to` has them, 1 elsewhere, so that it broadcasts."""
+    if x.ndim == len(to) or not dims:
+        return x
+    places, shape = list(to), [1] * len(to)
+    start = 0
+    for dim, length in zip(dims, x.shape, strict=True):
+        at = places.index(dim, start)
+        shape[at], start = length, at + 1
+    return x.reshape(shape)
+
+
+def _norm(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    x, eps = inputs[0], op.attrs["eps"]
+    if op.attrs["norm"] == "layernorm":
+        x = x - x.mean(-1, keepdims=True)
+    x = x / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    if params:
+        x = x * (aligned(params[0], op.params[0].dims, op.output.dims) + op.attrs["offset"])
+    return x + aligned(params[1], op.params[1].dims, op.output.dims) if len(params) > 1 else x
+
+
+def _softmax(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    x = inputs[0]
+    top = x.max(-1, keepdims=True)
+    if not params:
+        e = np.exp(x - top)
+        return e / e.sum(-1, keepdims=True)
+    sink = aligned(params[0], op.params[0].dims, op.output.dims[:-1])[..., None]  # takes part, and is dropped
+    top = np.maximum(top, sink)
+    e = np.exp(x - top)
+    return e / (e.sum(-1, keepdims=True) + np.exp(sink - top))
+
+
+def erf(x: Array) -> Array:
+    """The error function, to full double precision, by the standard library's."""
+    return np.vectorize(math.erf, otypes=[float])(x).astype(x.dtype)
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-np.clip(x, -700, 700)))
+
+
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "relu2": lambda x: np.maximum(x, 0) ** 2,
+    "silu": lambda x: x * _sigmoid(x),
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+    "exp": np.exp,
+    "gelu": lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2))),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "quick_gelu": lambda x: x * _sigmoid(1.702 * x),
+    "identity": lambda x: x,
+    "unit": lambda x: x / np.sqrt((x * x).sum(-1, keepdims=True)),
+}
+
+
+def _elementwise(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    function, attrs = op.attrs["function"], op.attrs
+    x, *others = (aligned(x, t.dims, op.output.dims) for x, t in zip(inputs, op.inputs, strict=True))
+    if function in ("add", "multiply"):
+        for other in others:
+            x = x + other if function == "add" else x * other
+        return x
+    if function == "scale":
+        if "by_position" in attrs:  # Llama 4: log(1 + ⌊(position + 1) / floor⌋) · scale + 1
+            floor, scale = attrs["by_position"]
+            grown = np.log1p(np.floor((machine.positions + 1.0) / floor)) * scale + 1
+            return x * grown[..., None]
+        return x * attrs.get("factor", 1.0) + attrs.get("add", 0.0)
+    if function == "clip":
+        limit = attrs.get("limit")
+        return np.clip(x, None if limit is None else -limit, attrs.get("high", limit))
+    if function == "softcap":
+        return attrs["cap"] * np.tanh(x / attrs["cap"])
+    return FUNCTIONS[function](x)
+
+
+# --- attention's own ----------------------------------------------------------------------------------------
+
+
+def _mask(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    """The lowest number where a query may not look; a row that may look nowhere looks everywhere alike."""
+    scores = inputs[0]
+    seen = machine.visible(op, scores.shape[-2], scores.shape[-1])
+    return np.where(seen, scores, np.finfo(scores.dtype).min)
+
+
+def _rotary(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    """Each pair of a head's first `rotated` entries turns by position times its frequency."""
+    x, attrs = inputs[0], op.attrs
+    n = attrs["rotated"]
+    inverse, factor = frequencies(attrs, machine.length)
+    angles = machine.positions[..., None] * inverse  # [S, n/2] or [B, S, n/2]
+    cos, sin = (np.cos(angles) * factor, np.sin(angles) * factor)
+    if cos.ndim == 3:
+        cos, sin = cos[:, None], sin[:, None]
+    turned, rest = x[..., :n], x[..., n:]
+    y = np.empty_like(turned)
+    if attrs["interleaved"]:
+        a, b = turned[..., 0::2], turned[..., 1::2]
+        y[..., 0::2], y[..., 1::2] = a * cos - b * sin, b * cos + a * sin
+    else:
+        a, b = turned[..., : n // 2], turned[..., n // 2 :]
+        y[..., : n // 2], y[..., n // 2 :] = a * cos - b * sin, b * cos + a * sin
+    return np.concatenate([y, rest], axis=-1)
+
+
+def alibi_slopes(heads: int) -> Array:
+    """Geometric slopes; for other counts than powers of two, every other one of the next power (arXiv 2108.12409)."""
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+    slopes += [2 ** (-8 * (2 * i + 1) / (2 * power)) for i in range(heads - power)]
+    return np.array(slopes)
+
+
+def _distance_bias(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    scores = inputs[0]
+    distance = np.arange(scores.shape[-1]) - machine.positions_of_rows(scores.shape[-2])[:, None]
+    slopes = alibi_slopes(scores.shape[1]) * op.attrs.get("scale", 1.0)
+    return scores + (slopes[:, None, None] * distance).astype(scores.dtype)
+
+
+def relative_buckets(distance: Array, buckets: int, most: int, *, bidirectional: bool) -> Array:
+    """T5's buckets of key minus query position: exact when near, logarithmic when far (arXiv 1910.10683, §2.1)."""
+    result = np.zeros_like(distance)
+    if bidirectional:
+        buckets //= 2
+        result += (distance > 0) * buckets
+        distance = np.abs(distance)
+    else:
+        distance = -np.minimum(distance, 0)
+    exact = buckets // 2
+    with np.errstate(divide="ignore"):
+        # float32, as the reference computes it: the borders between buckets depend on it
+        ratio = np.log(distance.astype(np.float32) / exact) / math.log(most / exact)
+    far = exact + np.where(distance > 0, ratio * (buckets - exact), 0).astype(np.int64)
+    return result + np.where(distance < exact, distance, np.minimum(far, buckets - 1))
+
+
+def _relative_lookup(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    queries, keys = (machine.length_of(dim) for dim in op.output.dims[-2:])
+    distance = np.arange(keys) - machine.positions_of_rows(queries)[:, None]
+    table = params[0]
+    rows = relative_buckets(
+        distance, len(table), op.attrs["max_distance"], bidirectional=op.attrs["bidirectional"]
+    )
+    return np.moveaxis(table[rows], -1, 0)
+
+
+def _shift(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    """Scores against distances, gathered for each pair of query and key."""
+    part = inputs[0]
+    queries, keys = (machine.length_of(dim) for dim in op.output.dims[-2:])
+    if "by" not in op.attrs:  # Transformer-XL: column d is distance d, query behind key
+        column = np.clip(machine.positions_of_rows(queries)[:, None] - np.arange(keys), 0, keys - 1)
+        return np.take_along_axis(part, np.broadcast_to(column, part.shape), axis=-1)
+    span = part.shape[-1] // 2
+    distance = np.arange(queries)[:, None] - np.arange(keys)
+    most = op.attrs["log_distance"]
+    if most:
+        distance = log_distance(distance, span, most)
+    if op.attrs["by"] == "query":  # content to position: [B, H, S, 2·span]
+        column = np.clip(distance + span, 0, 2 * span - 1)
+        return np.take_along_axis(part, np.broadcast_to(column, (*part.shape[:2], queries, keys)), axis=-1)
+    column = np.clip(-distance.T + span, 0, 2 * span - 1)  # position to content: rows are keys
+    found = np.take_along_axis(part, np.broadcast_to(column, (*part.shape[:2], keys, queries)), axis=-1)
+    return np.swapaxes(found, -1, -2)
+
+
+def log_distance(distance: Array, span: int, most: int) -> Array:
+    """DeBERTa-v2's distances: exact up to half the span, then logarithmic (arXiv 2006.03654, implementation)."""
+    middle = span // 2
+    far = np.where((distance < middle) & (distance > -middle), middle - 1, np.abs(distance))
+    ratio = np.log(far / middle) / math.log((most - 1) / middle)
+    log = np.ceil(ratio * (middle - 1)) + middle
+    return np.where(far <= middle, distance, log * np.sign(distance)).astype(np.int64)
+
+
+def _cache(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    return inputs[0]  # nothing is cached before a run
+
+
+# --- lookups, views, parts ----------------------------------------------------------------------------------
+
+
+def _lookup(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    return params[0][inputs[0] + op.attrs.get("offset", 0)]
+
+
+def _sinusoid(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    """Sines, then cosines, of frequencies from 1 to 1/10000 (Vaswani et al. 2017, §3.5, with halves for pairs)."""
+    length, width = (machine.length_of(dim) for dim in op.output.dims[-2:])
+    positions = inputs[0] if inputs else np.arange(length)
+    half = width // 2
+    steps = np.arange(half) / (half - op.attrs.get("spread", 0))
+    angles = (positions[..., None] + op.attrs.get("offset", 0)) * np.exp(-math.log(10000.0) * steps)
+    table = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+    return np.pad(table, [(0, 0)] * (table.ndim - 1) + [(0, width - 2 * half)]).astype(machine.dtype)
+
+
+def _parameter(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    return params[0].reshape([machine.length_of(dim) for dim in op.output.dims])
+
+
+def _view(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    """Split, transpose and merge by axis names; the same number of dimensions with other names is the same array."""
+    x, before, after = inputs[0], op.inputs[0].dims, op.output.dims
+    flat, wanted = [a for d in before for a in d], [a for d in after for a in d]
+    shape = [machine.length_of(dim) for dim in after]
+    if sorted(flat) != sorted(wanted):
+        return x.reshape(shape)
+    x = x.reshape([machine.length_of((axis,)) for axis in flat])
+    order, used = [], set[int]()
+    for axis in wanted:
+        at = next(i for i, a in enumerate(flat) if a == axis and i not in used)
+        order.append(at)
+        used.add(at)
+    return x.transpose(order).reshape(shape)
+
+
+def _repeat(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    wanted = [machine.length_of(dim) for dim in op.output.dims]
+    return np.repeat(inputs[0], wanted[1] // inputs[0].shape[1], axis=1)
+
+
+def _concat(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    wanted = [machine.length_of(dim) for dim in op.output.dims]
+    axis = next((i for i, (a, b) in enumerate(zip(inputs[-1].shape, wanted, strict=True)) if a != b), -1)
+    parts = [np.broadcast_to(x, [*wanted[:axis], *x.shape[x.ndim + axis - len(wanted) :]][: len(wanted)]) if axis >= 0 else x for x in map(lambda x: x.reshape([1] * (len(wanted) - x.ndim) + list(x.shape)), inputs)]
+    return np.concatenate(parts, axis=axis)
+
+
+def _slice(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    x, take = inputs[0], op.attrs["take"]
+    if take == "rest":
+        return x[:, op.attrs["after"] :]
+    if x.ndim == len(op.output.dims):  # of the last dimension
+        n = machine.length_of(op.output.dims[-1])
+        return x[..., :n] if take == "first" else x[..., -n:]
+    rows = np.arange(len(x))
+    if take == "end":
+        ids, token = inputs[1], op.attrs["token"]
+        wanted = ids == ids.max(-1, keepdims=True) if token is None else ids == token
+        at = wanted.shape[1] - 1 - wanted[:, ::-1].argmax(-1) if op.attrs["last"] else wanted.argmax(-1)
+        return x[rows, at]
+    if take == "last":
+        return x[rows, machine.last_token()]
+    return x[:, {"first": 0, "second": 1}[take]]
+
+
+def _mean(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    return inputs[0].mean(1)
+
+
+# --- mixtures of experts ------------------------------------------------------------------------------------
+
+
+def _best(scores: Array, k: int) -> Array:
+    """Indices of the k largest of the last axis, the largest first; of equal ones the first."""
+    return np.argsort(-scores, axis=-1, kind="stable")[..., :k]
+
+
+def _route(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> tuple[Array, Array]:
+    """(weights, chosen experts) of each token."""
+    logits, attrs = inputs[0], op.attrs
+    k, scoring = machine.length_of(op.output.dims[-1]), attrs["scoring"]
+    if scoring == "sparsemixer":
+        return _sparsemixer(logits, attrs["jitter"])
+    if scoring == "softmax-topk":
+        chosen = _best(logits, k)
+        scores = np.take_along_axis(logits, chosen, -1)
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        return e / e.sum(-1, keepdims=True), machine.routed(op, chosen)
+    if scoring == "softmax":
+        e = np.exp(logits - logits.max(-1, keepdims=True))
+        scores = e / e.sum(-1, keepdims=True)
+    else:
+        scores = _sigmoid(logits)
+    ranking = scores + params[0] if params else scores
+    if attrs["groups"] > 1:
+        groups = ranking.reshape(*ranking.shape[:-1], attrs["groups"], -1)
+        best = np.sort(groups, axis=-1)
+        worth = best[..., -1] if attrs["group_score"] == "max" else best[..., -2:].sum(-1)
+        kept = np.zeros(worth.shape, bool)
+        np.put_along_axis(kept, _best(worth, attrs["top_groups"]), True, -1)
+        ranking = np.where(kept[..., None], groups, 0.0).reshape(ranking.shape)
+    chosen = _best(ranking, k)
+    weights = np.take_along_axis(scores, chosen, -1)
+    if attrs["normalize"]:
+        weights = weights / (weights.sum(-1, keepdims=True) + (1e-20 if scoring == "sigmoid" else 0))
+    return weights * attrs["scaling"], machine.routed(op, chosen)
+
+
+def _sparsemixer(logits: Array, jitter: float) -> tuple[Array, Array]:
+    """Two experts in turn, each weighed by a softmax over those near enough to it (arXiv 2409.12136, appendix)."""
+    weights, chosen, left = [], [], logits
+    for _ in range(2):
+        top = left.max(-1, keepdims=True)
+        at = left.argmax(-1)[..., None]
+        scale = np.maximum(np.abs(logits), top)
+        near = np.where((top - logits) / scale > 2 * jitter, -np.inf, left)
+        e = np.exp(near - near.max(-1, keepdims=True))
+        weights.append(np.take_along_axis(e / e.sum(-1, keepdims=True), at, -1))
+        chosen.append(at)
+        left = left.copy()
+        np.put_along_axis(left, at, -np.inf, -1)
+    return np.concatenate(weights, -1), np.concatenate(chosen, -1)
+
+
+def _dispatch(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    return np.repeat(inputs[0][..., None, :], inputs[1].shape[-1], axis=-2)
+
+
+def _combine(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    if len(inputs) == 1:
+        return inputs[0].sum(-2)
+    return (inputs[0] * inputs[1][..., None]).sum(-2)
+
+
+KERNELS: dict[str, Kernel] = {
+    "lookup": _lookup,
+    "linear": _linear,
+    "expert_linear": _expert_linear,
+    "einsum": _einsum,
+    "convolution": _convolution,
+    "norm": _norm,
+    "softmax": _softmax,
+    "elementwise": _elementwise,
+    "mask": _mask,
+    "rotary": _rotary,
+    "distance_bias": _distance_bias,
+    "shift": _shift,
+    "dropout": lambda op, inputs, params, machine: inputs[0],
+    "view": _view,
+    "repeat": _repeat,
+    "cache": _cache,
+    "concat": _concat,
+    "slice": _slice,
+    "mean": _mean,
+    "parameter": _parameter,
+    "sinusoid": _sinusoid,
+    "relative_lookup": _relative_lookup,
+    "route": _route,
+    "dispatch": _dispatch,
+    "combine": _combine,
+}

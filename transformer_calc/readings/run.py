@@ -1,0 +1,246 @@
+"""Runs a graph in NumPy, on real arrays, and observes what happens.
+
+It predicts nothing: shapes, sizes and bytes are read off the arrays, multiply-adds are counted by the contraction that
+does them, and the load of each expert by the router. `verify` holds them against the other readings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from transformer_calc.graph.core import Block, Dim, Graph, Op, Param, Sizes, product, shape
+from transformer_calc.readings.kernels import KERNELS
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Weights = Callable[[str, int], Array]  # (path of a parameter, which of its copies) -> the array
+
+
+class Observed(NamedTuple):
+    """What one operation did, once."""
+
+    block: str
+    layer: int | None
+    op: Op
+    inputs: tuple[tuple[int, ...], ...]
+    output: tuple[int, ...]
+    params: dict[str, tuple[int, ...]]
+    multiply_adds: int
+    nbytes: int  # of the output
+
+
+class Outcome(NamedTuple):
+    """A run's outputs: each stack's hidden states, each head's output, and what every operation did."""
+
+    hidden: dict[str, list[Array]]
+    outputs: dict[str, Array]
+    observed: list[Observed]
+    loads: dict[str, Array]  # path of a router -> tokens that went to each expert
+
+
+class Machine:
+    """Runs one graph on one set of weights and inputs.
+
+    inputs: token_ids of each stack ("encoder.token_ids" where there are several), attention_mask, segment_ids, pixels,
+    mel_spectrogram; what is missing and has a usual value (mask, segments) is filled in.
+    """
+
+    def __init__(
+        self, graph: Graph, sizes: Sizes, weights: Weights, inputs: Mapping[str, Array], dtype: Any = np.float64
+    ) -> None:
+        self.graph, self.sizes, self.weights, self.dtype = graph, sizes, weights, dtype
+        self.inputs = dict(inputs)
+        self.known: dict[str, Array] = {}  # tensors that other blocks made, by full name
+        self.multiply_adds = 0
+        self.observed: list[Observed] = []
+        self.loads: dict[str, Array] = {}
+        self.block, self.layer, self.path = graph.blocks[0], None, ""
+
+    # --- what kernels ask for ---------------------------------------------------------------------------
+
+    def length_of(self, dim: Dim) -> int:
+        """The size of a dimension."""
+        return int(product((dim,), self.sizes))  # type: ignore[arg-type]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the stack that is running."""
+        return self.positions.shape[-1]
+
+    @property
+    def positions(self) -> Array:
+        """The position of each token of the stack that is running."""
+        return np.arange(self._ids("token_ids").shape[1])
+
+    def positions_of_rows(self, queries: int) -> Array:
+        """The position of each query."""
+        return np.arange(queries)
+
+    def last_token(self) -> Array:
+        """The place of each sequence's last token that is not padding."""
+        mask = self._own("attention_mask")
+        if mask is None:
+            return np.full(len(self._ids("token_ids")), self.length - 1)
+        return mask.shape[1] - 1 - np.asarray(mask)[:, ::-1].argmax(-1)
+
+    def visible(self, op: Op, queries: int, keys: int) -> Array:
+        """Which key each query may look at: true or false, as [1 or B, 1, queries, keys]."""
+        row, column = self.positions_of_rows(queries)[:, None], np.arange(keys)
+        seen = np.ones((queries, keys), bool)
+        attrs = op.attrs
+        if attrs["causal"]:
+            seen &= column <= row
+        if attrs["window"]:
+            reach = attrs["window"] if attrs["causal"] else attrs["window"] // 2 + 1
+            seen &= np.abs(row - column) < reach
+        if attrs["chunk"]:
+            seen &= row // attrs["chunk"] == column // attrs["chunk"]
+        source = ("source",) in op.inputs[0].dims
+        mask = self.inputs.get("encoder.attention_mask") if source else self._own("attention_mask")
+        if mask is None:
+            return seen[None, None]
+        return seen[None, None] & (np.asarray(mask)[:, None, None, :] > 0)
+
+    def routed(self, op: Op, chosen: Array) -> Array:
+        """Note the load of each expert."""
+        experts = self.length_of(op.inputs[0].dims[-1])
+        path = f"{self.path}.{op.path}"
+        self.loads[path] = self.loads.get(path, 0) + np.bincount(chosen.ravel(), minlength=experts)
+        return chosen
+
+    # --- running ----------------------------------------------------------------------------------------
+
+    def _own(self, name: str) -> Array | None:
+        """An input of the running stack."""
+        return self.inputs.get(f"{self.block.stack}.{name}" if self.block.stack else name)
+
+    def _ids(self, name: str) -> Array:
+        found = self._own(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def _input(self, name: str, local: Mapping[str, Array]) -> Array:
+        if name in local:
+            return local[name]
+        if name in self.known:
+            return self.known[name]
+        found = self._own(name)
+        if found is not None:
+            return found
+        if name == "position_ids":
+            return self.positions
+        if name == "segment_ids":
+            return np.zeros_like(self._ids("token_ids"))
+        if name in ("mask", "padding_mask"):
+            return np.empty(0)  # `visible` has it
+        raise KeyError(f"the run has no {name}")
+
+    def _param(self, op: Op, param: Param) -> Array:
+        if param.tied.startswith("@"):  # in this block
+            path = f"{self.block.path}.{param.tied[1:]}" if self.block.path else param.tied[1:]
+        elif param.tied:
+            path = param.tied
+        else:
+            path = ".".join(p for p in (self.block.path, op.path, param.name) if p)
+        return self.weights(path, self._copy() if not param.tied or param.tied.startswith("@") else 0)
+
+    def _copy(self) -> int:
+        return self.copy
+
+    def _run(self, block: Block, x: Array | None, *, copy: int = 0, layer: int | None = None) -> Array:
+        """One block from x to its output."""
+        self.block, self.copy, self.layer = block, copy, layer
+        self.path = block.path
+        local: dict[str, Array] = {} if x is None else {"x": x}
+        for op in block.ops:
+            inputs = [self._input(t.name, local) for t in op.inputs]
+            params = [self._param(op, p) for p in op.params]
+            before = self.multiply_adds
+            y = KERNELS[op.kind](op, inputs, params, self)
+            if op.extra:
+                y, *others = y
+                for tensor, value in zip(op.extra, others, strict=True):
+                    local[tensor.name] = value
+            local[op.path] = y
+            self.observed.append(
+                Observed(
+                    block.path,
+                    layer,
+                    op,
+                    tuple(v.shape for v in inputs),
+                    y.shape,
+                    {p.name: v.shape for p, v in zip(op.params, params, strict=True)},
+                    self.multiply_adds - before,
+                    y.nbytes,
+                )
+            )
+        if not block.repeat:
+            for name, value in local.items():
+                self.known[f"{block.stack}.{name}" if block.stack else name] = value
+        return local[block.output]
+
+    def run(self) -> Outcome:
+        """Every block in order, each layer in its turn."""
+        hidden: dict[str, list[Array]] = {}
+        outputs: dict[str, Array] = {}
+        runs_of = {runs[0][0][0]: (stack, runs) for stack, runs in self.graph.orders.items()}
+        by_path = {block.path: block for block in self.graph.blocks if block.repeat}
+        x: Array | None = None
+        stack = ""
+        for block in self.graph.blocks:
+            if block.repeat and block.path in runs_of:
+                stack, runs = runs_of[block.path]
+                x, states = self._layers(by_path, runs, x)
+                hidden[stack] = states
+            elif not block.repeat and block.role == "head":
+                start = self.known.get(f"{block.stack}.output", x) if block.stack else x
+                outputs[block.title] = self._run(block, start)
+            elif not block.repeat:
+                x = self._run(block, x if block.role == "final" else None)
+                if block.role == "final":
+                    hidden[stack].append(x)
+            if stack and x is not None:
+                self.known[f"{stack}.output"] = x
+        return Outcome(hidden, outputs, self.observed, self.loads)
+
+    def _layers(
+        self, by_path: Mapping[str, Block], runs: Sequence[tuple[tuple[str, ...], int]], x: Array | None
+    ) -> tuple[Array | None, list[Array]]:
+        number, copies = 0, dict[str, int]()
+        states = [] if x is None else [x]
+        for cycle, times in runs:
+            for path in cycle * times:
+                block = by_path[path]
+                copy = copies[path] = copies.get(path, -1) + 1
+                x = self._run(block, x, copy=self._shared(block, copy), layer=number)
+                states.append(x)
+                number += 1
+        return x, states
+
+    def _shared(self, block: Block, copy: int) -> int:
+        """Which set of parameters the copy-th layer uses, where several share one."""
+        sets, layers = int(self.sizes[block.copies]), int(self.sizes[block.repeat])  # type: ignore[arg-type]
+        return copy if sets == layers else copy * sets // layers
+
+
+def random_weights(graph: Graph, sizes: Sizes, seed: int, dtype: Any = np.float64) -> Weights:
+    """Seeded random weights for every parameter of the graph, made when asked for."""
+    dims = {}
+    for block in graph.blocks:
+        for op in block.ops:
+            for param in op.params:
+                if not param.tied:
+                    dims[".".join(p for p in (block.path, op.path, param.name) if p)] = param.dims
+    made: dict[tuple[str, int], Array] = {}
+
+    def weight(path: str, copy: int) -> Array:
+        if (path, copy) not in made:
+            rng = np.random.default_rng([seed, copy, *path.encode()])
+            wanted = shape(dims[path], sizes)
+            made[path, copy] = rng.normal(0.0, 0.3, wanted).astype(dtype)  # type: ignore[arg-type]
+        return made[path, copy]
+
+    return weight

@@ -1,0 +1,34 @@
+"""What several reports share: the legend of symbols, and how shapes are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.report import Column, Table
+
+
+def bracketed(entries: Iterable[object]) -> str:
+    """A shape for people: `[5, 12, 768]`."""
+    return f"[{', '.join(map(str, entries))}]"
+
+
+def legend(graph: Graph, sizes: Sizes, *, used: Iterable[str] | None = None) -> tuple[dict[str, int], Table]:
+    """Every symbol with its value, for JSON and for people; `used`: only these axes."""
+    values: dict[str, int] = {}
+    rows: list[dict[str, Any]] = []
+    wanted = set(graph.axes) if used is None else set(used)
+    for name, axis in graph.axes.items():
+        if name not in wanted or axis.symbol in values:
+            continue
+        value = sizes[name]
+        assert isinstance(value, int)
+        values[axis.symbol] = value
+        made_of = ""
+        if axis.rule:
+            made_of = str(axis.rule(graph.symbols()))
+            made_of = f" = {made_of}" if made_of != axis.symbol else ""
+        rows.append({"symbol": f"{axis.symbol}{made_of}", "value": value, "meaning": axis.meaning})
+    columns = (Column("symbol", "symbol", "text"), Column("value", "value", "count"), Column("meaning", "meaning", "text"))
+    return values, Table("symbols", columns, tuple(rows))

@@ -1,0 +1,366 @@
+"""Families that are mixtures of experts, with their own routers: DeepSeek, GLM 4.5, Llama 4, gpt-oss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from transformer_calc.sources.families.base import (
+    Config,
+    Family,
+    InputError,
+    Layer,
+    Layers,
+    Model,
+    by_rule,
+    rotary,
+)
+from transformer_calc.sources.families.llama import (
+    NAMES,
+    ROUTER_LOSS,
+    SIZES,
+    attention,
+    gated,
+    model,
+    rms,
+    unturned,
+    windowed,
+)
+from transformer_calc.spec import LatentAttention, Moe, Norm, Router
+
+SHARED = NAMES | {f"ffn.shared.{part}": f"mlp.shared_experts.{part}_proj" for part in ("gate", "up", "down")}
+CORRECTED = SHARED | {"ffn.route.correction": "mlp.gate.e_score_correction_bias"}
+LATENT = {
+    "attn.q_down": "self_attn.q_a_proj",
+    "attn.q_norm": "self_attn.q_a_layernorm",
+    "attn.q_up": "self_attn.q_b_proj",
+    "attn.kv_down + attn.k_rope": "self_attn.kv_a_proj_with_mqa",
+    "attn.kv_norm": "self_attn.kv_a_layernorm",
+    "attn.k_up + attn.v_up by heads": "self_attn.kv_b_proj",
+}
+
+
+def _latent(c: Config, *, interleaved: bool) -> LatentAttention:
+    """DeepSeek's attention; num_key_value_heads and head_dim say nothing there."""
+    nope, rope = c.int("qk_nope_head_dim"), c.int("qk_rope_head_dim")
+    turn, scale = rotary(c, rope, interleaved=interleaved), None
+    scaling: dict[str, Any] = dict(turn.scaling)
+    if (stretch := scaling.get("mscale_all_dim")) and scaling.get("factor", 1) > 1:
+        # YaRN's temperature (arXiv 2309.00071, §3.4), here in the scores and not in the rotation
+        scale = (nope + rope) ** -0.5 * (0.1 * stretch * math.log(scaling["factor"]) + 1.0) ** 2
+    return LatentAttention(
+        n_heads=c.int("num_attention_heads"),
+        q_rank=c.maybe_int("q_lora_rank"),
+        kv_rank=c.int("kv_lora_rank"),
+        d_nope=nope,
+        d_rope=rope,
+        d_value=c.int("v_head_dim"),
+        bias=c.flag("attention_bias"),
+        norm=Norm(kind="rmsnorm", eps=1e-6),  # whatever rms_norm_eps says
+        rotary=turn,
+        scale=scale,
+        dropout=c.maybe_num("attention_dropout") or 0.0,
+    )
+
+
+def _routed(c: Config, router: Router) -> Moe:
+    """Experts and, as one feed-forward part, those that every token passes through."""
+    width = c.int("moe_intermediate_size")
+    return Moe(
+        n_experts=c.int("n_routed_experts"),
+        top_k=c.int("num_experts_per_tok"),
+        d_expert=width,
+        activation=c.activation(),
+        router=router,
+        d_shared=width * c.int("n_shared_experts"),
+    )
+
+
+def _grouped(c: Config, **more: Any) -> Router:
+    groups, best = c.maybe_int("n_group") or 1, c.maybe_int("topk_group") or 1
+    return Router(groups=groups, top_groups=best, scaling=c.num("routed_scaling_factor"), **more)
+
+
+def _after_dense(c: Config, layer: Layer, experts: Moe) -> Layers:
+    """Dense layers first, then experts in every layer."""
+    n, dense = c.int("num_hidden_layers"), c.maybe_int("first_k_dense_replace", minimum=0) or 0
+    kinds = (replace(layer, name="dense"), replace(layer, name="moe", ffn=experts))
+    return Layers.spans(kinds, ((0,), min(dense, n)), ((1,), n - dense))
+
+
+def _glm4_moe(c: Config) -> Model:
+    qk_norm = rms(c) if c.flag("use_qk_norm") else None
+    width = c.int("hidden_size") // c.int(
+        "num_attention_heads"
+    )  # the class rounds down, at its own defaults too
+    part = c.num("partial_rotary_factor")
+    mixer = attention(c, qkv=c.flag("attention_bias"), part=part, default=width, qk_norm=qk_norm)
+    router = _grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
+    layers = _after_dense(c, Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), _routed(c, router))
+    return model(c, layers, rms(c), CORRECTED)
+
+
+def _deepseek_v2(c: Config) -> Model:
+    c.must("moe_layer_freq", 1)
+    c.must("scoring_func", "softmax")
+    c.must("norm_topk_prob", False, "the class does not normalize")
+    router = replace(_grouped(c), group_score="max")
+    if c.text("topk_method") == "greedy":
+        router = replace(router, groups=1, top_groups=1)
+    else:
+        c.must("topk_method", "group_limited_greedy")
+    bias = c.flag("mlp_bias")
+    layer = Layer(mixer=_latent(c, interleaved=True), ffn=gated(c, bias=bias), norm=rms(c))
+    experts = replace(_routed(c, router), shared_bias=bias)
+    return model(c, _after_dense(c, layer, experts), rms(c), SHARED | LATENT)
+
+
+def _deepseek_v3(c: Config) -> Model:
+    for key, value in (("moe_layer_freq", 1), ("scoring_func", "sigmoid"), ("topk_method", "noaux_tc")):
+        c.must(key, value)
+    router = _grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
+    mixer = _latent(c, interleaved=c.flag("rope_interleave"))
+    layers = _after_dense(c, Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), _routed(c, router))
+    return model(c, layers, rms(c), CORRECTED | LATENT)
+
+
+def _llama4(c: Config) -> Model:
+    n, width, bias = c.int("num_hidden_layers"), c.int("intermediate_size"), c.flag("attention_bias")
+    mixer = attention(c, qkv=bias, o=bias, interleaved=True)
+    norm = Norm(kind="rmsnorm", weight=False, eps=c.num("rms_norm_eps")) if c.flag("use_qk_norm") else None
+    # any number but 0 turns it on: the first configs said 4
+    growth = (c.num("floor_scale"), c.num("attn_scale")) if c.raw("attn_temperature_tuning") else None
+    near = replace(mixer, qk_norm=norm, qk_norm_after_rotary=True)
+    far = replace(mixer, rotary=None, temperature=growth)
+    chunk = {"chunked_attention": c.maybe_int("attention_chunk_size"), "full_attention": None}
+    experts = Moe(
+        n_experts=c.int("num_local_experts"),
+        top_k=c.int("num_experts_per_tok"),
+        d_expert=width,
+        activation=c.activation(),
+        router=Router(scoring="sigmoid-input", jitter=c.num("router_jitter_noise")),
+        d_shared=width,
+        layout="in_out",
+    )
+    dense = replace(gated(c), d_ff=c.int("intermediate_size_mlp"))
+
+    spans = {True: "chunked_attention", False: "full_attention"}
+    attn, interval, head = unturned(c, spans, tuple(chunk))
+    listed, step = c.numbers("moe_layers"), c.int("interleave_moe_layer_step")
+    sparse = None if listed is None else frozenset(i for i in listed if i < n)
+
+    def kind(i: int) -> tuple[bool, str, bool]:
+        return *attn(i), (i + 1) % step == 0 if sparse is None else i in sparse
+
+    def layer(rope: bool, span: str, moe: bool) -> Layer:
+        words = ["local" if span == "chunked_attention" else "global"]
+        words += [] if rope == (span == "chunked_attention") else ["rope" if rope else "nope"]
+        words += [] if sparse is None and step == 1 else ["moe" if moe else "dense"]
+        mixer = replace(near if rope else far, chunk=chunk[span])
+        return Layer(name="_".join(words), mixer=mixer, ffn=experts if moe else dense, norm=rms(c))
+
+    kinds = {key: layer(*key) for key in product((True, False), chunk, (True, False))}
+    head = max(head, max(sparse or (), default=-1) + 1)
+    layers = by_rule(c, kinds, kind, n, period=math.lcm(interval, step), head=head)
+    return model(c, layers, rms(c), LLAMA4_NAMES)
+
+
+LLAMA4_NAMES = {part: name.replace("mlp.", "feed_forward.") for part, name in NAMES.items()}
+LLAMA4_NAMES["ffn.router"] = "feed_forward.router"
+
+
+def _gpt_oss(c: Config) -> Model:
+    c.must("swiglu_alpha", 1.702)
+    bias = c.flag("attention_bias")
+    experts = Moe(
+        n_experts=c.int("num_local_experts"),
+        top_k=c.int("num_experts_per_tok"),
+        d_expert=c.int("intermediate_size"),
+        activation="quick_gelu",  # the class takes no notice of hidden_act
+        bias=True,
+        limit=c.num("swiglu_limit"),
+        router=Router(bias=True, scoring="softmax-topk"),
+        layout="in_out",
+    )
+    layer = Layer(mixer=attention(c, qkv=bias, o=bias, sinks=True), ffn=experts, norm=rms(c))
+    return model(c, windowed(c, layer, every=2), rms(c), GPT_OSS_NAMES)
+
+
+GPT_OSS_NAMES = NAMES | {
+    "attn.softmax.sinks": "self_attn.sinks",
+    "ffn.router": "mlp.router",
+    # stored gate, up, gate, up …
+    "ffn.experts.gate.weight + ffn.experts.up.weight by d_expert": "mlp.experts.gate_up_proj",
+    "ffn.experts.gate.bias + ffn.experts.up.bias by d_expert": "mlp.experts.gate_up_proj_bias",
+    "ffn.experts.down.bias": "mlp.experts.down_proj_bias",
+}
+del GPT_OSS_NAMES["ffn.experts.gate.weight + ffn.experts.up.weight"]
+
+
+LATENT_SIZES = SIZES | {
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "attention_bias": False,
+    "num_key_value_heads": None,  # says nothing: every head has its own keys and values
+    "head_dim": None,
+}
+DEEPSEEK_V3 = LATENT_SIZES | {
+    "vocab_size": 129280,
+    "hidden_size": 7168,
+    "intermediate_size": 18432,
+    "num_hidden_layers": 61,
+    "num_attention_heads": 128,
+    "max_position_embeddings": 4096,
+    "rope_interleave": True,
+    "first_k_dense_replace": 3,
+    "moe_intermediate_size": 2048,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 8,
+    "n_group": 8,
+    "topk_group": 4,
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 2.5,
+}
+V3_ALIASES = {"num_local_experts": "n_routed_experts"}
+GPT_OSS_ROPE = {
+    "rope_type": "yarn",
+    "factor": 32.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "truncate": False,
+    "original_max_position_embeddings": 4096,
+}
+FLAGS = {
+    "experts": "n_routed_experts",
+    "experts_per_token": "num_experts_per_tok",
+    "d_expert": "moe_intermediate_size",
+}
+# of training, and of layers for multi-token prediction, which stand in no checkpoint's class
+UNUSED = f"{ROUTER_LOSS} aux_loss_alpha seq_aux num_nextn_predict_layers num_mtp_layers qk_head_dim"
+
+FAMILIES = [
+    Family(
+        "glm4_moe",
+        SIZES
+        | {
+            "vocab_size": 151552,
+            "intermediate_size": 10944,
+            "num_hidden_layers": 46,
+            "num_attention_heads": 96,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-5,
+            "partial_rotary_factor": 0.5,
+            "attention_bias": False,
+            "use_qk_norm": False,
+            "first_k_dense_replace": 1,
+            "moe_intermediate_size": 1408,
+            "n_routed_experts": 128,
+            "n_shared_experts": 1,
+            "num_experts_per_tok": 8,
+            "n_group": 1,
+            "topk_group": 1,
+            "norm_topk_prob": True,
+            "routed_scaling_factor": 1.0,
+        },
+        _glm4_moe,
+        flags=FLAGS,
+        inert=UNUSED,
+        aliases={"num_local_experts": "n_routed_experts"},
+    ),
+    Family(
+        "deepseek_v2",
+        LATENT_SIZES
+        | {
+            "vocab_size": 102400,
+            "mlp_bias": False,
+            "first_k_dense_replace": 0,
+            "moe_intermediate_size": 1407,
+            "n_routed_experts": 64,
+            "n_shared_experts": 2,
+            "n_group": None,
+            "topk_group": None,
+            "topk_method": "greedy",
+            "norm_topk_prob": False,
+            "routed_scaling_factor": 1.0,
+        },
+        _deepseek_v2,
+        flags=FLAGS,
+        inert=UNUSED,
+        aliases={"num_experts": "n_routed_experts"},
+    ),
+    Family("deepseek_v3", DEEPSEEK_V3, _deepseek_v3, flags=FLAGS, inert=UNUSED, aliases=V3_ALIASES),
+    Family("kimi_k2", DEEPSEEK_V3, _deepseek_v3, flags=FLAGS, inert=UNUSED, aliases=V3_ALIASES),
+    Family(
+        "llama4_text",
+        SIZES
+        | {
+            "vocab_size": 202048,
+            "hidden_size": 5120,
+            "intermediate_size": 8192,
+            "intermediate_size_mlp": 16384,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 40,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 500000.0,
+            "attention_bias": False,
+            "use_qk_norm": True,
+            "attention_chunk_size": 8192,
+            "attn_temperature_tuning": True,
+            "floor_scale": 8192,
+            "attn_scale": 0.1,
+            "no_rope_layers": None,
+            "no_rope_layer_interval": 4,
+            "layer_types": None,
+            "num_local_experts": 16,
+            "num_experts_per_tok": 1,
+            "moe_layers": None,
+            "interleave_moe_layer_step": 1,
+            "router_jitter_noise": 0.0,
+        },
+        _llama4,
+        flags={"experts": "num_local_experts", "experts_per_token": "num_experts_per_tok"},
+        inert=f"{ROUTER_LOSS} for_llm_compressor",
+    ),
+    Family(
+        "gpt_oss",
+        SIZES
+        | {
+            "vocab_size": 201088,
+            "hidden_size": 2880,
+            "intermediate_size": 2880,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 64,
+            "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 150000.0,
+            "rope_parameters": GPT_OSS_ROPE,
+            "attention_bias": True,
+            "sliding_window": 128,
+            "layer_types": None,
+            "num_local_experts": 128,
+            "num_experts_per_tok": 4,
+            "swiglu_limit": 7.0,
+            "swiglu_alpha": 1.702,
+        },
+        _gpt_oss,
+        flags={
+            "experts": "num_local_experts",
+            "experts_per_token": "num_experts_per_tok",
+            "d_expert": "intermediate_size",
+        },
+        inert=f"{ROUTER_LOSS} experts_per_token initial_context_length",
+        aliases={"num_experts": "num_local_experts"},
+    ),
+]

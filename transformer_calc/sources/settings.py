@@ -1,0 +1,92 @@
+"""`--set path=value`: change any field of a spec.
+
+A path is field names with dots: `decoder.d_model`, `ffn.d_ff`, `local.attention.window`, `embedding.vocab`. A
+stack, a kind of layer or a head is picked by its name; where none is named, all that have the field are changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from transformer_calc import units
+from transformer_calc.errors import InputError, did_you_mean
+from transformer_calc.spec import Layers, Model
+
+ALIASES = {"attention": "mixer"}
+TRANSPARENT = ("stacks", "heads", "layers", "kinds", "steps")  # looked through where a path does not name them
+
+
+def apply(model: Model, sets: Iterable[str]) -> Model:
+    """The model with each `path=value` set."""
+    for text in sets:
+        path, equals, value = text.partition("=")
+        words = [ALIASES.get(word, word) for word in path.strip().split(".")]
+        if not equals or not all(words):
+            raise InputError(f"--set is {text!r}; it must be path=value", hint="for example --set attention.window=4096")
+        changed, seen = _set(model, words, value.strip(), path.strip())
+        if changed is None:
+            hint = did_you_mean(words[-1], seen) or f"fields: {', '.join(sorted(seen))}"
+            raise InputError(f"--set {path.strip()}: there is no such field in this model", hint=hint)
+        model = changed
+    return model
+
+
+def _set(node: Any, words: list[str], value: str, path: str) -> tuple[Any, set[str]]:
+    """(the node with the field set, or None where it has no such field; names seen on the way)."""
+    seen: set[str] = set()
+    if isinstance(node, tuple):
+        named = [item for item in node if getattr(item, "name", None) == words[0]]
+        rest = words[1:] if named and len(words) > 1 else words
+        results = [_set(i, rest, value, path) if not named or i in named else (None, set[str]()) for i in node]
+        seen |= {name for _, names in results for name in names}
+        if all(changed is None for changed, _ in results):
+            return None, seen
+        return tuple(old if new is None else new for old, (new, _) in zip(node, results, strict=True)), seen
+    if isinstance(node, Layers) and words == ["n_layers"]:
+        return node.resized(units.parse_count(value, field=f"--set {path}")), seen
+    if not is_dataclass(node) or isinstance(node, type):
+        return None, seen
+    types = {field.name: str(field.type) for field in fields(node)}
+    name = words[0]
+    if name in types and len(words) == 1 and not isinstance(getattr(node, name), tuple | Layers):
+        return replace(node, **{name: _parse(value, types[name], path)}), seen
+    if name in types and len(words) > 1:
+        inner, found = _set(getattr(node, name), words[1:], value, path)
+        return (None if inner is None else replace(node, **{name: inner})), seen | found
+    seen |= {n for n in types if n not in TRANSPARENT} | ({"n_layers"} if isinstance(node, Layers) else set())
+    changes = {}
+    for field in TRANSPARENT:
+        if field in types:
+            inner, found = _set(getattr(node, field), words, value, path)
+            seen |= found
+            if inner is not None:
+                changes[field] = inner
+    return (replace(node, **changes) if changes else None), seen
+
+
+def _parse(value: str, kind: str, path: str) -> Any:
+    """The text as the field's type wants it."""
+    kinds = [k.strip() for k in kind.split("|")]
+    if value.lower() in ("none", "null"):
+        if "None" in kinds:
+            return None
+        raise InputError(f"--set {path} is {value}; it cannot be left out")
+    if "bool" in kinds:
+        if value.lower() not in ("true", "false"):
+            raise InputError(f"--set {path} is {value!r}; it must be true or false")
+        return value.lower() == "true"
+    if "int" in kinds:
+        return units.parse_count(value, field=f"--set {path}", minimum=0)
+    if "float" in kinds:
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not abs(number) < float("inf"):
+            raise InputError(f"--set {path} is {value!r}; it must be a number")
+        return number
+    if "str" in kinds:
+        return value
+    raise InputError(f"--set {path}: this is a group of fields; set one of them", hint=f"for example {path}.….={value}")

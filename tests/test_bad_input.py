@@ -214,7 +214,9 @@ def test_any_json_is_answered_or_refused(tmp_path_factory: pytest.TempPathFactor
 @settings(max_examples=300, deadline=None)
 @given(
     st.dictionaries(
-        st.sampled_from(["--layers", "--d-model", "--heads", "--kv-heads", "--d-ff", "--experts", "--window", "--batch"]),
+        st.sampled_from(
+            ["--layers", "--d-model", "--heads", "--kv-heads", "--d-ff", "--experts", "--window", "--batch"]
+        ),
         st.text(max_size=12) | st.integers().map(str) | st.floats().map(str),
     )
 )

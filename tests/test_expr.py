@@ -314,9 +314,7 @@ def test_substitution_divides_a_product_out_and_leaves_its_factors_alone() -> No
     assert (B * S**2 * H).substitute({H * E: D}) == B * S**2 * H
     assert ((H * E) ** 2 * E).substitute({H * E: D}) == D**2 * E
     assert (H**3).substitute({H**2: D}) == H * D
-    assert substitute(minimum(H * E, W) + layer_sum(H * F_l), {"H*E": D, "H": 2}) == minimum(
-        D, W
-    ) + 2 * layer_sum(F_l)
+    assert substitute(minimum(H * E, W) + layer_sum(H * F_l), {"H*E": D, "H": 2}) == minimum(D, W) + 2 * layer_sum(F_l)
 
 
 def test_substitution_of_symbols_is_simultaneous_and_reaches_into_functions() -> None:
@@ -438,9 +436,7 @@ def test_float_arrays_are_float64(dtype: str) -> None:
     assert evaluate(D / 2, {"D": 3.0}) == 1.5
 
 
-@pytest.mark.parametrize(
-    "value", [np.array([True]), np.array(["8"]), np.array([1j]), np.array([None]), True, "8"]
-)
+@pytest.mark.parametrize("value", [np.array([True]), np.array(["8"]), np.array([1j]), np.array([None]), True, "8"])
 def test_values_that_are_no_numbers_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="D: "):
         D.evaluate({"D": value})
@@ -467,9 +463,7 @@ def test_numpy_scalars_and_zero_dimensional_arrays_are_plain_numbers() -> None:
 
 @pytest.mark.parametrize("env", [{"D": np.array([1])}, {"D": 1.5}, {"D": np.array([1]), "V": L}])
 def test_with_arrays_every_symbol_needs_a_number(env: dict[str, Any]) -> None:
-    with pytest.raises(
-        UnboundSymbolError, match=r"^no value for (V|L), needed beside floats or arrays$"
-    ) as caught:
+    with pytest.raises(UnboundSymbolError, match=r"^no value for (V|L), needed beside floats or arrays$") as caught:
         (D * V).evaluate(env)
     assert isinstance(caught.value, KeyError)
 
@@ -559,9 +553,7 @@ def test_arrays_give_what_ints_give(size: Any, env: dict[str, Any]) -> None:
 
 
 @given(sizes, sizes, environments)
-def test_substituting_then_evaluating_is_evaluating_the_substituted(
-    a: Any, b: Any, env: dict[str, Any]
-) -> None:
+def test_substituting_then_evaluating_is_evaluating_the_substituted(a: Any, b: Any, env: dict[str, Any]) -> None:
     env = env | {"F_l": list(range(env["L"]))}
     assert evaluate(substitute(a, {"D": b}), env) == evaluate(a, env | {"D": evaluate(b, env)})
     identity = env | {"V": env["D"] * env["H"]}

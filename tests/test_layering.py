@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "__init__": {"api", "errors", "spec"},
     "__main__": {"cli", "errors"},
 }
-HOMES = {"rich": {"output.table"}, "numpy": {"expr"}, "typer": {"cli", "__main__"}}
+NUMPY = {"expr", "readings.kernels", "readings.rotary", "readings.run"}
+HOMES = {"rich": {"output.table"}, "numpy": NUMPY, "typer": {"cli", "__main__"}}
 
 
 def imports() -> list[tuple[str, str]]:
@@ -42,7 +43,9 @@ def imports() -> list[tuple[str, str]]:
             elif isinstance(node, ast.ImportFrom):
                 base = parents[: len(parents) - node.level + 1] if node.level else []
                 name = ".".join([*base, *([node.module] if node.module else [])])
-                found += [(module, f"{name}.{alias.name}" if name == "transformer_calc" else name) for alias in node.names]
+                found += [
+                    (module, f"{name}.{alias.name}" if name == "transformer_calc" else name) for alias in node.names
+                ]
     return found
 
 

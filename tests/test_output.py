@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -123,8 +122,8 @@ def printed_counts(text: str) -> list[int]:
 @pytest.mark.parametrize("width", [None, 200, 120, 80, 60, 40, 20, 1])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_the_printed_column_adds_up_to_the_printed_total(width: int | None, encoding: str) -> None:
-    table = replace(TABLE, columns=tuple(column for column in COLUMNS if column.key != "shape"))
-    text = rendered(replace(REPORT, sections=(table,)), stream=Stream(encoding), width=width)
+    table = TABLE._replace(columns=tuple(column for column in COLUMNS if column.key != "shape"))
+    text = rendered(REPORT._replace(sections=(table,)), stream=Stream(encoding), width=width)
     *parts, total = printed_counts(text)
     assert parts == [size[3] for size in SIZES]
     assert sum(parts) == total == TOTAL
@@ -192,7 +191,7 @@ def test_an_ascii_stream_gets_ascii_forms() -> None:
 
 def test_a_formula_breaks_before_a_sign() -> None:
     facts = Facts("", (("formula", "12·L·D² + 13·L·D + P·D + V·D - 2·D", "formula"),))
-    assert rendered(replace(REPORT, sections=(facts,)), width=30).splitlines() == [
+    assert rendered(REPORT._replace(sections=(facts,)), width=30).splitlines() == [
         "formula  12·L·D² + 13·L·D",
         "         + P·D + V·D - 2·D",
     ]
@@ -202,26 +201,21 @@ def test_numbers_line_up_under_a_rule() -> None:
     lines = rendered().splitlines()
     total = next(line for line in lines if line.startswith("total ") and "100.0%" in line)
     assert set(lines[lines.index(total) - 1]) == {"─"}
-    ends = {
-        line.index(f"{size[3]:,}") + len(f"{size[3]:,}")
-        for size in SIZES
-        for line in lines
-        if size[0] in line
-    }
+    ends = {line.index(f"{size[3]:,}") + len(f"{size[3]:,}") for size in SIZES for line in lines if size[0] in line}
     assert ends == {total.index(f"{TOTAL:,}") + len(f"{TOTAL:,}")}
 
 
 def test_a_bar_is_as_long_as_the_share() -> None:
     columns = (Column("share", "Share", "share"),)
     table = Table("", columns, tuple({"share": share} for share in (1.0, 0.5, 0.25, 0.0)))
-    rows = rendered(replace(REPORT, sections=(table,))).splitlines()[2:]
+    rows = rendered(REPORT._replace(sections=(table,))).splitlines()[2:]
     assert [row.split()[0] for row in rows[:3]] == ["█" * 10, "█" * 5, "██▌"]
     assert "█" not in rows[3]
 
 
 def test_names_cannot_steer_the_terminal_or_the_markup() -> None:
     table = Table("", (Column("name", "Name", "text"),), ({"name": "\x1b]0;x\x07 [red]x[/red] :smile: \r"},))
-    text = rendered(replace(REPORT, sections=(table,)))
+    text = rendered(REPORT._replace(sections=(table,)))
     assert "?]0;x? [red]x[/red] :smile: ?" in text
 
 
@@ -241,7 +235,7 @@ def test_no_table_loses_a_number(rows: list[tuple[str, int]], width: int, encodi
         Column("x", "X", "share", priority=1),
     )
     table = Table("T", columns, tuple({"name": name, "n": n, "x": 0.3} for name, n in rows))
-    text = rendered(replace(REPORT, sections=(table,)), stream=Stream(encoding), width=width)
+    text = rendered(REPORT._replace(sections=(table,)), stream=Stream(encoding), width=width)
     for _, n in rows:
         assert f"{n:,}" in text
 
@@ -265,9 +259,9 @@ def test_json_keeps_every_digit(encoding: str) -> None:
 
 def test_json_refuses_what_json_cannot_say() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        rendered(replace(REPORT, data={"x": float("nan")}), "json")
+        rendered(REPORT._replace(data={"x": float("nan")}), "json")
     with pytest.raises(TypeError, match="object has no form in JSON"):
-        rendered(replace(REPORT, data={"x": object()}), "json")
+        rendered(REPORT._replace(data={"x": object()}), "json")
 
 
 def test_csv_is_raw_and_sums_up() -> None:
@@ -280,7 +274,7 @@ def test_csv_is_raw_and_sums_up() -> None:
 
 def test_csv_needs_a_table() -> None:
     with pytest.raises(InputError, match="params has no table to write as csv"):
-        rendered(replace(REPORT, main=None), "csv")
+        rendered(REPORT._replace(main=None), "csv")
 
 
 def test_markdown_tables_are_whole() -> None:

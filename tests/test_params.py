@@ -44,8 +44,15 @@ def test_chinchilla_rows_count_a_fifth_attention_matrix() -> None:
     """Chinchilla, arXiv 2203.15556, Table A9, 16,183M: Transformer-XL positions have a projection of their own."""
     model = load(
         fields={
-            **{"layers": 47, "d_model": 5120, "d_ff": 20480, "heads": 40, "d_head": 128, "vocab": 32000},
-            **{"positions": "transformer-xl", "norm": "rmsnorm", "bias": False},
+            "layers": 47,
+            "d_model": 5120,
+            "d_ff": 20480,
+            "heads": 40,
+            "d_head": 128,
+            "vocab": 32000,
+            "positions": "transformer-xl",
+            "norm": "rmsnorm",
+            "bias": False,
         }
     )
     assert model.params().total == pytest.approx(16_183e6, rel=1e-3)

@@ -11,15 +11,11 @@ import pytest
 import transformer_calc
 from transformer_calc.sources import presets
 
-FILES = {
-    path.stem: path for path in sorted((Path(__file__).parent.parent / "presets" / "models").glob("*.toml"))
-}
+FILES = {path.stem: path for path in sorted((Path(__file__).parent.parent / "presets" / "models").glob("*.toml"))}
 DATA: dict[str, dict[str, Any]] = {
     name: tomllib.loads(path.read_text(encoding="utf-8")) for name, path in FILES.items()
 }
-PRINTED = {
-    name: data["expected"]["published"] for name, data in DATA.items() if "published" in data["expected"]
-}
+PRINTED = {name: data["expected"]["published"] for name, data in DATA.items() if "published" in data["expected"]}
 
 KEYS = ("name", "title", "aliases", "family", "year", "source", "note")
 TABLES = ("expected", "model", "config", "training", "workload")

@@ -63,7 +63,11 @@ def test_the_mask_is_one_square_for_all_heads() -> None:
 def test_the_feed_forward_part_takes_each_of_5_positions_from_3_to_4_to_3() -> None:
     small = load(fields={"layers": 1, "d_model": 3, "heads": 1, "d_ff": 4, "vocab": 10, "max_positions": 5})
     found = ops(small, seq=5)
-    assert [found[f"layers.ffn.{p}"]["output"]["shape"] for p in ("up", "act", "down")] == [[1, 5, 4], [1, 5, 4], [1, 5, 3]]
+    assert [found[f"layers.ffn.{p}"]["output"]["shape"] for p in ("up", "act", "down")] == [
+        [1, 5, 4],
+        [1, 5, 4],
+        [1, 5, 3],
+    ]
     assert [found[f"layers.ffn.{p}"]["weights"][0]["shape"] for p in ("up", "down")] == [[3, 4], [4, 3]]
 
 

@@ -35,9 +35,7 @@ def test_json_needs_no_heavy_module() -> None:
 def test_help_needs_neither_heavy_modules_nor_the_graph(arguments: list[str]) -> None:
     modules = imported("-m", "transformer_calc", *arguments)
     assert not modules & HEAVY
-    assert not [
-        name for name in modules if name.startswith(("transformer_calc.graph", "transformer_calc.output."))
-    ]
+    assert not [name for name in modules if name.startswith(("transformer_calc.graph", "transformer_calc.output."))]
 
 
 def test_this_test_would_notice() -> None:

@@ -92,9 +92,7 @@ def test_what_is_written_exactly_is_read_back(n: int) -> None:
     assert units.parse_count(str(n), field="n", minimum=0) == n
 
 
-@given(
-    st.text(max_size=70) | st.from_regex(r"[-+]?[0-9,_.]{1,30}([eE][-+]?[0-9]{1,9})?[kMBGT]?", fullmatch=True)
-)
+@given(st.text(max_size=70) | st.from_regex(r"[-+]?[0-9,_.]{1,30}([eE][-+]?[0-9]{1,9})?[kMBGT]?", fullmatch=True))
 def test_any_text_is_a_count_or_an_input_error(text: str) -> None:
     with contextlib.suppress(InputError):
         assert 1 <= units.parse_count(text, field="n") <= 10**18

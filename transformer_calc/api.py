@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformer_calc.readings.shapes import Shaped
 
 DEFAULT_PRESET = "gpt2"
+USUAL_LENGTH = 2048  # tokens of a sequence, unless the model takes fewer or is told otherwise
 
 
 class Transformer:
@@ -36,7 +37,11 @@ class Transformer:
         return build(self.spec)
 
     def workload(
-        self, batch: int | None = None, seq: int | None = None, target_seq: int | None = None, context: int | None = None
+        self,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
     ) -> Workload:
         """A workload on this model; what is left out is what the model is usually run with."""
         usual = self.usual
@@ -47,21 +52,24 @@ class Transformer:
         if isinstance(first, Patches):
             fixed = first.count + first.extra_tokens
             if seq not in (None, fixed):
-                raise InputError(f"seq is {seq}; this model's images are {fixed} tokens", hint="change image_size instead")
+                raise InputError(
+                    f"seq is {seq}; this model's images are {fixed} tokens", hint="change image_size instead"
+                )
             seq = fixed
         if target_seq is not None and not decoding:
             raise InputError(f"target_seq is {target_seq}, but {self.spec.name} has no decoder beside an encoder")
         limit = self.max_positions
         if seq is None:
-            seq = first.positions.count if isinstance(first, Audio) else min(limit or 2048, 2048)
+            whole = limit if isinstance(first, Audio) else None  # half a minute of speech, padded
+            seq = whole or min(limit or USUAL_LENGTH, USUAL_LENGTH)
         elif limit and (longest := seq if decoding else seq + (context or 0)) > limit:
             self.notes.append(f"{longest:,} tokens are more than the model's {limit:,} positions")
         if context and "cached" not in self.graph.axes:
             raise InputError(f"context is {context}, but {self.spec.name} keeps no cache: it sees all tokens at once")
         if decoding and target_seq is None:
             last = self.spec.stacks[-1].embedding
-            count = last.positions.count if isinstance(last, Tokens) and last.positions else 2048
-            target_seq = min(seq, count)
+            table = last.positions if isinstance(last, Tokens) else None
+            target_seq = min(seq, table.count if table and table.count else seq)
         return Workload(batch=batch, seq=seq, target=target_seq, context=context or 0)
 
     @property
@@ -138,7 +146,9 @@ def load(
     """
     from transformer_calc.sources import settings
 
-    given = [name for name, value in (("MODEL", model), ("--preset", preset), ("--config", config)) if value is not None]
+    given = [
+        name for name, value in (("MODEL", model), ("--preset", preset), ("--config", config)) if value is not None
+    ]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} both name a model; give one")
     fields = dict(fields or {})

@@ -106,9 +106,7 @@ def _option(name: str, panel: str, type_: Any, default: Any, *flags: str, **sett
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type_, option])
 
 
-def _text(
-    name: str, metavar: str, help: str, *, flag: str = "", many: bool = False, **settings: Any
-) -> Parameter:
+def _text(name: str, metavar: str, help: str, *, flag: str = "", many: bool = False, **settings: Any) -> Parameter:
     type_ = list[str] | None if many else str | None
     flag = flag or _flag(name)
     return _option(name, MODEL, type_, None, flag, metavar=metavar, help=help, **settings)
@@ -154,9 +152,7 @@ _MODEL_ARGUMENT = typer.Argument(
     rich_help_panel=MODEL,
 )
 _MODEL_OPTIONS = (
-    Parameter(
-        "model", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, _MODEL_ARGUMENT]
-    ),
+    Parameter("model", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, _MODEL_ARGUMENT]),
     _text("preset", "NAME", "a preset's name (see tcalc presets)", autocompletion=_preset_names),
     _text("config", "PATH", "a Hugging Face config.json or its folder"),
     _text("sets", "PATH=VALUE", "change any other field (repeatable)", flag="--set", many=True),
@@ -244,9 +240,7 @@ def _load(given: Mapping[str, Any]) -> Any:
     )
 
 
-def _counts(
-    given: Mapping[str, Any], fields: Mapping[str, tuple[str, int, *tuple[str, ...]]]
-) -> dict[str, int]:
+def _counts(given: Mapping[str, Any], fields: Mapping[str, tuple[str, int, *tuple[str, ...]]]) -> dict[str, int]:
     """Read the counts that were given, each with the least value that its field can have."""
     return {
         name: units.parse_count(given[name], field=_flag(name), minimum=least)
@@ -305,14 +299,10 @@ def _tcalc(
 def shapes(
     model: Any,
     workload: Any,
-    expand: Annotated[
-        bool, typer.Option("--expand/--no-expand", help="show every layer of a repeated block")
-    ] = False,
+    expand: Annotated[bool, typer.Option("--expand/--no-expand", help="show every layer of a repeated block")] = False,
     layer: Annotated[
         str | None,
-        typer.Option(
-            "--layer", metavar="KIND|N", help="only this kind of layer, or the layer with this number"
-        ),
+        typer.Option("--layer", metavar="KIND|N", help="only this kind of layer, or the layer with this number"),
     ] = None,
 ) -> "Report":
     """Show every operation of a model, with the shapes that go in and come out."""
@@ -359,9 +349,7 @@ def list_presets(
 
 @command(presets_app, with_model=False, name="show", examples="tcalc presets show gpt3 --json")
 def show_preset(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="the preset's name", autocompletion=_preset_names)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the preset's name", autocompletion=_preset_names)],
 ) -> "Report":
     """Show one preset whole, with the sources of its figures."""
     from .report.presets import show

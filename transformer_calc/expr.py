@@ -158,6 +158,10 @@ class Expr:
                 result = _divide_out(result, product, right)
         return evaluate(result, single)  # type: ignore[no-any-return]
 
+    def terms(self) -> list[tuple[Number, Size]]:
+        """The terms as (coefficient, product of powers of symbols); the product of a constant is 1."""
+        return [(c, _size({monomial: 1})) for monomial, c in self._terms.items()]
+
     def symbols(self) -> frozenset[str]:
         """The names of all symbols, those inside functions included."""
         return frozenset(_names(self))

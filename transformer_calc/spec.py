@@ -10,9 +10,56 @@ A state-space or linear-attention layer is a further kind of `Layer.mixer`; noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, Field, dataclass, replace
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from transformer_calc.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def record(cls: type[T]) -> type[T]:
+    """A frozen dataclass of keyword fields, with its methods from `Record`.
+
+    `dataclass` would write and compile them for each class at each start, a sixth of the time of a whole command.
+    """
+    return dataclass(init=False, repr=False, eq=False)(cls)
+
+
+class Record:
+    """What all records share: fields once, checked by `__post_init__`, then never changed; compared by value."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __init__(self, **values: Any) -> None:
+        for name, field in self.__dataclass_fields__.items():
+            value = values.pop(name, field.default)
+            if value is MISSING:
+                raise TypeError(f"{type(self).__name__} needs {name}")
+            object.__setattr__(self, name, value)
+        if values:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Check the fields; records that have rules override it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be set; dataclasses.replace makes a changed copy")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__.values()))
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{n}={getattr(self, n)!r}" for n, f in self.__dataclass_fields__.items() if getattr(self, n) != f.default
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
 
 LARGEST = 10**15  # no size of a real model comes near it; larger ones are typing errors
 
@@ -44,8 +91,8 @@ def divide(what: str, total: int, by: str, parts: int) -> int:
     return total // parts
 
 
-@dataclass(frozen=True, kw_only=True)
-class Norm:
+@record
+class Norm(Record):
     """LayerNorm (Ba et al. 2016, arXiv 1607.06450) or RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467)."""
 
     kind: str = "layernorm"  # layernorm | rmsnorm
@@ -58,8 +105,8 @@ class Norm:
         _one_of(self, "kind", ("layernorm", "rmsnorm"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rotary:
+@record
+class Rotary(Record):
     """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) of the first `dims` of each head."""
 
     dims: int
@@ -74,8 +121,8 @@ class Rotary:
             raise InputError(f"the rotary dimensions are {self.dims}; they come in pairs and must be even")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RelativeBias:
+@record
+class RelativeBias(Record):
     """A learned bias per head and distance bucket, added to the scores (Raffel et al. 2019, arXiv 1910.10683)."""
 
     buckets: int = 32
@@ -87,8 +134,8 @@ class RelativeBias:
         _sizes(self, "buckets", "max_distance")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Disentangled:
+@record
+class Disentangled(Record):
     """Scores from content and relative position apart (He et al. 2020, arXiv 2006.03654, equation 4)."""
 
     positions: int  # rows of the stack's table of relative positions: half of them for each direction
@@ -99,15 +146,15 @@ class Disentangled:
     dropout: float = 0.0  # of the table of relative positions
 
 
-@dataclass(frozen=True, kw_only=True)
-class RelativeProjection:
+@record
+class RelativeProjection(Record):
     """Transformer-XL positions: a projection of relative embeddings and two biases (arXiv 1901.02860, §3.3)."""
 
     biases: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attention:
+@record
+class Attention(Record):
     """Multi-head attention (Vaswani et al. 2017, arXiv 1706.03762), with n_kv_heads < n_heads grouped
     (Ainslie et al. 2023, arXiv 2305.13245) and with n_kv_heads = 1 multi-query (Shazeer 2019, arXiv 1911.02150).
     """
@@ -153,8 +200,22 @@ class Attention:
         return self.n_kv_heads or self.n_heads
 
 
-@dataclass(frozen=True, kw_only=True)
-class LatentAttention:
+@record
+class Indexer(Record):
+    """Small heads that choose the keys which attention looks at (DeepSeek-V3.2, arXiv 2512.02556, §2.1)."""
+
+    n_heads: int
+    d_head: int
+    top_k: int  # keys that each query keeps
+    rotary: Rotary | None = None
+    norm: Norm = Norm(eps=1e-6)  # of its key
+
+    def __post_init__(self) -> None:
+        _sizes(self, "n_heads", "d_head", "top_k")
+
+
+@record
+class LatentAttention(Record):
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, §2.1): keys and values from one small latent."""
 
     n_heads: int
@@ -168,14 +229,17 @@ class LatentAttention:
     rotary: Rotary | None = None
     scale: float | None = None
     causal: bool = True
+    indexer: Indexer | None = None
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _sizes(self, "n_heads", "kv_rank", "d_nope", "d_rope", "d_value", "q_rank")
+        if self.indexer and not self.q_rank:
+            raise InputError("an indexer reads the query latent; q_rank is missing")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mlp:
+@record
+class Mlp(Record):
     """The position-wise feed-forward part; gated: act(x·W_gate) * (x·W_up) (Shazeer 2020, arXiv 2002.05202)."""
 
     d_ff: int
@@ -189,8 +253,8 @@ class Mlp:
         _sizes(self, "d_ff")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Router:
+@record
+class Router(Record):
     """How a token chooses its experts (Shazeer et al. 2017, arXiv 1701.06538; Fedus et al. 2021, 2101.03961).
 
     scoring: softmax over all experts, softmax-topk over the chosen ones, or sigmoid. sigmoid-input weighs the
@@ -205,11 +269,12 @@ class Router:
     top_groups: int = 1
     group_score: str = "top2"  # of a group: the sum of its two best scores, or max: the best one
     correction: bool = False  # a buffer added to the scores when choosing (not counted: not a parameter)
+    correction_counts: bool = False  # it is stored as a parameter, [1, X] (ERNIE 4.5)
     jitter: float = 0.0  # noise in training; sparsemixer's threshold of what may be chosen at all
 
 
-@dataclass(frozen=True, kw_only=True)
-class Moe:
+@record
+class Moe(Record):
     """A mixture of experts: each token goes to top_k of n_experts, and to every shared expert."""
 
     n_experts: int
@@ -222,7 +287,7 @@ class Moe:
     d_shared: int | None = None  # inner width of the shared experts together
     shared_bias: bool | None = None  # None: as bias
     shared_gate: bool = False  # the shared part is weighted by a sigmoid gate of its own (Qwen2-MoE)
-    layout: str = "out_in"  # how the stacked expert matrices are stored
+    layout: str = "out_in"  # how the stacked expert matrices are stored; rows: as rows of d_model entries (DBRX)
     limit: float | None = None  # gate and up are clamped to it (gpt-oss)
     dropout: float = 0.0
 
@@ -232,8 +297,8 @@ class Moe:
             raise InputError(f"top_k ({self.top_k}) is larger than n_experts ({self.n_experts})")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Convolution:
+@record
+class Convolution(Record):
     """A convolution of a layer's input along the sequence; the layer becomes norm(layer + act(convolution)).
 
     DeBERTa-v2's first layer has one (He et al. 2020, arXiv 2006.03654, appendix A.5, nGiE).
@@ -251,8 +316,8 @@ class Convolution:
             raise InputError(f"kernel is {self.kernel}; it must be odd, so that the sequence keeps its length")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layer:
+@record
+class Layer(Record):
     """One layer: x + mixer(norm(x)), then x + ffn(norm(x)), with the norms where `place` says.
 
     pre: before each part. post: after each residual sum. output: on each part's output, before the sum.
@@ -278,11 +343,11 @@ class Layer:
         _one_of(self, "parallel", ("no", "shared", "separate"))
 
 
-@dataclass(frozen=True)
-class Layers:
+@record
+class Layers(Record):
     """Layer kinds and their order, as (cycle of kind numbers, times) runs: its size does not grow with depth.
 
-    `Layers((local, full), (((0, 0, 0, 0, 0, 1), 4), ((0, 0), 1)))` are Gemma 3's 26 layers.
+    Kinds (local, full) and runs (((0, 0, 0, 0, 0, 1), 4), ((0, 0), 1)) are Gemma 3's 26 layers.
     """
 
     kinds: tuple[Layer, ...]
@@ -295,7 +360,7 @@ class Layers:
     @classmethod
     def uniform(cls, layer: Layer, n: int) -> Layers:
         """N equal layers."""
-        return cls((layer,), (((0,), n),))
+        return cls(kinds=(layer,), runs=(((0,), n),))
 
     @classmethod
     def cycle(cls, kinds: Sequence[Layer], pattern: Iterable[int], n: int, head: Iterable[int] = ()) -> Layers:
@@ -349,7 +414,7 @@ class Layers:
         ordered = tuple(names[i] for i in range(len(names)))
         if len(ordered) == 1:
             ordered = (replace(ordered[0], name="layer"),)
-        return cls(ordered, tuple(runs))
+        return cls(kinds=ordered, runs=tuple(runs))
 
     @property
     def n_layers(self) -> int:
@@ -412,12 +477,12 @@ def _run_length(order: Sequence[int]) -> list[tuple[int, int]]:
     return coded
 
 
-@dataclass(frozen=True, kw_only=True)
-class Positions:
+@record
+class Positions(Record):
     """A table of absolute positions, added to the embedding."""
 
     kind: str = "learned"  # learned | sinusoidal (computed) | fixed (a sinusoidal table kept as a parameter)
-    count: int
+    count: int | None  # rows; None: as many as are asked for, where they are computed
     offset: int = 0  # rows before the first position's (2 in OPT and BART, padding + 1 in RoBERTa)
     spread: int = 0  # sinusoids: d/2 - spread steps from frequency 1 to 1/10000 (1 in tensor2tensor and fairseq)
 
@@ -427,8 +492,8 @@ class Positions:
         _sizes(self, "offset", minimum=0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tokens:
+@record
+class Tokens(Record):
     """Token ids become vectors: token, position and segment embeddings, and what is done to their sum."""
 
     vocab: int
@@ -451,8 +516,8 @@ class Tokens:
         _sizes(self, "segments", minimum=0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Patches:
+@record
+class Patches(Record):
     """An image becomes a row of patch vectors by one convolution (Dosovitskiy et al. 2020, arXiv 2010.11929)."""
 
     height: int
@@ -486,8 +551,8 @@ class Patches:
         return (self.height // self.patch_height) * (self.width // self.patch_width)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Audio:
+@record
+class Audio(Record):
     """A log-mel spectrogram becomes vectors by two convolutions, the second halving its length (Whisper)."""
 
     mels: int
@@ -499,8 +564,8 @@ class Audio:
         _sizes(self, "mels", "kernel")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stack:
+@record
+class Stack(Record):
     """A tower of layers with what comes before and right after it."""
 
     name: str  # decoder, encoder, text, vision
@@ -514,11 +579,11 @@ class Stack:
     relative_norm: Norm | None = None  # DeBERTa: norm of the table of relative positions
 
     def __post_init__(self) -> None:
-        _sizes(self, "d_model", "share_layers")
+        _sizes(self, "d_model", "share_layers", "share_inner")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dense:
+@record
+class Dense(Record):
     """One linear map of a head, with its activation."""
 
     name: str
@@ -535,31 +600,31 @@ class Dense:
     pixels: int = 0  # a 1x1 convolution over the grid of patches; each becomes this many pixels squared
 
 
-@dataclass(frozen=True, kw_only=True)
-class NormStep:
+@record
+class NormStep(Record):
     """A norm inside a head."""
 
     name: str
     norm: Norm
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pool:
+@record
+class Pool(Record):
     """A mean over all positions inside a head."""
 
     name: str = "pool"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Act:
+@record
+class Act(Record):
     """An activation on its own inside a head."""
 
     name: str = "act"
     function: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Probe:
+@record
+class Probe(Record):
     """A learned query that attends to all positions inside a head, and a feed-forward part (arXiv 2106.04560)."""
 
     name: str = "probe"
@@ -571,8 +636,8 @@ class Probe:
 TAKES = ("all", "first", "second", "last", "mean", "end", "patches", "patch_mean", "first_and_patch_mean")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Head:
+@record
+class Head(Record):
     """What is computed from a stack's output: logits, a pooled vector, labels.
 
     It takes all positions, or one vector: the first, second or last position's, or the mean of them. end: that of the
@@ -594,8 +659,8 @@ class Head:
         _one_of(self, "take", TAKES)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
+@record
+class Model(Record):
     """A whole model, as built with its heads."""
 
     name: str
@@ -622,8 +687,8 @@ class Model:
         return "encoder-decoder" if "encoder" in names else "dual"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workload:
+@record
+class Workload(Record):
     """What is run on a model: sequences of how many tokens.
 
     `seq` are the source tokens of an encoder–decoder, `target` its decoder's; `context` are the tokens that

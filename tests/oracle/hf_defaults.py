@@ -14,6 +14,7 @@ Per model type:
   default_theta  rope base when the config gives none (10000.0 where the class says nothing, and then left out here)
   derived        key -> how the class computes it (hand-written from the source of configuration_*.py)
 """
+
 import ast
 import inspect
 import json
@@ -41,15 +42,17 @@ siglip_vision_model smollm3 stablelm starcoder2 switch_transformers t5 umt5 vit 
 
 ABSENT = {
     "kimi_k2": "no class of its own; its config.json has DeepSeek-V3's keys and is read by DeepseekV3Config "
-               "(kimi_k25 renames a text_config of type kimi_k2 to deepseek_v3)",
+    "(kimi_k25 renames a text_config of type kimi_k2 to deepseek_v3)",
 }
 
 KV = "num_attention_heads when null"
 HD = "hidden_size // num_attention_heads when null"
 QKHD = "qk_nope_head_dim + qk_rope_head_dim"
 ROPE_PARTIAL = "partial_rotary_factor defaults to 0.5 and goes into rope_parameters"
-ROPE2 = ("one dict per layer type (sliding_attention, full_attention); rope_scaling goes to full_attention only; theta "
-         "from rope_theta, or the class's default_theta")
+ROPE2 = (
+    "one dict per layer type (sliding_attention, full_attention); rope_scaling goes to full_attention only; theta "
+    "from rope_theta, or the class's default_theta"
+)
 T5_DERIVED = {
     "num_decoder_layers": "num_layers when null",
     "dense_act_fn": "last part of feed_forward_proj split at '-'; exactly 'gated-gelu' means gelu_new",
@@ -62,115 +65,190 @@ DERIVED = {
     "arcee": {"num_key_value_heads": KV, "head_dim": HD},
     "bart": {"num_labels": "3 when neither id2label nor num_labels is given (base class: 2)"},
     "bloom": {"hidden_size": "the key n_embed wins over hidden_size when present"},
-    "clip": {"text_config": "CLIPTextConfig() when null; text_config_dict's keys win over text_config's",
-             "vision_config": "CLIPVisionConfig() when null; vision_config_dict's keys win over vision_config's"},
+    "clip": {
+        "text_config": "CLIPTextConfig() when null; text_config_dict's keys win over text_config's",
+        "vision_config": "CLIPVisionConfig() when null; vision_config_dict's keys win over vision_config's",
+    },
     "cohere": {"num_key_value_heads": KV},
-    "cohere2": {"num_key_value_heads": KV, "head_dim": "always hidden_size // num_attention_heads",
-                "layer_types": "when null: layer i full_attention if (i + 1) % sliding_window_pattern == 0 (key "
-                               "sliding_window_pattern, default 4), else sliding_attention"},
-    "dbrx": {"attn_config": "DbrxAttentionConfig() when null", "num_key_value_heads": "attn_config.kv_n_heads",
-             "ffn_config": "DbrxFFNConfig() when null; its hidden_size is overwritten with d_model"},
-    "deberta-v2": {"pos_att_type": "a string is lower-cased and split at '|'",
-                   "pooler_hidden_size": "hidden_size unless the key is given"},
+    "cohere2": {
+        "num_key_value_heads": KV,
+        "head_dim": "always hidden_size // num_attention_heads",
+        "layer_types": "when null: layer i full_attention if (i + 1) % sliding_window_pattern == 0 (key "
+        "sliding_window_pattern, default 4), else sliding_attention",
+    },
+    "dbrx": {
+        "attn_config": "DbrxAttentionConfig() when null",
+        "num_key_value_heads": "attn_config.kv_n_heads",
+        "ffn_config": "DbrxFFNConfig() when null; its hidden_size is overwritten with d_model",
+    },
+    "deberta-v2": {
+        "pos_att_type": "a string is lower-cased and split at '|'",
+        "pooler_hidden_size": "hidden_size unless the key is given",
+    },
     "deepseek_v2": {"qk_head_dim": QKHD, "head_dim": "always qk_rope_head_dim", "num_key_value_heads": KV},
-    "deepseek_v3": {"qk_head_dim": QKHD, "head_dim": "always qk_rope_head_dim", "num_key_value_heads": KV,
-                    "num_mtp_layers": "attribute_map spells it num_nextn_predict_layers; no multi-token-prediction layer is built "
-                                      "by DeepseekV3ForCausalLM"},
-    "deepseek_v32": {"qk_head_dim": QKHD, "head_dim": "always qk_rope_head_dim", "mlp_layer_types": DENSE_FIRST,
-                     "layer_types": "all 'indexed_attention' when null",
-                     "n_routed_experts": "the key num_experts wins when present"},
+    "deepseek_v3": {
+        "qk_head_dim": QKHD,
+        "head_dim": "always qk_rope_head_dim",
+        "num_key_value_heads": KV,
+        "num_mtp_layers": "attribute_map spells it num_nextn_predict_layers; no multi-token-prediction layer is built "
+        "by DeepseekV3ForCausalLM",
+    },
+    "deepseek_v32": {
+        "qk_head_dim": QKHD,
+        "head_dim": "always qk_rope_head_dim",
+        "mlp_layer_types": DENSE_FIRST,
+        "layer_types": "all 'indexed_attention' when null",
+        "n_routed_experts": "the key num_experts wins when present",
+    },
     "deit": {"pooler_output_size": "hidden_size when null or 0"},
-    "dinov2": {"stage_names": "stem, stage1 .. stage<num_hidden_layers>",
-               "out_features": "and out_indices: the last stage unless given"},
+    "dinov2": {
+        "stage_names": "stem, stage1 .. stage<num_hidden_layers>",
+        "out_features": "and out_indices: the last stage unless given",
+    },
     "ernie4_5": {"num_key_value_heads": KV, "head_dim": "128 by default; " + HD},
     "ernie4_5_moe": {"moe_layer_end_index": "num_hidden_layers - 1 when -1"},
-    "exaone4": {"sliding_window_pattern": "0 when sliding_window is null",
-                "layer_types": "when null: sliding_attention if (i + 1) % sliding_window_pattern != 0, else full_attention. A pattern "
-                               "of 0 (sliding_window null) divides by zero, so such a config must give layer_types"},
-    "falcon": {"hidden_size": "the key n_embed wins over hidden_size when present",
-               "num_kv_heads": "num_attention_heads when null (then used only with new_decoder_architecture, or without multi_query)",
-               "ffn_hidden_size": "4 * hidden_size when null",
-               "head_dim": "property: hidden_size // num_attention_heads", "rotary": "property: not alibi"},
+    "exaone4": {
+        "sliding_window_pattern": "0 when sliding_window is null",
+        "layer_types": "when null: sliding_attention if (i + 1) % sliding_window_pattern != 0, else full_attention. A pattern "
+        "of 0 (sliding_window null) divides by zero, so such a config must give layer_types",
+    },
+    "falcon": {
+        "hidden_size": "the key n_embed wins over hidden_size when present",
+        "num_kv_heads": "num_attention_heads when null (then used only with new_decoder_architecture, or without multi_query)",
+        "ffn_hidden_size": "4 * hidden_size when null",
+        "head_dim": "property: hidden_size // num_attention_heads",
+        "rotary": "property: not alibi",
+    },
     "gemma": {"hidden_act": "'gelu' becomes 'gelu_pytorch_tanh'"},
     "gemma2": {"layer_types": "when null: even layers (0, 2, ..) sliding_attention, odd ones full_attention"},
-    "gemma3_text": {"layer_types": "when null: layer i full_attention if (i + 1) % sliding_window_pattern == 0 (key "
-                                   "sliding_window_pattern, default 6), else sliding_attention",
-                    "_sliding_window_pattern": "sliding_window_pattern of the config.json, default 6",
-                    "sliding_window": "sliding_window // 2 + 1 with use_bidirectional_attention",
-                    "rope_parameters": "one dict per layer type; full_attention: rope_theta (1e6 default) and rope_scaling; "
-                                       "sliding_attention: rope_local_base_freq (1e4 default)"},
+    "gemma3_text": {
+        "layer_types": "when null: layer i full_attention if (i + 1) % sliding_window_pattern == 0 (key "
+        "sliding_window_pattern, default 6), else sliding_attention",
+        "_sliding_window_pattern": "sliding_window_pattern of the config.json, default 6",
+        "sliding_window": "sliding_window // 2 + 1 with use_bidirectional_attention",
+        "rope_parameters": "one dict per layer type; full_attention: rope_theta (1e6 default) and rope_scaling; "
+        "sliding_attention: rope_local_base_freq (1e4 default)",
+    },
     "glm": {"rope_parameters": ROPE_PARTIAL, "eos_token_id": "[151329, 151336, 151338] when null"},
     "glm4": {"rope_parameters": ROPE_PARTIAL, "eos_token_id": "[151329, 151336, 151338] when null"},
-    "glm4_moe": {"rope_parameters": ROPE_PARTIAL,
-                 "num_mtp_layers": "attribute_map spells it num_nextn_predict_layers; no multi-token-prediction layer is built by "
-                                   "Glm4MoeForCausalLM"},
-    "glm4_moe_lite": {"qk_head_dim": QKHD,
-                      "mlp_layer_types": "when null: layer 0 'dense', the others 'sparse' (first_k_dense_replace is not read)"},
-    "glm_moe_dsa": {"qk_head_dim": QKHD, "head_dim": "always qk_rope_head_dim", "mlp_layer_types": DENSE_FIRST,
-                    "layer_types": "all 'indexed_attention' when null",
-                    "indexer_types": "when null: from index_topk_pattern (F = full, S = shared); else layer i 'full' if max(i - "
-                                     "index_skip_topk_offset + 1, 0) % index_topk_freq == 0 (offset 2, freq 1 by default), else 'shared'",
-                    "n_routed_experts": "the key num_experts wins when present"},
+    "glm4_moe": {
+        "rope_parameters": ROPE_PARTIAL,
+        "num_mtp_layers": "attribute_map spells it num_nextn_predict_layers; no multi-token-prediction layer is built by "
+        "Glm4MoeForCausalLM",
+    },
+    "glm4_moe_lite": {
+        "qk_head_dim": QKHD,
+        "mlp_layer_types": "when null: layer 0 'dense', the others 'sparse' (first_k_dense_replace is not read)",
+    },
+    "glm_moe_dsa": {
+        "qk_head_dim": QKHD,
+        "head_dim": "always qk_rope_head_dim",
+        "mlp_layer_types": DENSE_FIRST,
+        "layer_types": "all 'indexed_attention' when null",
+        "indexer_types": "when null: from index_topk_pattern (F = full, S = shared); else layer i 'full' if max(i - "
+        "index_skip_topk_offset + 1, 0) % index_topk_freq == 0 (offset 2, freq 1 by default), else 'shared'",
+        "n_routed_experts": "the key num_experts wins when present",
+    },
     "gpt_bigcode": {"num_key_value_heads": "1 with multi_query, else n_head"},
-    "gpt_neo": {"attention_types": "[[['global', 'local'], 12]] when null, whatever num_layers is",
-                "attention_layers": "attention_types expanded; its length must equal num_layers"},
-    "gpt_neox": {"rope_parameters": "theta from rotary_emb_base (default 10000), partial_rotary_factor from rotary_pct (default 0.25)"},
-    "gpt_oss": {"num_key_value_heads": KV, "head_dim": HD,
-                "layer_types": "when null: even layers (0, 2, ..) sliding_attention, odd ones full_attention",
-                "rope_parameters": "yarn, factor 32 of 4096 when null"},
+    "gpt_neo": {
+        "attention_types": "[[['global', 'local'], 12]] when null, whatever num_layers is",
+        "attention_layers": "attention_types expanded; its length must equal num_layers",
+    },
+    "gpt_neox": {
+        "rope_parameters": "theta from rotary_emb_base (default 10000), partial_rotary_factor from rotary_pct (default 0.25)"
+    },
+    "gpt_oss": {
+        "num_key_value_heads": KV,
+        "head_dim": HD,
+        "layer_types": "when null: even layers (0, 2, ..) sliding_attention, odd ones full_attention",
+        "rope_parameters": "yarn, factor 32 of 4096 when null",
+    },
     "granite": {"num_key_value_heads": KV},
     "granitemoe": {"num_key_value_heads": KV},
-    "hunyuan_v1_dense": {"num_key_value_heads": KV, "head_dim": "stays null, and the class cannot be built without it: published configs give it"},
-    "hunyuan_v1_moe": {"num_key_value_heads": KV, "head_dim": "stays null, and the class cannot be built without it: published configs give it"},
+    "hunyuan_v1_dense": {
+        "num_key_value_heads": KV,
+        "head_dim": "stays null, and the class cannot be built without it: published configs give it",
+    },
+    "hunyuan_v1_moe": {
+        "num_key_value_heads": KV,
+        "head_dim": "stays null, and the class cannot be built without it: published configs give it",
+    },
     "llama": {"num_key_value_heads": KV, "head_dim": HD},
-    "llama4_text": {"num_key_value_heads": KV, "head_dim": HD,
-                    "no_rope_layers": "when null or empty: 0 (= no rope) at every no_rope_layer_interval-th layer, else 1",
-                    "moe_layers": "range(interleave_moe_layer_step - 1, num_hidden_layers, interleave_moe_layer_step) when null",
-                    "layer_types": "when null: chunked_attention where no_rope_layers is 1, full_attention where it is 0"},
+    "llama4_text": {
+        "num_key_value_heads": KV,
+        "head_dim": HD,
+        "no_rope_layers": "when null or empty: 0 (= no rope) at every no_rope_layer_interval-th layer, else 1",
+        "moe_layers": "range(interleave_moe_layer_step - 1, num_hidden_layers, interleave_moe_layer_step) when null",
+        "layer_types": "when null: chunked_attention where no_rope_layers is 1, full_attention where it is 0",
+    },
     "marian": {"decoder_vocab_size": "vocab_size when null or 0"},
     "mistral": {"num_key_value_heads": "8 by default; " + KV, "head_dim": HD},
-    "mixtral": {"num_key_value_heads": "8 by default; " + KV,
-                "head_dim": "stays null here; the model takes hidden_size // num_attention_heads"},
-    "modernbert": {"layer_types": "when null: layer i full_attention if i % global_attn_every_n_layers == 0 (key "
-                                  "global_attn_every_n_layers, default 3), else sliding_attention",
-                   "rope_parameters": "one dict per layer type; theta from global_rope_theta (160000) and local_rope_theta (10000)",
-                   "sliding_window": "property: local_attention // 2 (the half window)"},
+    "mixtral": {
+        "num_key_value_heads": "8 by default; " + KV,
+        "head_dim": "stays null here; the model takes hidden_size // num_attention_heads",
+    },
+    "modernbert": {
+        "layer_types": "when null: layer i full_attention if i % global_attn_every_n_layers == 0 (key "
+        "global_attn_every_n_layers, default 3), else sliding_attention",
+        "rope_parameters": "one dict per layer type; theta from global_rope_theta (160000) and local_rope_theta (10000)",
+        "sliding_window": "property: local_attention // 2 (the half window)",
+    },
     "mpt": {"attn_config": "MptAttentionConfig() when null"},
     "mt5": T5_DERIVED,
     "nemotron": {"head_dim": HD, "rope_parameters": ROPE_PARTIAL},
     "nomic_bert": {"head_dim": HD},
     "olmo": {"num_key_value_heads": KV},
     "olmo2": {"num_key_value_heads": KV},
-    "olmo3": {"num_key_value_heads": KV, "rope_parameters": ROPE2,
-              "layer_types": "when null: layer i full_attention if (i + 1) % 4 == 0, else sliding_attention"},
+    "olmo3": {
+        "num_key_value_heads": KV,
+        "rope_parameters": ROPE2,
+        "layer_types": "when null: layer i full_attention if (i + 1) % 4 == 0, else sliding_attention",
+    },
     "olmoe": {"num_key_value_heads": KV},
     "opt": {"word_embed_proj_dim": "hidden_size when null"},
     "persimmon": {"rope_parameters": ROPE_PARTIAL},
     "phi": {"num_key_value_heads": KV, "rope_parameters": ROPE_PARTIAL},
-    "phi3": {"num_key_value_heads": KV,
-             "rope_parameters": "partial_rotary_factor 1.0 by default; rope types su and yarn are read as longrope"},
-    "phimoe": {"num_key_value_heads": "8 by default; " + KV,
-               "original_max_position_embeddings": "copied out of rope_parameters when it has one"},
-    "qwen2": {"num_key_value_heads": "32 by default; " + KV, "sliding_window": "null unless use_sliding_window",
-              "layer_types": "when null: sliding_attention for layers i >= max_window_layers with use_sliding_window, else full_attention"},
-    "qwen2_moe": {"mlp_only_layers": "[] when null", "sliding_window": "0 unless use_sliding_window",
-                  "layer_types": "when null: sliding_attention for even layers i < max_window_layers with use_sliding_window, else "
-                                 "full_attention"},
-    "qwen3": {"num_key_value_heads": "32 by default; " + KV, "sliding_window": "null unless use_sliding_window",
-              "layer_types": "when null: sliding_attention for layers i >= max_window_layers with use_sliding_window, else full_attention"},
+    "phi3": {
+        "num_key_value_heads": KV,
+        "rope_parameters": "partial_rotary_factor 1.0 by default; rope types su and yarn are read as longrope",
+    },
+    "phimoe": {
+        "num_key_value_heads": "8 by default; " + KV,
+        "original_max_position_embeddings": "copied out of rope_parameters when it has one",
+    },
+    "qwen2": {
+        "num_key_value_heads": "32 by default; " + KV,
+        "sliding_window": "null unless use_sliding_window",
+        "layer_types": "when null: sliding_attention for layers i >= max_window_layers with use_sliding_window, else full_attention",
+    },
+    "qwen2_moe": {
+        "mlp_only_layers": "[] when null",
+        "sliding_window": "0 unless use_sliding_window",
+        "layer_types": "when null: sliding_attention for even layers i < max_window_layers with use_sliding_window, else "
+        "full_attention",
+    },
+    "qwen3": {
+        "num_key_value_heads": "32 by default; " + KV,
+        "sliding_window": "null unless use_sliding_window",
+        "layer_types": "when null: sliding_attention for layers i >= max_window_layers with use_sliding_window, else full_attention",
+    },
     "qwen3_moe": {"mlp_only_layers": "[] when null", "sliding_window": "null unless use_sliding_window"},
     "roformer": {"embedding_size": "hidden_size when null"},
     "seed_oss": {"num_key_value_heads": "8 by default; " + KV, "head_dim": "128 by default; " + HD},
     "siglip": {"text_config": "SiglipTextConfig() when null", "vision_config": "SiglipVisionConfig() when null"},
     "siglip_text_model": {"projection_size": "hidden_size when null"},
-    "smollm3": {"num_key_value_heads": "4 by default; " + KV,
-                "no_rope_layers": "when null: 0 (= no rope) at every no_rope_layer_interval-th layer, else 1",
-                "layer_types": "when null: sliding_attention for layers without rope, with use_sliding_window and a sliding_window; else "
-                               "full_attention"},
+    "smollm3": {
+        "num_key_value_heads": "4 by default; " + KV,
+        "no_rope_layers": "when null: 0 (= no rope) at every no_rope_layer_interval-th layer, else 1",
+        "layer_types": "when null: sliding_attention for layers without rope, with use_sliding_window and a sliding_window; else "
+        "full_attention",
+    },
     "stablelm": {"rope_parameters": "partial_rotary_factor defaults to 0.25 and goes into rope_parameters"},
-    "switch_transformers": {"num_decoder_layers": "12 by default; num_layers when null",
-                            "encoder_sparse_step": "num_layers // num_sparse_encoder_layers (num_layers when that is 0)",
-                            "decoder_sparse_step": "num_decoder_layers // num_sparse_decoder_layers (num_decoder_layers when that is 0)"},
+    "switch_transformers": {
+        "num_decoder_layers": "12 by default; num_layers when null",
+        "encoder_sparse_step": "num_layers // num_sparse_encoder_layers (num_layers when that is 0)",
+        "decoder_sparse_step": "num_decoder_layers // num_sparse_decoder_layers (num_decoder_layers when that is 0)",
+    },
     "t5": {**T5_DERIVED, "scale_decoder_outputs": "config.json's tie_word_embeddings is not false"},
     "umt5": T5_DERIVED,
     "vit": {"pooler_output_size": "hidden_size when null or 0"},
@@ -205,8 +283,11 @@ def clean(d):
 
 
 def own_source(cls):
-    return "\n".join(textwrap.dedent(inspect.getsource(c)) for c in cls.__mro__
-                     if issubclass(c, PreTrainedConfig) and c is not PreTrainedConfig)
+    return "\n".join(
+        textwrap.dedent(inspect.getsource(c))
+        for c in cls.__mro__
+        if issubclass(c, PreTrainedConfig) and c is not PreTrainedConfig
+    )
 
 
 def describe(model_type):
@@ -249,7 +330,11 @@ def describe(model_type):
         if isinstance(node, ast.FunctionDef) and node.name == "__post_init__":
             for sub in ast.walk(node):
                 for target in getattr(sub, "targets", []):
-                    if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
+                    if (
+                        isinstance(target, ast.Attribute)
+                        and isinstance(target.value, ast.Name)
+                        and target.value.id == "self"
+                    ):
                         assigned.add(target.attr)
     missing = assigned - set(entry.get("derived", {}))
     if missing:
@@ -275,20 +360,32 @@ def main():
     here = pathlib.Path(__file__).resolve()
     out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else here.parents[1] / "golden" / "hf_defaults.json"
     families = {m: describe(m) for m in sorted(FAMILIES)}
-    parts = ['{\n"versions": ' + json.dumps({"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__}),
-             '"base": ' + wrapped(BASE, 1), '"absent": ' + wrapped(ABSENT, 1)]
+    parts = [
+        '{\n"versions": '
+        + json.dumps({"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__}),
+        '"base": ' + wrapped(BASE, 1),
+        '"absent": ' + wrapped(ABSENT, 1),
+    ]
     blocks = []
     for name, entry in families.items():
-        rows = [f'  {json.dumps(k)}: ' + (wrapped(v, 4) if isinstance(v, dict) and len(json.dumps(v)) > 110
-                                          else json.dumps(v, sort_keys=True, ensure_ascii=False))
-                for k, v in entry.items()]
+        rows = [
+            f"  {json.dumps(k)}: "
+            + (
+                wrapped(v, 4)
+                if isinstance(v, dict) and len(json.dumps(v)) > 110
+                else json.dumps(v, sort_keys=True, ensure_ascii=False)
+            )
+            for k, v in entry.items()
+        ]
         blocks.append(f" {json.dumps(name)}: {{\n" + ",\n".join(rows) + "\n }")
     parts.append('"families": {\n' + ",\n".join(blocks) + "\n}")
     text = ",\n".join(parts) + "\n}\n"
     json.loads(text)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text)
-    print(f"{out.name}: {len(families)} model types, {len(text)} bytes, {sum(len(f['defaults']) for f in families.values())} defaults")
+    print(
+        f"{out.name}: {len(families)} model types, {len(text)} bytes, {sum(len(f['defaults']) for f in families.values())} defaults"
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformer_calc.graph.core import Builder, Dim, Param, Tensor
-from transformer_calc.spec import Attention, LatentAttention, Rotary
+from transformer_calc.spec import Attention, Indexer, LatentAttention, Rotary
 
 QUERIES, KEYS = "seq", "context"
 
@@ -27,9 +29,7 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
     if a.qk_norm and a.qk_norm_over == "inner":
         q, k = b.norm("q_norm", q, a.qk_norm), b.norm("k_norm", k, a.qk_norm)
     if a.clip_qkv is not None:
-        q, k, v = (
-            b.map(f"{n}_clip", "clip", t, limit=a.clip_qkv) for n, t in zip("qkv", (q, k, v), strict=True)
-        )
+        q, k, v = (b.map(f"{n}_clip", "clip", t, limit=a.clip_qkv) for n, t in zip("qkv", (q, k, v), strict=True))
     q, k, v = _split(b, "q", q), _split(b, "k", k), _split(b, "v", v)
     if a.qk_norm and a.qk_norm_over != "inner" and not a.qk_norm_after_rotary:
         q, k = _norm_heads(b, a, "q_norm", q), _norm_heads(b, a, "k_norm", k)
@@ -43,7 +43,7 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
     if source is None and keys == KEYS:
         k, v = _cache(b, "k", k, keys), _cache(b, "v", v, keys)
     elif source is not None and k.dims[-2] == ("source",):  # the same at every step of decoding
-        k, v = (b.emit("cache", f"{n}_cache", (t,), t.dims, once=True, note="computed once") for n, t in (("k", k), ("v", v)))
+        k, v = (_cache(b, n, t, "source", once=True) for n, t in (("k", k), ("v", v)))
     elif source is None:  # the same tokens, under a name of their own beside the queries'
         k, v = (_as_keys(b, n, t, keys) for n, t in (("k", k), ("v", v)))
     if grouped:
@@ -80,8 +80,9 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
     batch, tokens, d_model = x.dims
 
     if a.q_rank:
-        down = b.linear("q_down", x, (b.axis("q_rank", a.q_rank),), bias=a.bias, note="the query latent")
-        q = b.linear("q_up", b.norm("q_norm", down, a.norm), (heads, d_head), bias=False, note="every head's query")
+        low = b.linear("q_down", x, (b.axis("q_rank", a.q_rank),), bias=a.bias, note="the query latent")
+        low = b.norm("q_norm", low, a.norm)
+        q = b.linear("q_up", low, (heads, d_head), bias=False, note="every head's query")
     else:
         q = b.linear("q", x, (heads, d_head), bias=False, note="Q = X·W_q")
     q = _heads_first(b, "q", _split(b, "q", q))
@@ -106,10 +107,32 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
     scale = a.scale if a.scale is not None else (a.d_nope + a.d_rope) ** -0.5
     scores = _scores(b, q, k, scale, "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {scale:.4g}")
     masked = _mask(b, scores, causal=a.causal)
+    if a.indexer:
+        worth = _indexer(b, a.indexer, x, low, keys, causal=a.causal)
+        note = f"−∞ but at the best {a.indexer.top_k:,}"
+        masked = b.emit("keep_best", "keep_best", (masked, worth), masked.dims, top_k=a.indexer.top_k, note=note)
     weights = b.emit("softmax", "softmax", (masked,), scores.dims, note="over the keys")
     weights = b.dropout("dropout", weights, a.dropout)
     mixed = b.einsum("mix", weights, v, (*q.dims[:-1], (d_value,)), note="softmax(…)·V")
     return _output(b, mixed, d_model, bias=a.bias)
+
+
+def _indexer(b: Builder, i: Indexer, x: Tensor, low: Tensor, keys: str, *, causal: bool) -> Tensor:
+    """What each key is worth to each query, by a few cheap heads with one key for all: [B, 1, queries, keys]."""
+    heads, width = b.axis("index_heads", i.n_heads), b.axis("d_index", i.d_head)
+    batch, tokens, _ = x.dims
+    with b.scope("indexer"):
+        q = b.linear("q", low, (heads, width), bias=False, note="its queries, from the latent")
+        q = _rotate(b, "q", _heads_first(b, "q", _split(b, "q", q)), i.rotary)
+        k = b.norm("k_norm", b.linear("k", x, (width,), bias=False, note="one key for all heads"), i.norm)
+        k = _rotate(b, "k", b.view("k_head", k, (batch, (), tokens, (width,)), "as one head"), i.rotary)
+        k = b.view("k_rows", _cache(b, "k", k, keys), (batch, (keys,), (width,)), "one row a token")
+        scores = b.einsum("scores", q, k, (*q.dims[:-1], (keys,)), note="Q·Kᵀ / √E", scale=i.d_head**-0.5)
+        scores = b.map("act", "relu", scores, note="relu")
+        weights = b.linear("weights", x, (heads,), bias=False, note="of each head, by the query")
+        total = b.einsum("total", weights, scores, (batch, tokens, (keys,)), note="Σ heads", scale=i.n_heads**-0.5)
+        worth = b.view("total_head", total, (batch, (), tokens, (keys,)), "as one head")
+        return _mask(b, worth, causal=causal)
 
 
 def _split(b: Builder, name: str, t: Tensor) -> Tensor:
@@ -132,7 +155,7 @@ def _norm_heads(b: Builder, a: Attention, path: str, t: Tensor) -> Tensor:
 def _rotate(b: Builder, name: str, t: Tensor, rotary: Rotary | None) -> Tensor:
     if not rotary:
         return t
-    attrs = {
+    attrs: dict[str, Any] = {
         "rotated": rotary.dims,
         "over": rotary.over or rotary.dims,
         "theta": rotary.theta,
@@ -142,9 +165,11 @@ def _rotate(b: Builder, name: str, t: Tensor, rotary: Rotary | None) -> Tensor:
     return b.emit("rotary", f"{name}_rotated", (t,), t.dims, note=f"rotate {rotary.dims} of each head", **attrs)
 
 
-def _cache(b: Builder, name: str, t: Tensor, keys: str) -> Tensor:
+def _cache(b: Builder, name: str, t: Tensor, keys: str, *, once: bool = False) -> Tensor:
+    """What is kept for the next tokens; `once`: all of it is there from the first one on."""
     dims = (*t.dims[:-2], (keys,), t.dims[-1])
-    return b.emit("cache", f"{name}_cache", (t,), dims, note="with the cached ones before")
+    note = "kept: the same for every token" if once else "with the cached ones before"
+    return b.emit("cache", f"{name}_cache", (t,), dims, note=note, once=once)
 
 
 def _as_keys(b: Builder, name: str, t: Tensor, keys: str) -> Tensor:
@@ -164,9 +189,7 @@ def _scores(b: Builder, q: Tensor, k: Tensor, scale: float, note: str) -> Tensor
     return b.einsum("scores", q, k, (*q.dims[:-1], k.dims[-2]), note=note, scale=scale)
 
 
-def _mask(
-    b: Builder, scores: Tensor, *, causal: bool, window: int | None = None, chunk: int | None = None
-) -> Tensor:
+def _mask(b: Builder, scores: Tensor, *, causal: bool, window: int | None = None, chunk: int | None = None) -> Tensor:
     batch, _, queries, keys = scores.dims
     if causal or window or chunk:
         seen = Tensor("mask", (queries, keys))
@@ -211,7 +234,7 @@ def relative_bias_table(b: Builder, a: Attention, queries: str, keys: str) -> Te
     heads = b.axis("heads", a.n_heads)
     table = Param("weight", ((b.axis("buckets", spec.buckets),), (heads,)))
     dims = ((heads,), (queries,), (keys,))
-    attrs = {"max_distance": spec.max_distance, "bidirectional": spec.bidirectional}
+    attrs: dict[str, Any] = {"max_distance": spec.max_distance, "bidirectional": spec.bidirectional}
     return b.emit("relative_lookup", "relative_bias", (), dims, (table,), note="one bias per head and bucket", **attrs)
 
 
@@ -243,9 +266,7 @@ def _disentangled(
         part = b.einsum(name, content, by_head, (*content.dims[:-1], rows), note=note, scale=scale)
         by, note = "query" if other == "k" else "key", "at each pair's distance"
         gather = f"{name}_gather"
-        parts.append(
-            b.emit("shift", gather, (part,), scores.dims, note=note, by=by, log_distance=spec.log_distance)
-        )
+        parts.append(b.emit("shift", gather, (part,), scores.dims, note=note, by=by, log_distance=spec.log_distance))
     total = parts[0]
     for i, part in enumerate(parts[1:], start=1):
         total = b.map(f"add_relative_{i}", "add", total, part)

@@ -49,6 +49,8 @@ AXES = {
     "d_ff": ("F", "feed-forward width"),
     "d_expert": ("F_e", "width of an expert"),
     "d_shared": ("F_s", "width of the shared experts together"),
+    "index_heads": ("H_i", "heads of the indexer"),
+    "d_index": ("E_i", "width of an indexer's head"),
     "experts": ("X", "experts"),
     "top_k": ("k", "experts per token"),
     "vocab": ("V", "vocabulary"),
@@ -127,16 +129,27 @@ class Op(NamedTuple):
 class Block(NamedTuple):
     """A sequence of operations that stands `repeat` times in the model, with `copies` sets of parameters.
 
-    `path` prefixes the paths of its operations; `stack` is its stack's name where there are several.
+    `path` prefixes the paths of its operations; `stack` is its stack's name where there are several. `role` is embed,
+    layer, final (what follows the layers) or head; `output` names the tensor that it hands on.
     """
 
     path: str
     stack: str
     title: str
+    role: str
     ops: tuple[Op, ...]
+    output: str
     repeat: str = ""  # the axis that counts it; empty: once
     copies: str = ""  # the axis that counts its parameter sets
     where: str = ""  # the layers that it stands for
+    turns: int = 1  # where sets are shared: so many take turns before the next share's begin
+
+    def parameters_of(self, number: int, sizes: Sizes) -> Any:
+        """The number of the parameter set that the block's repetition of a number uses."""
+        if self.copies == self.repeat:
+            return number
+        shares, rounds = sizes[self.copies] // self.turns, sizes[self.repeat] // self.turns  # type: ignore[operator]
+        return number // self.turns * shares // rounds * self.turns + number % self.turns
 
 
 class Graph(NamedTuple):
@@ -157,21 +170,27 @@ class Graph(NamedTuple):
     def bind(self, workload: Sizes) -> dict[str, Size]:
         """Every axis, the workload's as given: ints, arrays or expressions."""
         sizes: dict[str, Size] = {n: a.size for n, a in self.axes.items() if a.size is not None}
-        sizes |= {name: workload[name] for name in self.workload_axes}
+        sizes |= {name: _exact(workload[name]) for name in self.workload_axes}
         for name, axis in self.axes.items():
             if axis.rule:
                 sizes[name] = axis.rule(sizes)
         return sizes
 
-    def symbols(self, *, derived: bool = True) -> dict[str, Size]:
-        """Every axis as its symbol; with derived=False those with a rule as what they are made of."""
+    def symbols(self) -> dict[str, Size]:
+        """Every axis as its symbol."""
         from transformer_calc.expr import symbol
 
-        sizes: dict[str, Size] = {n: symbol(a.symbol) for n, a in self.axes.items() if derived or not a.rule}
-        for name, axis in self.axes.items():
-            if axis.rule and not derived:
-                sizes[name] = axis.rule(sizes)
-        return sizes
+        return {name: symbol(axis.symbol) for name, axis in self.axes.items()}
+
+
+def _exact(size: Any) -> Size:
+    """A size that cannot overflow: arrays of machine integers become arrays of Python's."""
+    if isinstance(size, int):
+        return size
+    from transformer_calc.expr import as_size
+
+    exact: Size = as_size(size)
+    return exact
 
 
 def product(dims: Dims, sizes: Sizes) -> Size:
@@ -199,13 +218,12 @@ class Builder:
         self.stack = ""  # prefix of block names
         self.kind = ""  # layer kind: the suffix for axes whose size differs
         self._ops: list[Op] = []
+        self._output = ""
         self._scope: list[str] = []
 
     # --- axes ---------------------------------------------------------------------------------------------
 
-    def axis(
-        self, name: str, size: int | None = None, rule: Rule | None = None, suffixes: tuple[str, ...] = ()
-    ) -> str:
+    def axis(self, name: str, size: int | None = None, rule: Rule | None = None, suffixes: tuple[str, ...] = ()) -> str:
         """Register an axis and return its name, with a suffix if the plain name has another size already.
 
         An axis with a rule shares its size with the axes it is made of, and its name with whoever made it first.
@@ -235,14 +253,28 @@ class Builder:
 
     @contextmanager
     def block(
-        self, path: str, title: str, repeat: str = "", copies: str = "", where: str = ""
+        self,
+        path: str,
+        title: str,
+        role: str,
+        repeat: str = "",
+        copies: str = "",
+        where: str = "",
+        turns: int = 1,
     ) -> Iterator[None]:
-        """Operations emitted inside belong to this block."""
-        self._ops = []
+        """Operations emitted inside belong to this block; it hands on what `hand_on` named, else its last output."""
+        self._ops, self._output = [], ""
         yield
         full = f"{self.stack}.{path}" if self.stack and path else self.stack or path
         title = f"{self.stack} {title}" if self.stack else title
-        self.blocks.append(Block(full, self.stack, title, tuple(self._ops), repeat, copies or repeat, where))
+        ops, output = tuple(self._ops), self._output or self._ops[-1].path
+        copies = copies or repeat
+        self.blocks.append(Block(full, self.stack, title, role, ops, output, repeat, copies, where, turns))
+
+    def hand_on(self, x: Tensor) -> Tensor:
+        """Make this tensor the open block's output."""
+        self._output = x.name
+        return x
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
@@ -306,7 +338,7 @@ class Builder:
         out_in = layout == "out_in" if layout else self.out_in
         stored = (out, inner) if out_in else (inner, out)
         weight = Param("weight", stored, out=0 if out_in else 1, tied=tied)
-        params = (weight, Param("bias", (out,))) if bias else (weight,)
+        params: tuple[Param, ...] = (weight, Param("bias", (out,))) if bias else (weight,)
         if of:
             params = tuple(p._replace(tied=f"@{full}.{p.name}") for p in params)
         return self.emit("linear", path, (x,), (*x.dims[:-1], out), params, note=note)
@@ -317,7 +349,8 @@ class Builder:
         """A linear map with the weights of each token's chosen experts."""
         inner = x.dims[-1]
         pair = (out, inner) if layout == "out_in" else (inner, out)
-        params = (Param("weight", (("experts",), *pair), out=1 if layout == "out_in" else 2, routed=True),)
+        weight = Param("weight", (("experts",), *pair), out=1 if layout == "out_in" else 2, routed=True)
+        params: tuple[Param, ...] = (weight,)
         if bias:
             params += (Param("bias", (("experts",), out), out=1, routed=True),)
         return self.emit("expert_linear", path, (x, chosen), (*x.dims[:-1], out), params, note=note)
@@ -341,7 +374,8 @@ class Builder:
 
     def map(self, path: str, function: str, *inputs: Tensor, note: str = "", **attrs: Any) -> Tensor:
         """An elementwise function; the output has the first input's dimensions, the others broadcast."""
-        return self.emit("elementwise", path, inputs, inputs[0].dims, note=note, function=function, **attrs)
+        dims = inputs[0].dims
+        return self.emit("elementwise", path, inputs, dims, note=note or function, function=function, **attrs)
 
     def view(self, path: str, x: Tensor, dims: Dims, note: str = "") -> Tensor:
         """The same numbers in other dimensions: split, merged or transposed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transformer_calc.graph.core import Builder, Param, Tensor
+from transformer_calc.graph.core import Builder, Dims, Param, Tensor
 from transformer_calc.spec import Mlp, Moe
 
 
@@ -36,17 +36,20 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
         "jitter": r.jitter,
     }
     chosen = Tensor(f"{router.name}.chosen", (batch, tokens, (top_k,)))
-    params = (Param("correction", ((experts,),), buffer=True),) if r.correction else ()
+    one: Dims = ((),) if r.correction_counts else ()
+    correction = Param("correction", (*one, (experts,)), buffer=not r.correction_counts)
+    params = (correction,) if r.correction else ()
     note = f"{m.top_k} best experts"
     weights = b.emit("route", "route", (router,), chosen.dims, params, extra=(chosen,), note=note, **attrs)
     sent = b.emit("dispatch", "dispatch", (x, chosen), (batch, tokens, (top_k,), d_model), note="to each of them")
     if r.scoring == "sigmoid-input":
         sent = b.map("weigh_input", "multiply", sent, weights, note="weighted before the expert")
     d_expert = (b.axis("d_expert", m.d_expert),)
+    inward, outward = ("out_in", "in_out") if m.layout == "rows" else (m.layout, m.layout)
     with b.scope("experts"):
-        up = b.experts("up", sent, chosen, d_expert, bias=m.bias, layout=m.layout, note="X·W_up of its experts")
+        up = b.experts("up", sent, chosen, d_expert, bias=m.bias, layout=inward, note="X·W_up of its experts")
         if m.gated:
-            gate = b.experts("gate", sent, chosen, d_expert, bias=m.bias, layout=m.layout, note="X·W_gate")
+            gate = b.experts("gate", sent, chosen, d_expert, bias=m.bias, layout=inward, note="X·W_gate")
             if m.limit is not None:
                 gate = b.map("gate_clip", "clip", gate, high=m.limit)
                 up = b.map("up_clip", "clip", up, limit=m.limit)
@@ -55,7 +58,7 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
         else:
             inner = _activation(b, m.activation, up)
         inner = b.dropout("inner_dropout", inner, m.dropout)
-        out = b.experts("down", inner, chosen, d_model, bias=m.bias, layout=m.layout, note="back to the model's width")
+        out = b.experts("down", inner, chosen, d_model, bias=m.bias, layout=outward, note="back to the model's width")
     by = (out,) if r.scoring == "sigmoid-input" else (out, weights)
     total = b.emit("combine", "combine", by, x.dims, note="weighted sum over its experts")
     if m.d_shared:

@@ -16,7 +16,6 @@ from transformer_calc.spec import (
     Layer,
     Mlp,
     Model,
-    NormStep,
     Patches,
     Pool,
     Probe,
@@ -40,7 +39,7 @@ def build(model: Model) -> Graph:
     if model.contrastive:
         _contrast(b, results, bias=model.contrast_bias)
     if model.average:
-        with b.block("", "average"):
+        with b.block("", "average", "head"):
             total = results[0]
             for other in results[1:]:
                 total = b.map("sum", "add", total, other)
@@ -56,7 +55,7 @@ def _token_axes(b: Builder, stack: Stack, *, decoding: bool) -> tuple[str, str]:
         return queries, b.axis("keys", rule=lambda s: s[queries], suffixes=(_suffix(queries, "seq"),))
     queries = b.workload("target" if decoding else "seq")
     causal = any(getattr(layer.mixer, "causal", False) for layer in stack.layers.kinds)
-    if causal:
+    if causal and stack.name != "text":  # a tower reads its text in one pass, and keeps nothing for a next token
         b.workload("cached")
         return queries, b.axis("context", rule=lambda s: s["cached"] + s[queries])
     return queries, b.axis("keys", rule=lambda s: s[queries])
@@ -75,9 +74,9 @@ def _stack(
     if source:  # what the encoder said, as keys
         b.axis("source", rule=lambda s: s["seq"])
         source = Tensor(source.name, (source.dims[0], ("source",), source.dims[-1]))
-    with b.block("", "embedding"):
+    with b.block("", "embedding", "embed"):
         with b.scope("embed"):
-            x = _embed(b, stack, queries, d_model)
+            x = b.hand_on(_embed(b, stack, queries, d_model))
         _tables(b, stack, queries, keys, d_model)
     names = []
     kinds = stack.layers.kinds
@@ -90,12 +89,12 @@ def _stack(
         copies = b.axis("layers", stack.share_layers, suffixes=("shared",)) if stack.share_layers else ""
         name = "layers" + (f".{layer.name}" if mixed else "")
         kind = f"{layer.name} layer" if mixed else "layer"
-        with b.block(name, kind, count, copies, stack.layers.where(number)):
-            x = _layer(b, layer, Tensor("x", x.dims), queries, keys, source)
+        with b.block(name, kind, "layer", count, copies, stack.layers.where(number), stack.share_inner):
+            x = b.hand_on(_layer(b, layer, Tensor("x", x.dims), queries, keys, source))
         names.append(b.blocks[-1].path)
     b.kind = ""
     if stack.final_norm:
-        with b.block("", "after the layers"):
+        with b.block("", "after the layers", "final"):
             x = b.norm("final_norm", Tensor("x", x.dims), stack.final_norm)
             x = b.dropout("final_dropout", x, stack.dropout)
     order = tuple((tuple(names[i] for i in cycle), times) for cycle, times in stack.layers.runs)
@@ -136,12 +135,19 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
         x = to_model(x)
     if e.positions:
         where = Tensor("position_ids", ((queries,),))
-        rows = b.axis("positions", e.positions.count, suffixes=("", stack.name))
         if e.positions.kind == "sinusoidal":
-            dims_of, attrs = ((queries,), x.dims[-1]), {"offset": e.positions.offset, "spread": e.positions.spread}
-            table_of = b.emit("sinusoid", "positions", (where,), dims_of, note="of each position", **attrs)
+            table_of = b.emit(
+                "sinusoid",
+                "positions",
+                (where,),
+                ((queries,), x.dims[-1]),
+                offset=e.positions.offset,
+                spread=e.positions.spread,
+                note="of each position",
+            )
         else:
-            weight = Param("weight", (_rows(b, rows, e.positions.count, e.positions.offset), x.dims[-1]))
+            rows = b.axis("positions", e.positions.count, suffixes=("", stack.name))
+            weight = Param("weight", (_rows(b, rows, e.positions.offset), x.dims[-1]))
             table_of = b.emit(
                 "lookup",
                 "positions",
@@ -152,11 +158,11 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
                 fixed=e.positions.kind == "fixed",
                 note="a row for each position",
             )
-        x = b.map("add_positions", "add", x, table_of)
+        x = b.map("add_positions", "add", x, table_of, note="X + …")
     if e.segments:
         weight = Param("weight", ((b.axis("segments", e.segments),), x.dims[-1]))
         segment = b.emit("lookup", "segments", (Tensor("segment_ids", dims),), x.dims, (weight,), note="which sentence")
-        x = b.map("add_segments", "add", x, segment)
+        x = b.map("add_segments", "add", x, segment, note="X + …")
     if project and early and e.norm_last:
         x = to_model(x)
     if e.norm and not e.norm_first:
@@ -177,7 +183,7 @@ def vocab_axis(b: Builder, e: Tokens) -> str:
     return b.axis("padded_vocab", rule=lambda s: ceil_to(s[vocab], e.pad_to))
 
 
-def _rows(b: Builder, rows: str, count: int, offset: int) -> tuple[str, ...]:
+def _rows(b: Builder, rows: str, offset: int) -> tuple[str, ...]:
     """A position table's rows: its positions and those before the first one."""
     if not offset:
         return (rows,)
@@ -347,7 +353,7 @@ def _convolve(b: Builder, c: Convolution, given: Tensor, x: Tensor) -> Tensor:
 
 
 def _parallel(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str) -> Tensor:
-    """x + mixer(norm(x)) + ffn(norm(x)) (GPT-J, PaLM); `separate`: a norm each (GPT-NeoX, Falcon 40B)."""
+    """X + mixer(norm(x)) + ffn(norm(x)) (GPT-J, PaLM); `separate`: a norm each (GPT-NeoX, Falcon 40B)."""
     if layer.parallel == "shared":
         first = second = b.norm("norm", x, layer.norm)
     else:
@@ -375,7 +381,7 @@ def _head(b: Builder, model: Model, head: Head, outputs: dict[str, Tensor], *, s
     name = head.stack or model.stacks[-1].name
     stack = next(s for s in model.stacks if s.name == name)
     b.stack = name if several and model.contrastive else ""
-    with b.block("", head.name.replace("_", " ")), b.scope(head.name):
+    with b.block("", head.name.replace("_", " "), "head"), b.scope(head.name):
         x = Tensor("x", outputs[name].dims)
         if head.layer_mix:
             x = _layer_mix(b, stack, x, several=several)
@@ -394,6 +400,7 @@ def _head(b: Builder, model: Model, head: Head, outputs: dict[str, Tensor], *, s
                 x = b.map(step.name, step.function, x, note=step.function)
             else:
                 x = b.norm(step.name, x, step.norm)
+        b.hand_on(x)
         if head.softmax:
             b.emit("softmax", "probabilities", (x,), x.dims, note="over the vocabulary", after_output=True)
     b.stack = ""
@@ -409,9 +416,10 @@ def _take(b: Builder, head: Head, stack: Stack, x: Tensor) -> Tensor:
     if head.take == "end":
         which = "with the largest id" if head.end_token is None else f"with id {head.end_token}"
         which += ", the last such" if head.end_last else ""
-        attrs = {"take": "end", "token": head.end_token, "last": head.end_last}
         ids = "encoder.token_ids" if stack.name == "decoder" else "token_ids"  # a decoder's are the source's, shifted
-        return b.emit("slice", "take", (x, Tensor(ids, (batch, tokens))), one, note=f"the token {which}", **attrs)
+        found = (x, Tensor(ids, (batch, tokens)))
+        note = f"the token {which}"
+        return b.emit("slice", "take", found, one, take="end", token=head.end_token, last=head.end_last, note=note)
     if "patch" not in head.take:
         return b.emit("slice", "take", (x,), one, take=head.take, note=f"the {head.take} token's vector")
     assert isinstance(e, Patches)
@@ -487,7 +495,7 @@ def _grid(b: Builder, e: Patches) -> tuple[str, str]:
 
 def _pixels(b: Builder, stack: Stack, step: Dense, x: Tensor) -> Tensor:
     """A 1x1 convolution over the grid of patches, whose channels become squares of pixels (SimMIM)."""
-    e, (batch, tokens, d_model) = stack.embedding, x.dims
+    e, (batch, _, d_model) = stack.embedding, x.dims
     assert isinstance(e, Patches)
     channels, side = b.axis("channels", e.channels), b.axis("pixels", step.pixels)
     high, wide = _grid(b, e)
@@ -527,15 +535,20 @@ def _contrast(b: Builder, results: list[Tensor], *, bias: bool) -> None:
 
     SigLIP's bias is added to that; its two numbers are stored as vectors of one.
     """
+    one: Dims = ((),) if bias else ()
+    numbers = [(f"logit_{name}", (Param("weight", one),)) for name in ("scale", "bias")[: 2 if bias else 1]]
+    if len(results) < 2:  # a tower without a head: there is nothing to compare
+        with b.block("", "similarity", "head"):
+            for path, params in numbers:
+                b.emit("parameter", path, (), one, params, note="stored, and never read")
+        return
     (text, image), width = (r.name for r in results), results[0].dims[-1]
     other = b.axis("batch_images", rule=lambda s: s["batch"])
-    with b.block("", "similarity"):
+    with b.block("", "similarity", "head"):
         t = b.map("text_unit", "unit", Tensor(f"text.{text}", (("batch",), width)), note="to length 1")
         i = b.map("image_unit", "unit", Tensor(f"vision.{image}", ((other,), width)), note="to length 1")
-        one: Dims = ((),) if bias else ()
-        scale = b.emit("parameter", "logit_scale", (), one, (Param("weight", one),), note="learned temperature")
+        scale, *learned = [b.emit("parameter", path, (), one, params, note="learned") for path, params in numbers]
         logits = b.einsum("logits", t, i, (("batch",), (other,)), note="cosines")
         logits = b.map("scaled", "multiply", logits, b.map("scale", "exp", scale), note="· e^scale")
-        if bias:
-            learned = b.emit("parameter", "logit_bias", (), one, (Param("weight", one),), note="learned")
-            b.map("shifted", "add", logits, learned, note="+ bias")
+        if learned:
+            b.map("shifted", "add", logits, *learned, note="+ bias")

@@ -94,6 +94,7 @@ KINDS = {
     "softmax": Kind("softmax", _per_entry(lambda op: 5)),  # max, subtract, exp, sum, divide
     "elementwise": Kind("elementwise", _per_entry(lambda op: FUNCTIONS[op.attrs["function"]])),
     "mask": Kind("mask", _per_entry(lambda op: 1)),
+    "keep_best": Kind("keep the best keys", _per_entry(lambda op: 1)),
     "rotary": Kind("rotate", _per_entry(lambda op: 3)),  # two products and a sum for each rotated entry
     "distance_bias": Kind("distance bias", _per_entry(lambda op: 2)),
     "shift": Kind("gather by distance", _free),

@@ -38,7 +38,9 @@ def cell(value: Any, kind: Kind) -> str:
         case "share":
             return units.format_share(value)
         case "shape":
-            return "(" + ", ".join(map(str, value)) + ")"
+            return "[" + ", ".join(map(str, value)) + "]"
+        case "shapes":
+            return " ".join(cell(shape, "shape") for shape in value)
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 

@@ -18,9 +18,7 @@ def render(report: Report, stream: TextIO) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([column.key for column in table.columns])
     for row in table.rows:
-        writer.writerow(
-            [showable(_raw(row.get(column.key), column.kind), stream) for column in table.columns]
-        )
+        writer.writerow([showable(_raw(row.get(column.key), column.kind), stream) for column in table.columns])
 
 
 def _raw(value: object, kind: Kind) -> str:
@@ -28,6 +26,8 @@ def _raw(value: object, kind: Kind) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if kind == "shapes" and not isinstance(value, str):
+        return " ".join(_raw(shape, "shape") for shape in value)  # type: ignore[attr-defined]
     if isinstance(value, (tuple, list)):
         return ("x" if kind == "shape" else " ").join(map(str, value))
     return str(value)

@@ -27,8 +27,8 @@ _BAR = 10  # a bar's length where there is room
 _LONG_WORD = 32  # a longer word in a text column may be folded
 _ASCII_SIMPLE = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-# Where a line may end: a text at its spaces, a formula before a sign.
-_BREAKS: dict[Kind, str] = {"text": " ", "formula": r" (?=[+−-] )"}
+# Where a line may end: a text at its spaces, a formula before a sign, a list of shapes before one.
+_BREAKS: dict[Kind, str] = {"text": " ", "formula": r" (?=[+−-] )", "shapes": r" (?=\[)"}
 
 
 def render(report: Report, stream: TextIO, *, width: int | None = None, color: bool | None = None) -> None:
@@ -198,9 +198,7 @@ def _share_out(layouts: list[_Layout], width: int | None) -> list[int]:
     return widths
 
 
-def _drawn_cell(
-    layout: _Layout, text: str, row: Mapping[str, object], width: int, canvas: _Canvas
-) -> RichText:
+def _drawn_cell(layout: _Layout, text: str, row: Mapping[str, object], width: int, canvas: _Canvas) -> RichText:
     column = layout.column
     lines = RichText("\n".join(_wrap(text, column.kind, width)))
     share = row.get(column.key)

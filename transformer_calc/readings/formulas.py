@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import Expr, substitute, symbol, to_text
 from transformer_calc.graph.core import Graph, Sizes
@@ -32,7 +32,7 @@ def symbols(size: Size) -> frozenset[str]:
 def identities(graph: Graph, sizes: Sizes) -> list[Identity]:
     """What textbook formulas take for granted and this model satisfies: H·E = D, F = 4·D."""
     found = []
-    axes, letters = graph.axes, graph.symbols(derived=False)
+    axes, letters = graph.axes, graph.symbols()
     for heads in [a for a in axes if a.startswith("heads")]:
         suffix = heads.removeprefix("heads")
         widths = [a for a in (f"d_head{suffix}", "d_head") if a in axes and not axes[a].rule][:1]
@@ -43,11 +43,7 @@ def identities(graph: Graph, sizes: Sizes) -> list[Identity]:
     for inner in [a for a in axes if a.startswith("d_ff")]:
         suffix = inner.removeprefix("d_ff")
         model = f"d_model{suffix}" if f"d_model{suffix}" in axes else "d_model"
-        found += [
-            Identity(letters[inner], n * letters[model])
-            for n in MULTIPLES
-            if sizes[inner] == n * sizes[model]
-        ]
+        found += [Identity(letters[inner], n * letters[model]) for n in MULTIPLES if sizes[inner] == n * sizes[model]]
     return found
 
 
@@ -62,30 +58,37 @@ def textbook(size: Size, rules: list[Identity]) -> tuple[Size, list[Identity]]:
 
 
 def merged_layers(size: Size, graph: Graph) -> Size:
-    """Layer kinds whose parameters are the same are counted together: L_local·X + L_global·X is L·X."""
-    for name, axis in graph.axes.items():
-        base, _, kind = name.partition("_")
-        if base != "layers" or not kind or axis.symbol not in symbols(size):
+    """What all kinds of a stack's layers have in common is counted over all its layers.
+
+    L_dense·X + L_dense·Y + L_moe·X + L_moe·Z becomes L·X + L_dense·Y + L_moe·Z.
+    """
+    wholes = [name for name in graph.axes if name == "layers" or name in {f"layers_{s}" for s in graph.orders}]
+    for whole in wholes:
+        kinds = [a.symbol for name, a in graph.axes.items() if name.startswith(f"{whole}_") and name not in wholes]
+        parts = [_over(size, kind) for kind in kinds]
+        if len(parts) < 2:
             continue
-        stacks = [n for n in graph.axes if n == "layers" or (n.startswith("layers_") and name.startswith(f"{n}_"))]
-        for whole in stacks:
-            total = symbol(graph.axes[whole].symbol)
-            siblings = [
-                a.symbol
-                for n, a in graph.axes.items()
-                if n.startswith(f"{whole}_") and n != name and a.symbol in symbols(size)
-            ]
-            for sibling in siblings:
-                merged = substitute(size, {axis.symbol: total - symbol(sibling)})
-                if not {axis.symbol, sibling} & symbols(merged):
-                    size = merged
-                    break
+        total, letters = symbol(graph.axes[whole].symbol), [symbol(kind) for kind in kinds]
+        for product, coefficient in parts[0].items():
+            if all(part.get(product) == coefficient for part in parts):
+                for letter in letters:
+                    size = size - coefficient * product * letter
+                size = size + coefficient * product * total
     return size
+
+
+def _over(size: Size, letter: str) -> dict[Size, Any]:
+    """The terms with a symbol in the first power, without it: product -> coefficient."""
+    found: dict[Size, Any] = {}
+    for coefficient, product in size.terms() if isinstance(size, Expr) else []:
+        if letter in symbols(product):
+            found[substitute(product, {letter: 1})] = coefficient
+    return found
 
 
 def total_params(graph: Graph, sizes: Sizes) -> tuple[Size, Size, list[Identity]]:
     """The total's formula as the graph has it, in textbook form for these sizes, and the identities that took."""
-    general = params(graph, graph.symbols(derived=False)).total
+    general = params(graph, graph.symbols()).total
     short, used = textbook(merged_layers(general, graph), identities(graph, sizes))
     return general, short, used
 

@@ -184,6 +184,14 @@ def _mask(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Mac
     return np.where(seen, scores, np.finfo(scores.dtype).min)
 
 
+def _keep_best(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
+    """The lowest number everywhere but at the keys that are worth the most."""
+    scores, worth = inputs
+    kept = np.zeros(worth.shape, bool)
+    np.put_along_axis(kept, _best(worth, min(op.attrs["top_k"], worth.shape[-1])), True, -1)
+    return np.where(kept, scores, np.finfo(scores.dtype).min)
+
+
 def _rotary(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
     """Each pair of a head's first `rotated` entries turns by position times its frequency."""
     x, attrs = inputs[0], op.attrs
@@ -240,9 +248,7 @@ def _relative_lookup(op: Op, inputs: Sequence[Array], params: Sequence[Array], m
     queries, keys = (machine.length_of(dim) for dim in op.output.dims[-2:])
     distance = np.arange(keys) - machine.positions_of_rows(queries)[:, None]
     table = params[0]
-    rows = relative_buckets(
-        distance, len(table), op.attrs["max_distance"], bidirectional=op.attrs["bidirectional"]
-    )
+    rows = relative_buckets(distance, len(table), op.attrs["max_distance"], bidirectional=op.attrs["bidirectional"])
     return np.moveaxis(table[rows], -1, 0)
 
 
@@ -323,9 +329,14 @@ def _repeat(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: M
 
 
 def _concat(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
-    wanted = [machine.length_of(dim) for dim in op.output.dims]
-    axis = next((i for i, (a, b) in enumerate(zip(inputs[-1].shape, wanted, strict=True)) if a != b), -1)
-    parts = [np.broadcast_to(x, [*wanted[:axis], *x.shape[x.ndim + axis - len(wanted) :]][: len(wanted)]) if axis >= 0 else x for x in map(lambda x: x.reshape([1] * (len(wanted) - x.ndim) + list(x.shape)), inputs)]
+    """Along the one dimension that they do not share; learned tokens are the same for every image."""
+    dims = op.output.dims
+    axis = next(i for i, dim in enumerate(op.inputs[-1].dims) if dim != dims[i])
+    parts = []
+    for x in inputs:
+        x = x.reshape([1] * (len(dims) - x.ndim) + list(x.shape))
+        wanted = [x.shape[i] if i == axis else machine.length_of(dim) for i, dim in enumerate(dims)]
+        parts.append(np.broadcast_to(x, wanted))
     return np.concatenate(parts, axis=axis)
 
 
@@ -382,7 +393,7 @@ def _route(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Ma
         worth = best[..., -1] if attrs["group_score"] == "max" else best[..., -2:].sum(-1)
         kept = np.zeros(worth.shape, bool)
         np.put_along_axis(kept, _best(worth, attrs["top_groups"]), True, -1)
-        ranking = np.where(kept[..., None], groups, 0.0).reshape(ranking.shape)
+        ranking = np.where(kept[..., None], groups, -np.inf).reshape(ranking.shape)
     chosen = _best(ranking, k)
     weights = np.take_along_axis(scores, chosen, -1)
     if attrs["normalize"]:
@@ -426,6 +437,7 @@ KERNELS: dict[str, Kernel] = {
     "softmax": _softmax,
     "elementwise": _elementwise,
     "mask": _mask,
+    "keep_best": _keep_best,
     "rotary": _rotary,
     "distance_bias": _distance_bias,
     "shift": _shift,

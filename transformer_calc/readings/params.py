@@ -46,12 +46,14 @@ class Tensor(NamedTuple):
     """A stored tensor: its name (layer numbers as *; # where it is one tensor per entry of its first axis).
 
     Fused parts follow each other along their outputs; with `by`, within each entry of that axis (`heads`: the
-    first head's q, k and v, then the second's).
+    first head's q, k and v, then the second's; a number: within each of so many equal parts).
+    `flat`: its first two dimensions are stored as one (`flat` after the name).
     """
 
     name: str
     parts: tuple[Component, ...]
     by: str = ""
+    flat: bool = False
 
     def shape(self, sizes: Sizes) -> tuple[Size, ...]:
         """Sizes of its dimensions; fused parts are joined along their outputs."""
@@ -59,6 +61,8 @@ class Tensor(NamedTuple):
         joined = list(shape(first.dims, sizes))
         for part in self.parts[1:]:
             joined[first.out] = joined[first.out] + shape(part.dims, sizes)[part.out]
+        if self.flat:
+            joined[:2] = [joined[0] * joined[1]]
         return tuple(joined[1:] if "#" in self.name else joined)
 
     def repeat(self, sizes: Sizes) -> Size:
@@ -93,9 +97,7 @@ def components(graph: Graph) -> list[Component]:
             for param in op.params:
                 if param.counted:
                     path = _path(block, op.path, param)
-                    found.append(
-                        Component(path, block, param.dims, block.copies, embedding, param.routed, param.out)
-                    )
+                    found.append(Component(path, block, param.dims, block.copies, embedding, param.routed, param.out))
     return found
 
 
@@ -136,7 +138,8 @@ def tensors(graph: Graph) -> list[Tensor]:
                 found.append(Tensor(_in_layers(names, part, name + _suffix(joined, part)), tuple(members), by))
                 break
         else:
-            found.append(Tensor(_name(names, part), (part,)))
+            name, _, how = _name(names, part).partition(" ")
+            found.append(Tensor(name, (part,), flat=how == "flat"))
     return found
 
 

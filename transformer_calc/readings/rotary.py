@@ -16,7 +16,7 @@ def frequencies(attrs: Mapping[str, Any], length: int) -> tuple[Array, float]:
 
     attrs: rotated (entries), over (denominator of the exponent), theta, scaling; length: tokens, which some scalings
     look at. Sources: linear, Chen et al. 2023 (arXiv 2306.15595); dynamic NTK; YaRN, Peng et al. 2023 (arXiv
-    2309.00071); LongRoPE, Ding et al. 2024 (arXiv 2402.13753); Llama 3.1; as transformers' modeling_rope_utils has them.
+    2309.00071); LongRoPE, Ding et al. 2024 (arXiv 2402.13753); Llama 3.1; as in modeling_rope_utils of transformers.
     """
     n, over, theta, scaling = attrs["rotated"], attrs["over"], attrs["theta"], attrs["scaling"]
     kind = scaling.get("rope_type", scaling.get("type", "default"))

@@ -56,7 +56,8 @@ class Machine:
         self.multiply_adds = 0
         self.observed: list[Observed] = []
         self.loads: dict[str, Array] = {}
-        self.block, self.layer, self.path = graph.blocks[0], None, ""
+        self.block, self.copy, self.path = graph.blocks[0], 0, ""
+        self.layer: int | None = None
 
     # --- what kernels ask for ---------------------------------------------------------------------------
 
@@ -145,10 +146,7 @@ class Machine:
             path = param.tied
         else:
             path = ".".join(p for p in (self.block.path, op.path, param.name) if p)
-        return self.weights(path, self._copy() if not param.tied or param.tied.startswith("@") else 0)
-
-    def _copy(self) -> int:
-        return self.copy
+        return self.weights(path, 0 if param.tied and not param.tied.startswith("@") else self.copy)
 
     def _run(self, block: Block, x: Array | None, *, copy: int = 0, layer: int | None = None) -> Array:
         """One block from x to its output."""
@@ -215,15 +213,10 @@ class Machine:
             for path in cycle * times:
                 block = by_path[path]
                 copy = copies[path] = copies.get(path, -1) + 1
-                x = self._run(block, x, copy=self._shared(block, copy), layer=number)
+                x = self._run(block, x, copy=block.parameters_of(copy, self.sizes), layer=number)
                 states.append(x)
                 number += 1
         return x, states
-
-    def _shared(self, block: Block, copy: int) -> int:
-        """Which set of parameters the copy-th layer uses, where several share one."""
-        sets, layers = int(self.sizes[block.copies]), int(self.sizes[block.repeat])  # type: ignore[arg-type]
-        return copy if sets == layers else copy * sets // layers
 
 
 def random_weights(graph: Graph, sizes: Sizes, seed: int, dtype: Any = np.float64) -> Weights:

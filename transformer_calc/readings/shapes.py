@@ -10,7 +10,7 @@ from transformer_calc.graph.ops import KINDS, flops
 
 
 class Value(NamedTuple):
-    """A tensor: axes `["batch", "heads*d_head"]`, symbols `["B", "H·E"]`, shape `[5, 512]`; of a dimension of 1, "1"."""
+    """A tensor: axes `["batch", "heads*d_head"]`, symbols `["B", "H·E"]`, shape `[5, 512]`; "1" is a size of 1."""
 
     name: str
     axes: list[str]
@@ -61,7 +61,7 @@ def _title(block: Block, count: int) -> str:
 
 
 def expanded(graph: Graph) -> Iterator[Place]:
-    """Every block as often as it stands there, in order: layer 0, layer 1, …"""
+    """Every block as often as it stands there, in order: layer 0, layer 1 and so on."""
     by_path = {block.path: block for block in graph.blocks}
     runs_of = {by_path[runs[0][0][0]].stack: runs for runs in graph.orders.values()}
     for block in graph.blocks:

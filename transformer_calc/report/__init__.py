@@ -6,18 +6,17 @@ This module knows nothing of transformers and nothing of terminals; the modules 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 SCHEMA = "tcalc/1"
 
 # What a value is, which decides how people see it. Machines (JSON, CSV) get it as it is.
-#   count, flops, bytes: exact integers     share: a fraction of 1     shape: a tuple of sizes or symbols
-Kind = Literal["text", "count", "flops", "bytes", "share", "shape", "formula"]
+#   count, flops, bytes: exact integers     share: a fraction of 1
+#   shape: a sequence of sizes or symbols     shapes: a sequence of shapes
+Kind = Literal["text", "count", "flops", "bytes", "share", "shape", "shapes", "formula"]
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of a table. Where the terminal is narrow, the largest `priority` goes first and 0 never goes."""
 
     key: str
@@ -26,8 +25,7 @@ class Column:
     priority: int = 0
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Rows are looked up by column key; a key that a row lacks is an empty cell."""
 
     title: str
@@ -37,23 +35,20 @@ class Table:
     caption: str = ""
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """A few labelled values: `(label, value, kind)`."""
 
     title: str
     items: tuple[tuple[str, object, Kind], ...]
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph; its line breaks are kept."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """A command's whole answer: `data` is the body of the JSON, `sections` is what people read, `main` is the CSV."""
 
     command: str

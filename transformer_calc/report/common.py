@@ -1,4 +1,4 @@
-"""What several reports share: the legend of symbols, and how shapes are written."""
+"""What several reports share: the legend of symbols."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from typing import Any
 
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.report import Column, Table
-
-
-def bracketed(entries: Iterable[object]) -> str:
-    """A shape for people: `[5, 12, 768]`."""
-    return f"[{', '.join(map(str, entries))}]"
 
 
 def legend(graph: Graph, sizes: Sizes, *, used: Iterable[str] | None = None) -> tuple[dict[str, int], Table]:
@@ -30,5 +25,9 @@ def legend(graph: Graph, sizes: Sizes, *, used: Iterable[str] | None = None) -> 
             made_of = str(axis.rule(graph.symbols()))
             made_of = f" = {made_of}" if made_of != axis.symbol else ""
         rows.append({"symbol": f"{axis.symbol}{made_of}", "value": value, "meaning": axis.meaning})
-    columns = (Column("symbol", "symbol", "text"), Column("value", "value", "count"), Column("meaning", "meaning", "text"))
+    columns = (
+        Column("symbol", "symbol", "text"),
+        Column("value", "value", "count"),
+        Column("meaning", "meaning", "text"),
+    )
     return values, Table("symbols", columns, tuple(rows))

@@ -10,7 +10,7 @@ from transformer_calc.readings import formulas
 from transformer_calc.readings.params import components, params, tensors
 from transformer_calc.readings.shapes import symbols_of
 from transformer_calc.report import Column, Facts, Report, Table, Text
-from transformer_calc.report.common import bracketed, legend
+from transformer_calc.report.common import legend
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -21,8 +21,8 @@ BY = ("component", "layer", "tensor")
 NOTATIONS = ("unicode", "ascii", "latex")
 PATH, SYMBOLS, SHAPE = (
     Column("path", "parameter", "text"),
-    Column("symbols", "shape", "text", 2),
-    Column("shape", "sizes", "text", 3),
+    Column("symbols", "shape", "shape", 2),
+    Column("shape", "sizes", "shape", 3),
 )
 COUNTS = (
     Column("repeat", "×", "count", 1),
@@ -32,9 +32,7 @@ COUNTS = (
 )
 
 
-def build(
-    model: Transformer, workload: Workload, *, by: str = "component", notation: str = "unicode"
-) -> Report:
+def build(model: Transformer, workload: Workload, *, by: str = "component", notation: str = "unicode") -> Report:
     """Totals, their formula in the notation, and the rows by component, layer or stored tensor."""
     if by not in BY:
         raise InputError(f"--by is {by!r}; it must be one of {', '.join(BY)}")
@@ -80,9 +78,8 @@ def build(
     )
     given = f"  with {', '.join(map(str, used))}" if used else ""
     columns = (PATH, *COUNTS) if by == "layer" else (PATH, SYMBOLS, SHAPE, *COUNTS)
-    cells = [{**row, "symbols": bracketed(row["symbols"]), "shape": bracketed(row["shape"])} for row in rows]
     total = {"path": "total", "total": counts.total, "share": 1.0 if counts.total else 0.0}
-    table = Table(f"by {by}", columns, tuple(cells), total)
+    table = Table(f"by {by}", columns, tuple(rows), total)
     sections = (facts, Text(f"{data['formula']}{given}"), symbols, table)
     return Report("params", model.describe(), workload.to_dict(), data, sections, table)
 
@@ -93,7 +90,7 @@ Row = tuple[str, tuple[Any, ...], list[str], Any, Any, "Size", dict[str, Any]]
 
 def _by_component(graph: Graph, sizes: Sizes) -> list[Row]:
     """A row for each parameter of the graph."""
-    letters = graph.symbols(derived=False)
+    letters = graph.symbols()
     return [
         (
             part.path,
@@ -110,7 +107,7 @@ def _by_component(graph: Graph, sizes: Sizes) -> list[Row]:
 
 def _by_tensor(graph: Graph, sizes: Sizes) -> list[Row]:
     """A row for each stored tensor: fused ones as one, and those that are stacked in the graph but stored apart."""
-    letters = graph.symbols(derived=False)
+    letters = graph.symbols()
     return [
         (
             tensor.name,
@@ -127,13 +124,13 @@ def _by_tensor(graph: Graph, sizes: Sizes) -> list[Row]:
 
 def _by_layer(graph: Graph, sizes: Sizes) -> list[Row]:
     """A row for each block: the embedding, each kind of layer, what follows."""
-    letters = graph.symbols(derived=False)
+    letters = graph.symbols()
     rules = formulas.identities(graph, sizes)
     rows: list[Row] = []
     for block in graph.blocks:
         parts = [part for part in components(graph) if part.block is block]
         if parts:
-            entries: Any = sum(part.entries(sizes) for part in parts)  # type: ignore[misc]
+            entries: Any = sum(part.entries(sizes) for part in parts)
             formula: Size = 0
             for part in parts:
                 formula = formula + part.entries(letters)

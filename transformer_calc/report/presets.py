@@ -51,7 +51,9 @@ def show(name: str) -> Report:
     data = presets.read(path)
     sections: list[Facts | Text] = []
     head = {key: value for key, value in data.items() if not isinstance(value, dict)}
-    sections.append(Facts(str(head.get("title", path.stem)), tuple((k, _text(v), "text") for k, v in head.items() if k != "title")))
+    sections.append(
+        Facts(str(head.get("title", path.stem)), tuple((k, _text(v), "text") for k, v in head.items() if k != "title"))
+    )
     rows = [{"table": "", "key": k, "value": _text(v)} for k, v in head.items()]
     for table, values in data.items():
         if isinstance(values, dict):

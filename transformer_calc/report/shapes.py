@@ -9,7 +9,7 @@ from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.readings.shapes import Place, Shaped, Value, expanded, n_layers, places, shaped
 from transformer_calc.readings.shapes import layer as layer_places
 from transformer_calc.report import Column, Report, Table, Text
-from transformer_calc.report.common import bracketed, legend
+from transformer_calc.report.common import legend
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -19,10 +19,10 @@ LONGEST = 1000  # layers that are written out one by one
 COLUMNS = (
     Column("path", "operation", "text"),
     Column("note", "what it does", "text", 4),
-    Column("in", "in", "text", 3),
-    Column("weights", "weights", "text", 2),
-    Column("out_symbols", "out", "text", 1),
-    Column("out", "sizes", "text"),
+    Column("in", "in", "shapes", 3),
+    Column("weights", "weights", "shapes", 2),
+    Column("out_symbols", "out", "shape", 1),
+    Column("out", "sizes", "shape"),
     Column("params", "parameters", "count", 1),
 )
 
@@ -37,7 +37,10 @@ def build(model: Transformer, workload: Workload, *, expand: bool = False, layer
         found = [shaped(op, place, graph, sizes) for op in place.block.ops]
         ops += found
         rows = tuple(_cells(op, op.path.removeprefix(f"{place.path}.") if place.path else op.path) for op in found)
-        total = {"path": "parameters of one" if place.repeat > 1 else "parameters", "params": sum(op.params for op in found)}
+        total = {
+            "path": "parameters of one" if place.repeat > 1 else "parameters",
+            "params": sum(op.params for op in found),
+        }
         tables.append(Table(place.title, COLUMNS, rows, total if total["params"] else None))
     values, symbols = legend(graph, sizes)
     data = {"symbols": values, "ops": [_plain(op) for op in ops]}
@@ -91,13 +94,12 @@ def _plain(op: Shaped) -> dict[str, Any]:
 
 def _cells(op: Shaped, path: str) -> dict[str, Any]:
     """One operation as a table's row."""
-    tied = any(weight.tied for weight in op.weights)
     return {
         "path": path,
-        "note": op.note or op.what,
-        "in": " ".join(bracketed(value.shape) for value in op.inputs),
-        "weights": " ".join(bracketed(weight.shape) for weight in op.weights) + (" tied" if tied else ""),
-        "out_symbols": bracketed(op.output.symbols),
-        "out": bracketed(op.output.shape),
+        "note": f"{op.note or op.what}{', tied' if any(weight.tied for weight in op.weights) else ''}",
+        "in": [value.shape for value in op.inputs],
+        "weights": [weight.shape for weight in op.weights],
+        "out_symbols": op.output.symbols,
+        "out": op.output.shape,
         "params": op.params or None,
     }

@@ -21,14 +21,18 @@ def read(path: Path) -> dict[str, Any]:
         path = path / "config.json"
         if not path.exists():
             raise InputError(f"{path.parent} is a folder without a config.json")
-    return files.read(path, "JSON", json.loads)
+    data = files.read(path, "JSON", json.loads)
+    inner = data.get("config")
+    if "model_type" not in data and isinstance(inner, dict) and "model_type" in inner:
+        return inner  # a record about a model that holds its config
+    return data
 
 
 def family(data: Mapping[str, Any], where: str = "") -> Family:
     """The entry for a config's model_type."""
     model_type = data.get("model_type")
     if model_type is None:
-        raise InputError(f"{where}model_type is missing; it names the family", hint="for example \"model_type\": \"llama\"")
+        raise InputError(f"{where}model_type is missing; it names the family", hint='for example "model_type": "llama"')
     if not isinstance(model_type, str):
         raise InputError(f"{where}model_type is {model_type!r}; it must be a string")
     module = families.module_of(model_type)
@@ -46,20 +50,22 @@ def load(
     """The spec of a config, and notes on what was passed over. `fields`: our names, which override its keys."""
     entry = family(data, where)
     changed = dict(data)
-    keys = {field: entry.aliases.get(key, key) for field, key in (FLAGS | dict(entry.flags)).items()}
+    flags = FLAGS | dict(entry.flags)
+    keys = {field: [entry.aliases.get(key, key) for key in names.split()] for field, names in flags.items()}
     for field, value in fields.items():
-        key = keys.get(field, field)
-        for alias, name in entry.aliases.items():
-            if name == key:
-                changed.pop(alias, None)
-        changed[key] = value
+        for key in keys.get(field, [field]):
+            for alias, name in entry.aliases.items():
+                if name == key:
+                    changed.pop(alias, None)
+            changed[key] = value
         if field == "layers":
-            changed.pop("layer_types", None)  # a list of the old length
+            for key in ("layer_types", "attention_types"):  # lists of the old length
+                changed.pop(key, None)
     config = Config(changed, entry, where)
     model = entry.build(config)
     for field in fields:
-        if keys.get(field) not in config.read:
-            can = ", ".join(name for name, key in keys.items() if key in config.read)
+        if field not in keys or not config.read.issuperset(keys[field]):
+            can = ", ".join(name for name, those in keys.items() if config.read.issuperset(those))
             raise InputError(f"{field} cannot be set on a {entry.model_type} model", hint=f"what can: {can}")
     structural, others = config.unread(ignore)
     if structural:

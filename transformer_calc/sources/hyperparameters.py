@@ -154,7 +154,7 @@ def _stack(w: Words, name: str, shared: str, n: int) -> Stack:
     )
     table = None
     if positions == "sinusoidal":
-        table = Positions(kind="sinusoidal", count=w.get("max_positions", 10**6))
+        table = Positions(kind="sinusoidal", count=w.get("max_positions"))
     elif positions == "learned" and "max_positions" in w.given:
         table = Positions(count=w["max_positions"])
     embedding = Tokens(

@@ -24,7 +24,9 @@ def apply(model: Model, sets: Iterable[str]) -> Model:
         path, equals, value = text.partition("=")
         words = [ALIASES.get(word, word) for word in path.strip().split(".")]
         if not equals or not all(words):
-            raise InputError(f"--set is {text!r}; it must be path=value", hint="for example --set attention.window=4096")
+            raise InputError(
+                f"--set is {text!r}; it must be path=value", hint="for example --set attention.window=4096"
+            )
         changed, seen = _set(model, words, value.strip(), path.strip())
         if changed is None:
             hint = did_you_mean(words[-1], seen) or f"fields: {', '.join(sorted(seen))}"

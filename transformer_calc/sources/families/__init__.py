@@ -11,7 +11,8 @@ MODULES = {
     "llama": "llama mistral mixtral qwen2 qwen3 qwen2_moe qwen3_moe",
     "decoders": "gemma gemma2 gemma3_text phi phi3 phimoe cohere cohere2 olmo olmo2 olmo3 olmoe stablelm starcoder2 "
     "granite granitemoe glm glm4 exaone4 nemotron smollm3 seed_oss ernie4_5 helium arcee hunyuan_v1_dense",
-    "experts": "glm4_moe deepseek_v2 deepseek_v3 kimi_k2 llama4_text gpt_oss",
+    "experts": "glm4_moe glm4_moe_lite deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 llama4_text gpt_oss "
+    "ernie4_5_moe dbrx",
     "seq2seq": "t5 mt5 umt5 switch_transformers bart mbart m2m_100 pegasus marian blenderbot blenderbot-small whisper",
     "vision": "vit deit dinov2 clip clip_text_model clip_vision_model siglip siglip_text_model siglip_vision_model",
 }

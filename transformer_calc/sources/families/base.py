@@ -43,13 +43,16 @@ INERT = frozenset(
 )
 
 # words that make an unknown key look as if it described the structure
-STRUCTURAL = (
-    "num n size dim dims width depth layer layers head heads hidden expert experts rank window norm bias tie tied attn "
-    "attention moe rope rotary proj projection ff ffn mlp vocab position positions embedding embeddings embed type "
-    "factor ratio scale scaling multiplier softcap softcapping cap kernel conv router shared groups group share gate "
-    "gated activation act sparse sparsity decoder encoder cross qk kv q k v mtp predict kernel patch channels alibi "
-    "interval step freq stride pattern chunk state ssm lora residual parallel pooling pooler every replace dense"
-).split()
+STRUCTURAL = frozenset(
+    """
+    num n size dim dims width depth layer layers head heads hidden expert experts rank window norm bias tie tied
+    attn attention moe rope rotary proj projection ff ffn mlp vocab position positions embedding embeddings embed
+    type factor ratio scale scaling multiplier softcap softcapping cap kernel conv router shared groups group share
+    gate gated activation act sparse sparsity decoder encoder cross qk kv q k v mtp predict kernel patch channels
+    alibi interval step freq stride pattern chunk state ssm lora residual parallel pooling pooler every replace
+    dense
+    """.split()
+)
 
 # our flags -> the keys that most families use
 FLAGS = {
@@ -134,7 +137,7 @@ class Config:
 
     def num(self, key: str, default: Any = MISSING) -> float:
         """A number."""
-        ok = lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v == v  # noqa: E731, PLR0124
+        ok = lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v == v  # noqa: E731
         return float(self._typed(key, default, ok, "a number"))
 
     def maybe_num(self, key: str, default: Any = MISSING) -> float | None:
@@ -142,8 +145,10 @@ class Config:
         return None if self.raw(key, default) is None else self.num(key, default)
 
     def flag(self, key: str, default: Any = MISSING) -> bool:
-        """true or false; null counts as false."""
-        return bool(self._typed(key, default, lambda v: v is None or isinstance(v, bool) or v in (0, 1), "true or false"))
+        """True or false; null counts as false."""
+        return bool(
+            self._typed(key, default, lambda v: v is None or isinstance(v, bool) or v in (0, 1), "true or false")
+        )
 
     def text(self, key: str, default: Any = MISSING) -> str:
         """A string."""
@@ -218,7 +223,7 @@ class Config:
         ignore = tuple(ignore)
         known = self.read | set(self.family.defaults) | INERT | set(self.family.inert.split()) | set(ignore)
         unknown = [k for k, v in self.given.items() if k not in known and v not in (None, False, {}, [], "")]
-        structural = [k for k in unknown if set(k.lower().replace(".", "_").split("_")) & set(STRUCTURAL)]
+        structural = [k for k in unknown if set(k.lower().replace(".", "_").split("_")) & STRUCTURAL]
         others = [k for k in unknown if k not in structural]
         for name, part in self.parts.items():
             inner = part.unread([k.removeprefix(f"{name}.") for k in ignore])
@@ -327,7 +332,8 @@ def _rope_scaling(c: Config, given: dict[str, Any]) -> tuple[tuple[str, object],
     kind = "longrope" if kind == "su" else kind
     if kind not in ROPE_NEEDS:
         raise InputError(f"{c.where}rope_scaling type is {_short(kind)}; it must be one of {', '.join(ROPE_NEEDS)}")
-    trained, longest = c.maybe_int("original_max_position_embeddings", None), c.raw("max_position_embeddings", None)
+    trained = c.maybe_int("original_max_position_embeddings", None)
+    longest = c.maybe_int("max_position_embeddings", None)
     if kind == "default":
         return ()
     scaling = {k: v for k, v in given.items() if k not in ("rope_theta", "partial_rotary_factor", "type")}
@@ -335,11 +341,16 @@ def _rope_scaling(c: Config, given: dict[str, Any]) -> tuple[tuple[str, object],
     if kind in ("yarn", "longrope", "llama3", "dynamic"):
         before = trained or scaling.get("original_max_position_embeddings") or longest
         scaling["original_max_position_embeddings"] = before = longest if kind == "dynamic" else before
+        scaling["max_positions"] = longest
         if kind in ("yarn", "longrope") and scaling.get("factor") is None and longest and before:
             scaling["factor"] = longest / before
     for key in ROPE_NEEDS[kind].split():
         if scaling.get(key) is None:
             raise InputError(f"{c.where}rope_scaling of type {kind} has no {key}")
+    for key, value in scaling.items():
+        numbers = value if isinstance(value, list) else [value]
+        if key != "rope_type" and not all(v is None or isinstance(v, int | float) for v in numbers):
+            raise InputError(f"{c.where}rope_scaling's {key} is {_short(value)}; it must be a number, or numbers")
     return tuple(sorted((k, _freeze(v)) for k, v in scaling.items() if v is not None))
 
 
@@ -399,9 +410,7 @@ def named(c: Config, names: Mapping[str, str], base: str = "model.") -> tuple[tu
     return tuple((part, name.replace("~", "" if bare else base)) for part, name in names.items())
 
 
-def by_type(
-    c: Config, kinds: Mapping[str, Layer], order: Sequence[str] | None, n: int, cycle: Sequence[str]
-) -> Layers:
+def by_type(c: Config, kinds: Mapping[str, Layer], order: Sequence[str] | None, n: int, cycle: Sequence[str]) -> Layers:
     """Layers of several kinds, in an explicit order (layer_types) or by a cycle that repeats."""
     number = {name: i for i, name in enumerate(kinds)}
     if order is None:

@@ -297,18 +297,14 @@ def _neo_layers(c: Config, kinds: dict[str, Layer], n: int) -> Layers:
     total = sum(len(cycle) * times for cycle, times in spans)
     if total != n:
         raise InputError(f"{c.where}attention_types names {total:,} layers, but there are {n:,} (num_layers)")
-    return Layers.spans(
-        list(kinds.values()), *(([order.index(k) for k in cycle], times) for cycle, times in spans)
-    )
+    return Layers.spans(list(kinds.values()), *(([order.index(k) for k in cycle], times) for cycle, times in spans))
 
 
 def _gptj(c: Config) -> Model:
     d_model = c.int("n_embd")
     turned = Rotary(dims=c.int("rotary_dim"), interleaved=True)
     layer = Layer(
-        mixer=attention(
-            c, "n_embd", "n_head", qkv=False, o=False, rotary=turned, dropout=c.num("attn_pdrop")
-        ),
+        mixer=attention(c, "n_embd", "n_head", qkv=False, o=False, rotary=turned, dropout=c.num("attn_pdrop")),
         ffn=Mlp(d_ff=c.maybe_int("n_inner") or 4 * d_model, activation=c.activation("activation_function")),
         norm=layer_norm(c),
         parallel="shared",
@@ -335,17 +331,18 @@ def _gptj(c: Config) -> Model:
 
 
 def _gpt_neox(c: Config) -> Model:
-    bias, width = (
-        c.flag("attention_bias"),
-        divide("hidden_size", c.int("hidden_size"), "num_attention_heads", c.int("num_attention_heads")),
-    )
+    bias, part, theta = c.flag("attention_bias"), c.num("rotary_pct"), c.num("rotary_emb_base")
+    width = divide("hidden_size", c.int("hidden_size"), "num_attention_heads", c.int("num_attention_heads"))
+    # later configs say both twice; the class reads rotary_pct and rotary_emb_base
+    c.must("partial_rotary_factor", part)
+    c.must("rope_theta", theta)
     mixer = attention(
         c,
         "hidden_size",
         "num_attention_heads",
         qkv=bias,
         o=bias,
-        rotary=rotary(c, width, part=c.num("rotary_pct")),
+        rotary=rotary(c, width, part=part, theta=theta),
         dropout=c.num("attention_dropout"),
     )
     norm, dropout = Norm(eps=c.num("layer_norm_eps")), c.num("hidden_dropout")
@@ -430,9 +427,7 @@ def _falcon(c: Config) -> Model:
 
 
 def _bloom(c: Config) -> Model:
-    mixer = attention(
-        c, "hidden_size", "n_head", qkv=True, o=True, alibi=True, dropout=c.num("attention_dropout")
-    )
+    mixer = attention(c, "hidden_size", "n_head", qkv=True, o=True, alibi=True, dropout=c.num("attention_dropout"))
     norm = layer_norm(c)
     layer = Layer(
         mixer=mixer,
@@ -449,9 +444,7 @@ def _mpt(c: Config) -> Model:
     # of attn_config, transformers' class reads these alone; it always has ALiBi, and neither biases nor wpe
     given = c.mapping("attn_config")
     for key in ("clip_qkv", "softmax_scale", "attn_pdrop"):
-        if given.get(key) is not None and (
-            isinstance(given[key], bool) or not isinstance(given[key], int | float)
-        ):
+        if given.get(key) is not None and (isinstance(given[key], bool) or not isinstance(given[key], int | float)):
             raise InputError(f"{c.where}attn_config.{key} is {given[key]!r:.60}; it must be a number or null")
     dropout, norm = given.get("attn_pdrop") or 0.0, layer_norm(c, bias=False)
     mixer = attention(
@@ -493,12 +486,8 @@ def _opt(c: Config) -> Model:
     d_model, norm = c.int("hidden_size"), Norm(weight=affine)
     d_embed = c.maybe_int("word_embed_proj_dim") or d_model
     layer = Layer(
-        mixer=attention(
-            c, "hidden_size", "num_attention_heads", qkv=bias, o=bias, dropout=c.num("attention_dropout")
-        ),
-        ffn=Mlp(
-            d_ff=c.int("ffn_dim"), activation=c.activation("activation_function"), bias_in=bias, bias_out=bias
-        ),
+        mixer=attention(c, "hidden_size", "num_attention_heads", qkv=bias, o=bias, dropout=c.num("attention_dropout")),
+        ffn=Mlp(d_ff=c.int("ffn_dim"), activation=c.activation("activation_function"), bias_in=bias, bias_out=bias),
         norm=norm,
         place="pre" if before else "post",
         dropout=c.num("dropout"),
@@ -553,9 +542,7 @@ def _biogpt(c: Config) -> Model:
             o=True,
             dropout=c.num("attention_probs_dropout_prob"),
         ),
-        ffn=Mlp(
-            d_ff=c.int("intermediate_size"), activation=c.activation(), dropout=c.num("activation_dropout")
-        ),
+        ffn=Mlp(d_ff=c.int("intermediate_size"), activation=c.activation(), dropout=c.num("activation_dropout")),
         dropout=dropout,
     )
     embedding = Tokens(
@@ -565,9 +552,7 @@ def _biogpt(c: Config) -> Model:
         dropout=dropout,
     )
     names = HEADS | OPT_NAMES | {"final_norm": "~layer_norm", "head.lm": "output_projection"}
-    return model(
-        c, Layers.uniform(layer, c.int("num_hidden_layers")), embedding, Norm(), names, base="biogpt."
-    )
+    return model(c, Layers.uniform(layer, c.int("num_hidden_layers")), embedding, Norm(), names, base="biogpt.")
 
 
 # --- the entries ----------------------------------------------------------------------------------------------
@@ -704,7 +689,7 @@ FAMILIES = [
             "intermediate_size": 24576,
             "hidden_act": "gelu",
             "max_position_embeddings": 2048,
-            "rope_theta": 10000.0,
+            "rotary_emb_base": 10000,
             "rotary_pct": 0.25,
             "rope_scaling": None,
             "rope_parameters": None,
@@ -717,7 +702,6 @@ FAMILIES = [
         },
         _gpt_neox,
         inert="is_decoder",
-        aliases={"rotary_emb_base": "rope_theta"},
     ),
     Family(
         "persimmon",

@@ -135,7 +135,16 @@ def _phimoe(c: Config) -> Model:
         activation=c.activation(),
         router=Router(scoring="sparsemixer", jitter=c.num("router_jitter_noise")),
     )
-    layer = Layer(mixer=attention(c, qkv=bias, o=bias), ffn=experts, norm=norm)
+    mixer = attention(c, qkv=bias, o=bias)
+    assert mixer.rotary
+    scaling: dict[str, Any] = dict(mixer.rotary.scaling)
+    if scaling:
+        # the class computes the frequencies without a length, and so by the short factors; their size is given
+        if scaling.get("short_mscale") is None or scaling["short_mscale"] != scaling.get("long_mscale"):
+            raise InputError(f"{c.where}rope_scaling needs short_mscale and long_mscale, and both the same")
+        scaling |= {"long_factor": scaling.get("short_factor"), "attention_factor": scaling["short_mscale"]}
+        mixer = replace(mixer, rotary=replace(mixer.rotary, scaling=tuple(sorted(scaling.items()))))
+    layer = Layer(mixer=mixer, ffn=experts, norm=norm)
     names = NAMES | {"ffn.router": "mlp.router"}
     return model(c, windowed(c, layer), norm, names, bias=c.flag("lm_head_bias"))
 
@@ -176,9 +185,7 @@ def _olmo2(c: Config) -> Model:
 def _olmo3(c: Config) -> Model:
     bias, width = c.flag("attention_bias"), heads(c)[2]
     far = rotary(c, width, kind="full_attention")
-    near = rotary(
-        c, width, theta=500000.0, kind="sliding_attention", scaled=False
-    )  # whatever rope_theta says
+    near = rotary(c, width, theta=500000.0, kind="sliding_attention", scaled=False)  # whatever rope_theta says
     mixer = attention(c, qkv=bias, o=bias, rotary=near, qk_norm=rms(c), qk_norm_over="inner")
     layer = Layer(mixer=mixer, ffn=gated(c), norm=rms(c), place="output")
     return model(c, windowed(c, layer, every=4, full=replace(mixer, rotary=far)), rms(c), SANDWICH)
@@ -287,7 +294,7 @@ def _smollm3(c: Config) -> Model:
 
     def layer(rope: bool, span: str) -> Layer:
         attn = replace(mixer, rotary=mixer.rotary if rope else None, window=window if span == local else None)
-        name = ("rope" if rope else "nope") + ("_local" if span == local and rope else "")
+        name = ("rope" if rope else "nope") + ("_local" if span == local else "")
         return Layer(name=name, mixer=attn, ffn=ffn, norm=rms(c))
 
     kinds = {key: layer(*key) for key in product((True, False), LAYER_TYPES)}
@@ -321,6 +328,13 @@ def _arcee(c: Config) -> Model:
 
 
 def _hunyuan(c: Config) -> Model:
+    for key, value in (
+        ("use_qk_norm", True),
+        ("use_rotary_pos_emb", True),
+        ("num_experts", 1),
+        ("use_cla", False),
+    ):
+        c.must(key, value)
     bias, width = c.flag("attention_bias"), heads(c)[2]
     turn = rotary(c, width)
     scaling: dict[str, Any] = dict(turn.scaling)
@@ -424,6 +438,7 @@ FAMILIES = [
             "max_position_embeddings": 131072,
             "rope_theta": 1e6,
             "rope_local_base_freq": 10000.0,
+            "use_bidirectional_attention": False,
             "sliding_window_pattern": 6,
             "attn_logit_softcapping": None,
             "final_logit_softcapping": None,
@@ -580,7 +595,7 @@ FAMILIES = [
         GRANITE | {"num_local_experts": 8, "num_experts_per_tok": 2},
         _granitemoe,
         flags=EXPERT_FLAGS,
-        inert=ROUTER_LOSS,
+        inert=f"{ROUTER_LOSS} init_method normalization_function position_embedding_type",
     ),
     Family("glm", GLM4, _glm),
     Family("glm4", GLM4, _glm4),
@@ -714,8 +729,8 @@ FAMILIES = [
         "hunyuan_v1_dense",
         SIZES | BIASED | {"vocab_size": 290943, "rms_norm_eps": 1e-5},
         _hunyuan,
-        inert="use_qk_norm use_cla cla_share_factor use_rotary_pos_emb rope_type add_classification_head class_num "
-        "pool_type dense_list mlp_bias norm_type org_vocab_size position_embedding_xdrope attention_head_dim eod_token_id "
-        "im_end_id im_newline_id im_start_id sep_token_id text_start_id text_end_id mask_init_id pad_id",
+        inert="attention_head_dim cla_share_factor dense_list num_shared_expert num_media_embeds class_num norm_type "
+        "pool_type org_vocab_size anyres_pooling_size vit_input_resolution vit_mapping_type vit_norm_type vit_patch "
+        "vit_token eod_token_id",
     ),
 ]

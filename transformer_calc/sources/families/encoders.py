@@ -66,9 +66,7 @@ def heads(
     if name.endswith("ForQuestionAnswering"):
         return (Head(steps=(*before, Dense(name="qa", width=c.n_labels))),)
     tasks = ["SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice"]
-    raise unknown_architecture(
-        c, ", ".join(f"…{ending}" for ending in [*own, *(f"For{task}" for task in tasks)])
-    )
+    raise unknown_architecture(c, ", ".join(f"…{ending}" for ending in [*own, *(f"For{task}" for task in tasks)]))
 
 
 def task(c: Config) -> bool:
@@ -211,9 +209,7 @@ def padded_positions(c: Config, padding: int) -> Positions:
     """RoBERTa counts positions from after the padding token's id; max_position_embeddings are all rows."""
     rows = c.int("max_position_embeddings")
     if rows <= padding + 1:
-        raise InputError(
-            f"{c.where}max_position_embeddings is {rows}; the first {padding + 1} rows hold no position"
-        )
+        raise InputError(f"{c.where}max_position_embeddings is {rows}; the first {padding + 1} rows hold no position")
     return Positions(count=rows - padding - 1, offset=padding + 1)
 
 
@@ -359,9 +355,7 @@ def _distilbert(c: Config) -> Model:
     positions = Positions(kind=kind, count=c.int("max_position_embeddings"))
     embedding = Tokens(vocab=c.int("vocab_size"), positions=positions, norm=norm, dropout=c.num("dropout"))
     if c.architecture.endswith("ForQuestionAnswering") and c.n_labels != 2:
-        raise InputError(
-            f"{c.where}num_labels is {c.n_labels}; the class answers questions with 2: start and end"
-        )
+        raise InputError(f"{c.where}num_labels is {c.n_labels}; the class answers questions with 2: start and end")
     lm = masked_lm(c, d_model, c.activation("activation"), norm, spare=False)
     found = heads(
         c,
@@ -570,7 +564,11 @@ def _modernbert(c: Config) -> Model:
             dropout=c.num("attention_dropout"),
         )
         return Layer(
-            name=kind.partition("_")[0], mixer=mixer, ffn=ffn, norm=norm, dropout=c.num("attention_dropout")
+            name="local" if window else "global",
+            mixer=mixer,
+            ffn=ffn,
+            norm=norm,
+            dropout=c.num("attention_dropout"),
         )
 
     kinds = {
@@ -608,9 +606,7 @@ def _modernbert_heads(c: Config, d_model: int, norm: Norm) -> tuple[Head, ...]:
     lm = Dense(name="lm", width=c.int("vocab_size"), bias=c.flag("decoder_bias"), tied=tied, vocab=True)
     pooling, pools = c.text("classifier_pooling"), {"cls": "first", "mean": "mean"}
     if pooling not in pools:
-        raise InputError(
-            f"{c.where}classifier_pooling is {pooling!r:.60}; it must be one of {', '.join(pools)}"
-        )
+        raise InputError(f"{c.where}classifier_pooling is {pooling!r:.60}; it must be one of {', '.join(pools)}")
     found = heads(
         c,
         {"ForMaskedLM": (Head(steps=(*before, lm), softmax=True),), "Model": ()},

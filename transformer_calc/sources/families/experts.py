@@ -8,13 +8,15 @@ from itertools import product
 from typing import Any
 
 from transformer_calc.sources.families.base import (
+    Attention,
     Config,
     Family,
-    InputError,
     Layer,
     Layers,
     Model,
     by_rule,
+    by_type,
+    heads,
     rotary,
 )
 from transformer_calc.sources.families.llama import (
@@ -28,7 +30,7 @@ from transformer_calc.sources.families.llama import (
     unturned,
     windowed,
 )
-from transformer_calc.spec import LatentAttention, Moe, Norm, Router
+from transformer_calc.spec import Indexer, LatentAttention, Moe, Norm, Router
 
 SHARED = NAMES | {f"ffn.shared.{part}": f"mlp.shared_experts.{part}_proj" for part in ("gate", "up", "down")}
 CORRECTED = SHARED | {"ffn.route.correction": "mlp.gate.e_score_correction_bias"}
@@ -39,6 +41,10 @@ LATENT = {
     "attn.kv_down + attn.k_rope": "self_attn.kv_a_proj_with_mqa",
     "attn.kv_norm": "self_attn.kv_a_layernorm",
     "attn.k_up + attn.v_up by heads": "self_attn.kv_b_proj",
+    "attn.indexer.q": "self_attn.indexer.wq_b",
+    "attn.indexer.k": "self_attn.indexer.wk",
+    "attn.indexer.k_norm": "self_attn.indexer.k_norm",
+    "attn.indexer.weights": "self_attn.indexer.weights_proj",
 }
 
 
@@ -83,18 +89,21 @@ def _grouped(c: Config, **more: Any) -> Router:
     return Router(groups=groups, top_groups=best, scaling=c.num("routed_scaling_factor"), **more)
 
 
-def _after_dense(c: Config, layer: Layer, experts: Moe) -> Layers:
-    """Dense layers first, then experts in every layer."""
-    n, dense = c.int("num_hidden_layers"), c.maybe_int("first_k_dense_replace", minimum=0) or 0
-    kinds = (replace(layer, name="dense"), replace(layer, name="moe", ffn=experts))
-    return Layers.spans(kinds, ((0,), min(dense, n)), ((1,), n - dense))
+def _after_dense(c: Config, layer: Layer, experts: Moe, *, listed: bool = False, dense: int | None = None) -> Layers:
+    """Dense layers first, then experts in every layer; or (`listed`) as mlp_layer_types has them."""
+    n = c.int("num_hidden_layers")
+    kinds = {"dense": replace(layer, name="dense"), "sparse": replace(layer, name="moe", ffn=experts)}
+    order = c.words("mlp_layer_types", tuple(kinds), None) if listed else None
+    if dense is None:
+        dense = c.maybe_int("first_k_dense_replace", minimum=0) or 0
+    if order is not None:
+        return by_type(c, kinds, order, n, ())
+    return Layers.spans(list(kinds.values()), ((0,), min(dense, n)), ((1,), n - dense))
 
 
 def _glm4_moe(c: Config) -> Model:
     qk_norm = rms(c) if c.flag("use_qk_norm") else None
-    width = c.int("hidden_size") // c.int(
-        "num_attention_heads"
-    )  # the class rounds down, at its own defaults too
+    width = c.int("hidden_size") // c.int("num_attention_heads")  # the class rounds down, at its own defaults too
     part = c.num("partial_rotary_factor")
     mixer = attention(c, qkv=c.flag("attention_bias"), part=part, default=width, qk_norm=qk_norm)
     router = _grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
@@ -118,12 +127,118 @@ def _deepseek_v2(c: Config) -> Model:
 
 
 def _deepseek_v3(c: Config) -> Model:
+    return _v3(c, _latent(c, interleaved=c.flag("rope_interleave")))
+
+
+def _v3(c: Config, mixer: LatentAttention, **order: Any) -> Model:
     for key, value in (("moe_layer_freq", 1), ("scoring_func", "sigmoid"), ("topk_method", "noaux_tc")):
         c.must(key, value)
     router = _grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
-    mixer = _latent(c, interleaved=c.flag("rope_interleave"))
-    layers = _after_dense(c, Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), _routed(c, router))
-    return model(c, layers, rms(c), CORRECTED | LATENT)
+    layer = Layer(mixer=mixer, ffn=gated(c), norm=rms(c))
+    return model(c, _after_dense(c, layer, _routed(c, router), **order), rms(c), CORRECTED | LATENT)
+
+
+def _deepseek_v32(c: Config) -> Model:
+    c.words("layer_types", ("indexed_attention",))
+    c.int("q_lora_rank")  # which the indexer reads
+    mixer = _latent(c, interleaved=True)
+    assert mixer.rotary
+    indexer = Indexer(
+        n_heads=c.int("index_n_heads"),
+        d_head=c.int("index_head_dim"),
+        top_k=c.int("index_topk"),
+        rotary=replace(mixer.rotary, interleaved=False),
+    )
+    return _v3(c, replace(mixer, indexer=indexer), listed=True)
+
+
+def _glm4_moe_lite(c: Config) -> Model:
+    return _v3(c, _latent(c, interleaved=c.flag("rope_interleave")), listed=True, dense=1)
+
+
+def _ernie4_5_moe(c: Config) -> Model:
+    n, bias, width = c.int("num_hidden_layers"), c.flag("use_bias"), c.int("moe_intermediate_size")
+    experts = Moe(
+        n_experts=c.int("moe_num_experts"),
+        top_k=c.int("moe_k"),
+        d_expert=width,
+        activation=c.activation(),
+        router=Router(normalize=True, correction=True, correction_counts=True),
+        d_shared=width * (c.maybe_int("moe_num_shared_experts", minimum=0) or 0) or None,
+        shared_bias=bias,
+    )
+    attn = attention(c, qkv=bias, o=bias, interleaved=True, dropout=0.0)
+    layer = Layer(mixer=attn, ffn=gated(c, bias=bias), norm=rms(c))
+    kinds = {False: replace(layer, name="dense"), True: replace(layer, name="moe", ffn=experts)}
+    first, last = c.int("moe_layer_start_index", minimum=0), c.int("moe_layer_end_index", minimum=-1)
+    last, every = n - 1 if last == -1 else last, c.int("moe_layer_interval")
+    layers = by_rule(
+        c,
+        kinds,
+        lambda i: first <= i <= last and (i + 1) % every == 0,
+        n,
+        period=every if last >= n - 1 else 1,
+        head=first if last >= n - 1 else last + 1,
+    )
+    correction = {"ffn.route.correction": "mlp.gate.moe_statics.e_score_correction_bias"}
+    return model(c, layers, rms(c), SHARED | correction, bias=bias)
+
+
+def _dbrx(c: Config) -> Model:
+    c.must("tie_word_embeddings", False)
+    a = c.part("attn_config", Family("dbrx", {"attn_pdrop": 0.0, "clip_qkv": None, "kv_n_heads": 1}, _dbrx))
+    f = c.part("ffn_config", Family("dbrx", DBRX_FFN, _dbrx, inert="hidden_size moe_loss_weight"))
+    n, _, d_head = heads(c, d_head="")
+    mixer = Attention(
+        n_heads=n,
+        n_kv_heads=a.int("kv_n_heads"),
+        d_head=d_head,
+        rotary=rotary(c, d_head, theta=a.num("rope_theta", c.num("rope_theta"))),
+        clip_qkv=a.maybe_num("clip_qkv"),
+        dropout=a.num("attn_pdrop"),
+    )
+    act = f.part("ffn_act_fn", Family("dbrx", {"name": "silu"}, _dbrx)).activation("name")
+    if f.maybe_num("moe_normalize_expert_weights") not in (None, 1.0):
+        f.must("moe_normalize_expert_weights", 1.0)
+    ffn = Moe(
+        n_experts=f.int("moe_num_experts"),
+        top_k=f.int("moe_top_k"),
+        d_expert=f.int("ffn_hidden_size"),
+        activation=act,
+        router=Router(
+            normalize=f.maybe_num("moe_normalize_expert_weights") is not None,
+            jitter=f.maybe_num("moe_jitter_eps") or 0.0,
+        ),
+        layout="rows",
+    )
+    norm = Norm(kind="layernorm", bias=False)
+    layer = Layer(mixer=mixer, ffn=ffn, norm=norm, dropout=c.num("resid_pdrop"))
+    layers = Layers.uniform(layer, c.int("num_hidden_layers"))
+    return model(c, layers, norm, DBRX_NAMES, base="transformer.", embed_dropout=c.num("emb_pdrop"))
+
+
+DBRX_FFN = {
+    "ffn_act_fn": {"name": "silu"},
+    "ffn_hidden_size": 3584,
+    "moe_num_experts": 4,
+    "moe_top_k": 1,
+    "moe_jitter_eps": None,
+    "moe_normalize_expert_weights": 1.0,
+}
+DBRX_NAMES = {
+    "embed.tokens": "~wte",
+    "layers": "~blocks.*",
+    "attn_norm": "norm_attn_norm.norm_1",
+    "attn.q + attn.k + attn.v": "norm_attn_norm.attn.Wqkv",
+    "attn.o": "norm_attn_norm.attn.out_proj",
+    "ffn_norm": "norm_attn_norm.norm_2",
+    "ffn.router": "ffn.router.layer",
+    "ffn.experts.gate.weight": "ffn.experts.mlp.w1 flat",
+    "ffn.experts.up.weight": "ffn.experts.mlp.v1 flat",
+    "ffn.experts.down.weight": "ffn.experts.mlp.w2 flat",
+    "final_norm": "~norm_f",
+    "head.lm": "lm_head",
+}
 
 
 def _llama4(c: Config) -> Model:
@@ -199,15 +314,15 @@ GPT_OSS_NAMES = NAMES | {
 del GPT_OSS_NAMES["ffn.experts.gate.weight + ffn.experts.up.weight"]
 
 
-LATENT_SIZES = SIZES | {
+# every head has keys and values of its own, expanded from the latent: num_key_value_heads says nothing
+HEADS_ALIKE = {key: value for key, value in SIZES.items() if key != "num_key_value_heads"}
+LATENT_SIZES = HEADS_ALIKE | {
     "q_lora_rank": 1536,
     "kv_lora_rank": 512,
     "qk_nope_head_dim": 128,
     "qk_rope_head_dim": 64,
     "v_head_dim": 128,
     "attention_bias": False,
-    "num_key_value_heads": None,  # says nothing: every head has its own keys and values
-    "head_dim": None,
 }
 DEEPSEEK_V3 = LATENT_SIZES | {
     "vocab_size": 129280,
@@ -242,7 +357,8 @@ FLAGS = {
     "d_expert": "moe_intermediate_size",
 }
 # of training, and of layers for multi-token prediction, which stand in no checkpoint's class
-UNUSED = f"{ROUTER_LOSS} aux_loss_alpha seq_aux num_nextn_predict_layers num_mtp_layers qk_head_dim"
+UNUSED = f"{ROUTER_LOSS} aux_loss_alpha seq_aux num_nextn_predict_layers num_mtp_layers"
+LATENT_UNUSED = f"{UNUSED} num_key_value_heads head_dim qk_head_dim"
 
 FAMILIES = [
     Family(
@@ -292,11 +408,110 @@ FAMILIES = [
         },
         _deepseek_v2,
         flags=FLAGS,
-        inert=UNUSED,
+        inert=LATENT_UNUSED,
         aliases={"num_experts": "n_routed_experts"},
     ),
-    Family("deepseek_v3", DEEPSEEK_V3, _deepseek_v3, flags=FLAGS, inert=UNUSED, aliases=V3_ALIASES),
-    Family("kimi_k2", DEEPSEEK_V3, _deepseek_v3, flags=FLAGS, inert=UNUSED, aliases=V3_ALIASES),
+    Family("deepseek_v3", DEEPSEEK_V3, _deepseek_v3, flags=FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES),
+    Family("kimi_k2", DEEPSEEK_V3, _deepseek_v3, flags=FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES),
+    Family(
+        "deepseek_v32",
+        {k: v for k, v in DEEPSEEK_V3.items() if k != "rope_interleave"}
+        | {
+            "max_position_embeddings": 163840,
+            "mlp_layer_types": None,
+            "layer_types": None,
+            "index_n_heads": 64,
+            "index_head_dim": 128,
+            "index_topk": 2048,
+        },
+        _deepseek_v32,
+        flags=FLAGS,
+        inert=f"{LATENT_UNUSED} mlp_bias",
+        aliases=V3_ALIASES | {"num_experts": "n_routed_experts"},
+    ),
+    Family(
+        "glm4_moe_lite",
+        LATENT_SIZES
+        | {
+            "vocab_size": 154880,
+            "hidden_size": 2048,
+            "intermediate_size": 10240,
+            "num_hidden_layers": 47,
+            "num_attention_heads": 20,
+            "max_position_embeddings": 202752,
+            "rms_norm_eps": 1e-5,
+            "q_lora_rank": 768,
+            "qk_nope_head_dim": 192,
+            "v_head_dim": 256,
+            "rope_interleave": True,
+            "mlp_layer_types": None,
+            "moe_intermediate_size": 1536,
+            "n_routed_experts": 64,
+            "n_shared_experts": 1,
+            "num_experts_per_tok": 4,
+            "n_group": 1,
+            "topk_group": 1,
+            "norm_topk_prob": True,
+            "routed_scaling_factor": 1.8,
+        },
+        _glm4_moe_lite,
+        flags=FLAGS,
+        inert=f"{LATENT_UNUSED} first_k_dense_replace",
+        aliases=V3_ALIASES | {"head_dim": "qk_rope_head_dim"},
+    ),
+    Family(
+        "ernie4_5_moe",
+        SIZES
+        | {
+            "vocab_size": 103424,
+            "hidden_size": 2560,
+            "intermediate_size": 12288,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 20,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 500000.0,
+            "tie_word_embeddings": True,
+            "use_bias": False,
+            "moe_intermediate_size": 1536,
+            "moe_num_experts": 64,
+            "moe_k": 6,
+            "moe_num_shared_experts": 2,
+            "moe_layer_start_index": 1,
+            "moe_layer_end_index": -1,
+            "moe_layer_interval": 1,
+        },
+        _ernie4_5_moe,
+        flags={
+            "experts": "moe_num_experts",
+            "experts_per_token": "moe_k",
+            "d_expert": "moe_intermediate_size",
+        },
+        inert=f"{UNUSED} moe_norm_min moe_capacity moe_gate moe_use_aux_free",
+        aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
+    ),
+    Family(
+        "dbrx",
+        HEADS_ALIKE
+        | {
+            "hidden_size": 2048,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "attn_config": None,
+            "ffn_config": None,
+            "resid_pdrop": 0.0,
+            "emb_pdrop": 0.0,
+        },
+        _dbrx,
+        inert=f"{ROUTER_LOSS} num_key_value_heads",
+        aliases={
+            "d_model": "hidden_size",
+            "n_heads": "num_attention_heads",
+            "n_layers": "num_hidden_layers",
+            "max_seq_len": "max_position_embeddings",
+        },
+    ),
     Family(
         "llama4_text",
         SIZES

@@ -80,7 +80,7 @@ def model(c: Config, layers: Layers, norm: Norm, names: dict[str, str] = NAMES, 
     tied = c.flag("tie_word_embeddings")
     tokens = Tokens(vocab=vocab, scale=more.pop("embed_scale", 1.0), dropout=more.pop("embed_dropout", 0.0))
     stack = Stack(name="decoder", d_model=d_model, embedding=tokens, layers=layers, final_norm=norm)
-    base = "model."
+    base = more.pop("base", "model.")
     if c.architecture.endswith("ForQuestionAnswering") and c.family.model_type in QA_UNDER_TRANSFORMER:
         base = "transformer."
     return Model(
@@ -115,9 +115,7 @@ def attention(
     if "rotary" not in more:
         more["rotary"] = rotary(c, width, part=part, interleaved=interleaved)
     more.setdefault("dropout", c.maybe_num("attention_dropout") or 0.0)
-    return Attention(
-        n_heads=n, n_kv_heads=kv, d_head=width, bias_q=qkv, bias_k=qkv, bias_v=qkv, bias_o=o, **more
-    )
+    return Attention(n_heads=n, n_kv_heads=kv, d_head=width, bias_q=qkv, bias_k=qkv, bias_v=qkv, bias_o=o, **more)
 
 
 def gated(c: Config, *, bias: bool = False, activation: str = "hidden_act") -> Mlp:
@@ -163,9 +161,7 @@ def unturned(
     turned, listed = c.numbers("no_rope_layers"), c.words("layer_types", types)
     for key, values in (("no_rope_layers", turned), ("layer_types", listed)):
         if values and len(values) < n:
-            raise InputError(
-                f"{c.where}{key} names {len(values)} layers, but there are {n} (num_hidden_layers)"
-            )
+            raise InputError(f"{c.where}{key} names {len(values)} layers, but there are {n} (num_hidden_layers)")
 
     def kind(i: int) -> tuple[bool, str]:
         rope = bool(turned[i]) if turned else (i + 1) % interval != 0
@@ -179,9 +175,7 @@ LAYER_TYPES = ("full_attention", "sliding_attention")
 
 def _llama(c: Config) -> Model:
     bias = c.flag("attention_bias")
-    layer = Layer(
-        mixer=attention(c, qkv=bias, o=bias), ffn=gated(c, bias=c.flag("mlp_bias")), norm=rms(c), place="pre"
-    )
+    layer = Layer(mixer=attention(c, qkv=bias, o=bias), ffn=gated(c, bias=c.flag("mlp_bias")), norm=rms(c), place="pre")
     return model(c, Layers.uniform(layer, c.int("num_hidden_layers")), rms(c))
 
 

@@ -44,9 +44,7 @@ def _task(c: Config, known: Iterable[str]) -> str:
     return task
 
 
-def _model(
-    c: Config, stacks: Iterable[Stack], heads: tuple[Head, ...], names: dict[str, str], base: str = ""
-) -> Model:
+def _model(c: Config, stacks: Iterable[Stack], heads: tuple[Head, ...], names: dict[str, str], base: str = "") -> Model:
     """A model of one half or both. In `names` `~` stands for `base`; one stack alone has no name in its paths."""
     stacks = tuple(stacks)
     if len(stacks) == 1:
@@ -104,7 +102,10 @@ def _t5_names(*, gated: bool, feed: str) -> dict[str, str]:
         "cross_norm": "1.layer_norm",
     }
     for letter in "qkvo":
-        names |= {f"attn.{letter}": f"0.SelfAttention.{letter}", f"cross.{letter}": f"1.EncDecAttention.{letter}"}
+        names |= {
+            f"attn.{letter}": f"0.SelfAttention.{letter}",
+            f"cross.{letter}": f"1.EncDecAttention.{letter}",
+        }
     for stack, last in (("encoder", 1), ("decoder", 2)):
         names |= {
             f"{stack}.layers": f"~{stack}.block.*.layer",
@@ -294,7 +295,7 @@ T5_ALIASES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "hea
 T5_INERT = "n_positions max_position_embeddings scalable_attention tie_encoder_decoder"
 SWITCH_INERT = (
     f"{T5_INERT} router_z_loss_coef router_aux_loss_coef add_router_probs router_ignore_padding_tokens router_dtype "
-    "router_type expert_capacity batch_prioritized_routing num_selected_experts encoder_sparse_step "
+    "router_type expert_capacity batch_prioritized_routing num_selected_experts capacity_factor encoder_sparse_step "
     "decoder_sparse_step feed_forward_proj is_gated_act"
 )
 
@@ -525,7 +526,14 @@ def _relative(model_type: str, build: Any, defaults: dict[str, Any] | None = Non
 FAMILIES = [
     Family("t5", T5, _t5, flags=T5_FLAGS, inert=T5_INERT, aliases=T5_ALIASES),
     Family("mt5", MT5, partial(_t5, scaled=False), flags=T5_FLAGS, inert=T5_INERT, aliases=T5_ALIASES),
-    Family("umt5", MT5, partial(_t5, scaled=True, every_layer=True), flags=T5_FLAGS, inert=T5_INERT, aliases=T5_ALIASES),
+    Family(
+        "umt5",
+        MT5,
+        partial(_t5, scaled=True, every_layer=True),
+        flags=T5_FLAGS,
+        inert=T5_INERT,
+        aliases=T5_ALIASES,
+    ),
     Family(
         "switch_transformers",
         SWITCH,
@@ -534,12 +542,8 @@ FAMILIES = [
         inert=SWITCH_INERT,
         aliases={k: v for k, v in T5_ALIASES.items() if k != "head_dim"},
     ),
-    _relative(
-        "bart", partial(_bart, place="post", offset=2, embed_norm=True, n_labels=3, tasks=BART_TASKS)
-    ),
-    _relative(
-        "mbart", partial(_bart, place="pre", offset=2, embed_norm=True, final_norm=True, tasks=BART_TASKS)
-    ),
+    _relative("bart", partial(_bart, place="post", offset=2, embed_norm=True, n_labels=3, tasks=BART_TASKS)),
+    _relative("mbart", partial(_bart, place="pre", offset=2, embed_norm=True, final_norm=True, tasks=BART_TASKS)),
     _relative(
         "m2m_100",
         partial(_bart, place="pre", positions="sinusoidal", final_norm=True, buffer=False, tasks=BART_TASKS[:2]),
@@ -550,7 +554,11 @@ FAMILIES = [
             "scale_embedding": True,
         },
     ),
-    _relative("pegasus", partial(_bart, place="pre", positions="fixed", final_norm=True), {"pad_token_id": 0}),
+    _relative(
+        "pegasus",
+        partial(_bart, place="pre", positions="fixed", final_norm=True),
+        {"pad_token_id": 0, "eos_token_id": 1},
+    ),
     _relative(
         "marian",
         partial(_bart, place="post", positions="fixed"),
@@ -559,6 +567,7 @@ FAMILIES = [
             "decoder_vocab_size": None,
             "share_encoder_decoder_embeddings": True,
             "pad_token_id": 58100,
+            "eos_token_id": 0,
         },
     ),
     _relative(
@@ -566,6 +575,7 @@ FAMILIES = [
         partial(_bart, place="pre", final_norm=True),
         {
             "vocab_size": 8008,
+            "pad_token_id": 0,
             "max_position_embeddings": 128,
             "d_model": 2560,
             "encoder_layers": 2,
@@ -581,6 +591,7 @@ FAMILIES = [
         partial(_bart, place="post", embed_norm=True, norm_first=True),
         {
             "max_position_embeddings": 512,
+            "pad_token_id": 0,
             "d_model": 512,
             "encoder_layers": 8,
             "encoder_ffn_dim": 2048,

@@ -103,7 +103,12 @@ def _image_layer(c: Config, d_head: int | None = None, **more: Any) -> Layer:
 
 
 def _image_model(
-    c: Config, layer: Layer, heads: tuple[Head, ...], base: str, names: dict[str, str] = VIT_NAMES, **more: Any
+    c: Config,
+    layer: Layer,
+    heads: tuple[Head, ...],
+    base: str,
+    names: dict[str, str] = VIT_NAMES,
+    **more: Any,
 ) -> Model:
     """A stack over an image's patches; `more` goes to `Patches`."""
     (height, width), (p_height, p_width) = _pair(c, "image_size"), _pair(c, "patch_size")
@@ -118,9 +123,9 @@ def _image_model(
         **patches,
     )
     grid = (height // p_height, width // p_width)
-    if any(step for head in heads for step in head.steps if isinstance(step, Dense) and step.pixels):
-        if grid[0] != grid[1]:
-            raise InputError(f"{c.where}the patches of {c.architecture} must be as many down as across, not {grid}")
+    painted = any(isinstance(step, Dense) and step.pixels for head in heads for step in head.steps)
+    if painted and grid[0] != grid[1]:
+        raise InputError(f"{c.where}{c.architecture} needs as many patches down as across, not {grid}")
     stack = Stack(
         name="vision",
         d_model=c.int("hidden_size"),
@@ -152,7 +157,12 @@ def _vit(c: Config, *, extra: tuple[str, ...] = ("class_token",), base: str = "v
     )
     if task == "Model":
         width = c.maybe_int("pooler_output_size", minimum=0) or c.int("hidden_size")
-        heads = [Head(take="first", steps=(Dense(name="pooler", width=width, activation=c.activation("pooler_act")),))]
+        heads = [
+            Head(
+                take="first",
+                steps=(Dense(name="pooler", width=width, activation=c.activation("pooler_act")),),
+            )
+        ]
     elif masked:
         stride = c.int("encoder_stride")
         decoder = Dense(name="decoder", width=stride**2 * c.int("num_channels"), pixels=stride)
@@ -292,9 +302,7 @@ def _clip_vision(c: Config) -> Stack:
 def _text_head(c: Config, width: int | None = None) -> Head:
     """The vector of the end token; with an id of 2 (a mistake in old configs) that of the largest id is meant."""
     end = c.int("eos_token_id", minimum=0)
-    return Head(
-        name="pooled", stack="text", take="end", end_token=None if end == 2 else end, steps=_projection(width)
-    )
+    return Head(name="pooled", stack="text", take="end", end_token=None if end == 2 else end, steps=_projection(width))
 
 
 def _vision_head(c: Config, width: int | None = None) -> Head:
@@ -349,7 +357,10 @@ def _clip(c: Config) -> Model:
     task = _task(c, f"ForImageClassification {halves} CLIPModel", "CLIPModel")
     parts = {
         half: c.part(key if c.raw(key, None) is not None else f"{half}_config", family)
-        for half, key, family in (("text", "text_config_dict", CLIP_TEXT), ("vision", "vision_config_dict", CLIP_VISION))
+        for half, key, family in (
+            ("text", "text_config_dict", CLIP_TEXT),
+            ("vision", "vision_config_dict", CLIP_VISION),
+        )
     }
     text, vision = parts["text"], parts["vision"]
     if task == "ForImageClassification":
@@ -406,7 +417,6 @@ def _siglip(c: Config) -> Model:
     second, heads = _siglip_vision(vision)
     if task == "VisionModel":
         return _towers(c, (second,), heads, bare=True)
-    vision.must("vision_use_head", True, "without it there is nothing to compare texts with")
     return _towers(c, (first, second), (head, *heads), bias=True)
 
 
@@ -477,7 +487,8 @@ FAMILIES = [
         "dinov2",
         DINO,
         _dinov2,
-        inert="layerscale_value drop_path_rate out_features out_indices stage_names apply_layernorm reshape_hidden_states",
+        inert="layerscale_value drop_path_rate out_features out_indices stage_names apply_layernorm "
+        "reshape_hidden_states",
     ),
     Family(
         "clip",

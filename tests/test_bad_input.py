@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
+import shlex
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +18,7 @@ from hypothesis import strategies as st
 
 from transformer_calc import InputError, load
 from transformer_calc.cli import run
-from transformer_calc.sources import families
+from transformer_calc.sources import families, huggingface
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -77,6 +82,24 @@ COMMAND_LINES = [
     (["gpt2", "--format", "xml"], ["--format", "xml"]),
     (["gpt2", "--batch", "0"], ["--batch"]),
     (["gpt2", "--target-seq", "5"], ["target_seq is 5"]),
+    (["gpt2", "--seq", "2.0005k"], ["--seq", "'2.0005k'", "whole number"]),
+    (["gpt2", "--seq", "٣"], ["--seq", "'٣'"]),
+    (["gpt2", "--seq", "1e999999999999"], ["--seq", "at most"]),
+    (["gpt2", "--context", "-1"], ["--context", "at least 0"]),
+    (["bert-base-uncased", "--context", "5"], ["context is 5", "no cache"]),
+    (["x" * 5000], ["is not a preset"]),
+    (["x/" * 5000], ["there is no file or folder"]),
+    (["a\0b"], ["is not a preset"]),
+    (["./a\0b"], ["there is no file or folder"]),
+    (["--config", "./a\0b"], ["a?b"]),
+    (["\udcff"], ["'\\udcff'"]),
+    (["../../presets/gpt3"], ["there is no file or folder"]),
+    (["--preset", "../models/gpt3"], ["'../models/gpt3' is not a preset"]),
+    (["--preset", "gpt3.toml"], ["'gpt3.toml' is not a preset"]),
+    (["gpt2", "--set", "=5"], ["'=5'", "path=value"]),
+    (["gpt2", "--set", ".window=5"], ["path=value"]),
+    (["gpt2", "--set", "d_model=768=3"], ["d_model", "'768=3'"]),
+    (["gpt2", "--set", "__class__=3"], ["__class__"]),
 ]
 
 
@@ -140,6 +163,10 @@ FILES = [
     ("config.json", b"   \n", "{} is empty"),
     ("config.json", b"{", "{} is not JSON"),
     ("config.json", b"[1, 2]", "{} holds a list"),
+    ("config.json", b"null", "{} holds null"),
+    ("config.json", b"a\0b", "{} is not JSON"),
+    ("config.json", b'{"vocab_size": 1, "vocab_size": 2}', "{} holds the key 'vocab_size' twice"),
+    ("config.json", b'{"model_type": "llama"} x', "{} is not JSON"),
     ("config.json", b"\xff\xfe\x00", "{} is not a text file"),
     ("config.json", b"[" * 100_000, "{} is nested too deeply"),
     ("config.json", b'{"a": ' * 100_000, "{} is nested too deeply"),
@@ -150,6 +177,13 @@ FILES = [
     ("model.toml", b"[model]\nlayers = 2\n[config]\n", "model.toml: there must be one table"),
     ("model.toml", b"[model]\nlayer = 2\n", "model.toml: layer is not a hyperparameter"),
     ("model.toml", b"[model]\nlayers = 'two'\nheads = 2\nd_model = 4", "model.toml: layers is 'two'"),
+    ("model.toml", b"[model]\nlayers = 2\nlayers = 3", "{} is not TOML"),
+    ("model.toml", b"[[model]]\nlayers = 2", "model.toml: model is [{{'layers': 2}}]; it must be a table"),
+    ("model.toml", b"[models]\nlayers = 2", "model.toml: [models] is not a table of a preset"),
+    ("model.toml", b"workload = 3\n[model]\n", "model.toml: workload is 3; it must be a table"),
+    ("model.toml", b"[model]\n[workload]\nseq = 'x'", "model.toml: [workload] seq is 'x'"),
+    ("model.toml", b"[model]\n[workload]\nsek = 5", "model.toml: [workload] sek is not one of batch, seq"),
+    ("model.toml", b"name = 5\n[model]\n", "model.toml: name is 5"),
     ("model.toml", b"x = " + b"[" * 100_000, "{} is nested too deeply"),
 ]
 
@@ -164,6 +198,74 @@ def test_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, con
 def test_folder_without_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = one_message(*tcalc(capsys, "params", "--config", str(tmp_path)))
     assert message == f"{tmp_path} is a folder without a config.json"
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA), encoding="utf-8-sig")
+    assert tcalc(capsys, "params", str(path))[0] == 0
+
+
+@pytest.mark.parametrize("model_type", "mamba jamba qwen3_next recurrent_gemma bamba zamba2 falcon_mamba rwkv".split())
+def test_state_space_and_linear_attention_are_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model_type: str
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": model_type}))
+    message = one_message(*tcalc(capsys, "params", str(path)))
+    assert message.endswith(
+        f"model_type is '{model_type}'; state-space and linear-attention layers are not supported yet"
+    )
+
+
+def test_an_unknown_family_gets_a_short_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "zzz"}))
+    status, out, err = tcalc(capsys, "params", str(path))
+    assert "model_type is 'zzz'" in one_message(status, out, err)
+    assert "such as llama" in err
+    assert all(name in families.known() for name in re.findall(r"[a-z0-9_]+", huggingface.SOME) if name != "and")
+    assert not set(huggingface.LATER.split()) & set(families.known())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_read_and_one_that_nobody_writes_to_is_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert one_message(*tcalc(capsys, "params", str(pipe))) == f"{pipe} is empty"
+    command = f"cat {shlex.quote(str(tmp_path / 'config.json'))} > {shlex.quote(str(pipe))}"
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    with subprocess.Popen(["sh", "-c", command]) as writer:
+        for _ in range(100):  # until the writer is there
+            status, out, _ = tcalc(capsys, "params", str(pipe), "--json")
+            if status == 0:
+                break
+            time.sleep(0.05)
+        writer.kill()
+    assert json.loads(out)["params"]["total"] == 86_848
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
+def test_a_link_to_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert "cannot be read" in one_message(*tcalc(capsys, "params", str(tmp_path / "loop")))
+    (tmp_path / "config.json").symlink_to("config.json")
+    assert "cannot be read" in one_message(*tcalc(capsys, "params", str(tmp_path)))
+
+
+def test_a_folder_with_the_name_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.toml").mkdir()
+    assert "cannot be read" in one_message(*tcalc(capsys, "params", str(tmp_path / "x.toml")))
+
+
+@pytest.mark.parametrize("layer", ["12", "-1", "1.5", "²", "layer", "", "9" * 5000])
+def test_a_layer_that_is_not_there(capsys: pytest.CaptureFixture[str], layer: str) -> None:
+    message = one_message(*tcalc(capsys, "shapes", "gpt2", f"--layer={layer}"))
+    assert message.startswith("--layer is ")
+    assert "0 to 11" in message
+    assert len(message) < 120
 
 
 def test_folder_with_a_config_is_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

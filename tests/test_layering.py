@@ -27,8 +27,13 @@ MAY_IMPORT = {
     "__init__": {"api", "errors", "spec"},
     "__main__": {"cli", "errors"},
 }
-NUMPY = {"expr", "readings.kernels", "readings.rotary", "readings.run"}
-HOMES = {"rich": {"output.table"}, "numpy": NUMPY, "typer": {"cli", "__main__"}}
+NUMPY = {
+    "expr",
+    *(f"readings.{m}" for m in ("kernels", "rotary", "run", "verify", "weights", "walk")),
+    "report.verify",
+    "report.walk",
+}
+HOMES: dict[str, set[str]] = {"rich": {"output.table", "output.progress"}, "numpy": NUMPY, "typer": {"cli", "__main__"}}
 
 
 def imports() -> list[tuple[str, str]]:

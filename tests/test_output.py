@@ -142,16 +142,56 @@ def test_lines_fit_and_what_is_left_out_is_named(width: int) -> None:
 def test_the_least_important_columns_go_first() -> None:
     left_out = {
         width: re.findall(r"Left out at this width: (.*) \(", rendered(width=width).replace("\n", " "))
-        for width in (200, 80, 70, 50, 40, 30)
+        for width in (200, 85, 70, 50, 40, 30)
     }
     assert left_out == {
         200: [],
-        80: ["Formula"],
+        85: ["Formula"],
         70: ["FLOPs, Formula"],
         50: ["Shape, FLOPs, Formula"],
         40: ["Shape, Share, FLOPs, Formula"],
         30: ["Shape, ×, Share, FLOPs, Formula"],
     }
+
+
+def test_bars_go_after_the_columns_that_matter_less_and_before_those_that_matter_more() -> None:
+    def has(width: int) -> tuple[bool, bool, bool]:
+        text = rendered(width=width)
+        return "FLOPs" in text.partition("Left out")[0], "██" in text, "[12288, 49152]" in text
+
+    assert has(100) == (True, True, True)
+    assert has(75) == (False, True, True)
+    assert has(65) == (False, False, True)
+    assert has(60) == (False, True, False)  # where a column has gone there is room for them again
+
+
+def test_tables_of_the_same_columns_read_as_one() -> None:
+    columns = (Column("name", "Name", "text"), Column("n", "N", "count", priority=1))
+    small = Table("A", columns, ({"name": "a", "n": 1},), total={"name": "sum", "n": 1})
+    large = Table("B", columns, ({"name": "a longer name", "n": 10**12},))
+    other = Table("C", columns[:1], ({"name": "c"},))
+    assert rendered(REPORT._replace(sections=(small, large, other))).splitlines() == [
+        "A",
+        "Name                           N",
+        "────────────────────────────────",
+        "a                              1",
+        "────────────────────────────────",
+        "sum                            1",
+        "",
+        "B",
+        "Name                           N",
+        "────────────────────────────────",
+        "a longer name  1,000,000,000,000",
+        "",
+        "C",
+        "Name",
+        "────",
+        "c",
+    ]
+    narrow = rendered(REPORT._replace(sections=(small, large)), width=20).splitlines()
+    assert [line for line in narrow if "1" in line] == []  # the column is left out of both
+    assert "sum" not in narrow  # a total without its number is none
+    assert " ".join(narrow).count("Left out at this width: N") == 1
 
 
 def test_a_number_too_wide_for_the_terminal_is_still_whole() -> None:
@@ -194,6 +234,14 @@ def test_a_formula_breaks_before_a_sign() -> None:
     assert rendered(REPORT._replace(sections=(facts,)), width=30).splitlines() == [
         "formula  12·L·D² + 13·L·D",
         "         + P·D + V·D - 2·D",
+    ]
+
+
+def test_a_long_path_breaks_after_a_dot() -> None:
+    table = Table("", (Column("path", "Path", "text"),), ({"path": "model.layers.*.self_attn.kv_a_layernorm.weight"},))
+    assert rendered(REPORT._replace(sections=(table,)), width=38).splitlines()[2:] == [
+        "model.layers.*.self_attn.",
+        "kv_a_layernorm.weight",
     ]
 
 

@@ -18,7 +18,7 @@ DATA: dict[str, dict[str, Any]] = {
 PRINTED = {name: data["expected"]["published"] for name, data in DATA.items() if "published" in data["expected"]}
 
 KEYS = ("name", "title", "aliases", "family", "year", "source", "note")
-TABLES = ("expected", "model", "config", "training", "workload")
+TABLES = ("expected", "model", "config", "training", "workload", "values")
 TRAINING: dict[str, type | tuple[type, ...]] = {
     "tokens": int,
     "corpus_tokens": int,

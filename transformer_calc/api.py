@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformer_calc.errors import InputError
+from transformer_calc.errors import InputError, shown
 from transformer_calc.graph.core import Graph
 from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
 
@@ -24,9 +25,15 @@ class Transformer:
     """A loaded model: its spec, its graph, and the readings of it."""
 
     def __init__(
-        self, spec: Model, source: str, notes: Iterable[str] = (), workload: Mapping[str, int] | None = None
+        self,
+        spec: Model,
+        source: str,
+        notes: Iterable[str] = (),
+        workload: Mapping[str, int] | None = None,
+        changes: Iterable[str] = (),
     ) -> None:
         self.spec, self.source, self.notes = spec, source, list(notes)
+        self.changes = list(changes)
         self.usual = dict(workload or {})
 
     @cached_property
@@ -43,11 +50,17 @@ class Transformer:
         target_seq: int | None = None,
         context: int | None = None,
     ) -> Workload:
-        """A workload on this model; what is left out is what the model is usually run with."""
-        usual = self.usual
-        batch, seq = batch or usual.get("batch", 1), seq or usual.get("seq")
-        target_seq = target_seq or usual.get("target_seq")
+        """A workload on this model; what is left out is what the model is usually run with.
+
+        With a context, tokens that are in the cache already, that is one new token: a step of decoding.
+        """
         decoding = self.spec.kind == "encoder-decoder"
+        if context:  # the new tokens, unless more are asked for, are one
+            target_seq, seq = (target_seq or 1, seq) if decoding else (target_seq, seq or 1)
+        usual = self.usual
+        batch = usual.get("batch", 1) if batch is None else batch
+        seq = usual.get("seq") if seq is None else seq
+        target_seq = usual.get("target_seq") if target_seq is None else target_seq
         first = self.spec.stacks[0].embedding
         if isinstance(first, Patches):
             fixed = first.count + first.extra_tokens
@@ -61,21 +74,33 @@ class Transformer:
         limit = self.max_positions
         if seq is None:
             whole = limit if isinstance(first, Audio) else None  # half a minute of speech, padded
-            seq = whole or min(limit or USUAL_LENGTH, USUAL_LENGTH)
-        elif limit and (longest := seq if decoding else seq + (context or 0)) > limit:
-            self.notes.append(f"{longest:,} tokens are more than the model's {limit:,} positions")
+            room = limit - (0 if decoding else context or 0) if limit else USUAL_LENGTH
+            seq = whole or max(min(room, USUAL_LENGTH), 1)
+        self._check_length(seq + (0 if decoding else context or 0), limit)
         if context and "cached" not in self.graph.axes:
             raise InputError(f"context is {context}, but {self.spec.name} keeps no cache: it sees all tokens at once")
-        if decoding and target_seq is None:
+        if decoding:
             last = self.spec.stacks[-1].embedding
             table = last.positions if isinstance(last, Tokens) else None
-            target_seq = min(seq, table.count if table and table.count else seq)
+            most = table.count if table else None
+            if target_seq is None:
+                target_seq = max(min(seq, most - (context or 0) if most else seq), 1)
+            self._check_length(target_seq + (context or 0), most, "target ")
         return Workload(batch=batch, seq=seq, target=target_seq, context=context or 0)
+
+    def _check_length(self, tokens: int, limit: int | None, of: str = "") -> None:
+        if not limit or tokens <= limit:
+            return
+        note = f"{tokens:,} {of}tokens are more than the model's {limit:,} positions"
+        if note not in self.notes:
+            self.notes.append(note)
 
     @property
     def title(self) -> str:
-        """The model's name for a heading."""
-        return f"{self.spec.name} ({self.source})" if self.spec.name not in self.source else self.spec.name
+        """The model's name for a heading, with where it is from if not from a preset, and what was changed."""
+        name = self.spec.name
+        title = name if self.source == f"preset {name}" else f"{name} ({self.source})"
+        return f"{title} with {', '.join(self.changes)}" if self.changes else title
 
     @property
     def max_positions(self) -> int | None:
@@ -123,6 +148,7 @@ class Transformer:
             "family": self.spec.family,
             "kind": self.spec.kind,
             "source": self.source,
+            "changes": self.changes,
         }
 
 
@@ -156,8 +182,12 @@ def load(
         text = str(model)
         if not text:
             raise InputError("the model's name is empty", hint="see tcalc presets")
-        looks_like_path = isinstance(model, Path) or "/" in text or text.endswith((".json", ".toml")) or _exists(text)
-        preset, config = (None, model) if looks_like_path else (text, None)
+        preset, config = (None, model) if _is_path(model) else (text, None)
+        if config and not text.endswith((".json", ".toml")) and not os.path.lexists(text):
+            from transformer_calc.sources import presets
+
+            last = text.rstrip("/").rpartition("/")[2]  # of meta-llama/Llama-3.1-8B
+            raise InputError(f"there is no file or folder {shown(text, 100)}", hint=presets.suggestion(last))
     usual: Mapping[str, int] = {}
     if isinstance(config, str | Path) and str(config).endswith(".toml"):
         from transformer_calc.sources import presets
@@ -186,12 +216,18 @@ def load(
         path = presets.find(preset if preset is not None else DEFAULT_PRESET)
         spec, notes, usual = presets.load(path, fields=fields, ignore=tuple(ignore))
         notes, source = first + notes, f"preset {path.stem}"
-    return Transformer(settings.apply(spec, sets), source, notes, usual)
+    sets = tuple(sets)
+    changes = [*([] if source == "hyperparameters" else (f"{k}={v}" for k, v in fields.items())), *sets]
+    return Transformer(settings.apply(spec, sets), source, notes, usual, changes)
 
 
-def _exists(text: str) -> bool:
-    """A folder, or a file that is not a preset's name."""
-    try:
-        return Path(text).exists()
-    except (OSError, ValueError):
-        return False
+def _is_path(model: str | Path) -> bool:
+    """Whether a model is named by a path: a preset's name is one only if it is a folder with a config.json."""
+    from transformer_calc.sources import presets
+
+    text = str(model)
+    if isinstance(model, Path) or "/" in text or text.endswith((".json", ".toml")):
+        return True
+    if os.path.lexists(os.path.join(text, "config.json")):
+        return True
+    return os.path.lexists(text) and not presets.exists(text)

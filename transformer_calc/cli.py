@@ -46,10 +46,22 @@ class Command(TyperCommand):
                 panels.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
         for title, records in panels.items():
             with formatter.section(title):
-                formatter.write_dl(records)
+                formatter.write_dl(records, col_max=34)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples like the other sections."""
+        _write_examples(self.epilog, formatter)
 
 
-class DefaultsToList(TyperGroup):
+class Group(TyperGroup):
+    """A group of commands with its examples written like the other sections."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples like the other sections."""
+        _write_examples(self.epilog, formatter)
+
+
+class DefaultsToList(Group):
     """A group in which whatever is not a command's name is an argument of `list`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -59,20 +71,30 @@ class DefaultsToList(TyperGroup):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Offer what `list` takes beside the commands."""
+        from typer._click.shell_completion import CompletionItem
 
-def _examples(lines: str) -> str:
-    return "\b\nExamples:\n" + "\n".join("  " + line for line in inspect.cleandoc(lines).split("\n"))
+        return [*super().shell_complete(ctx, incomplete), *map(CompletionItem, _preset_names(incomplete))]
+
+
+def _write_examples(lines: str | None, formatter: Any) -> None:
+    if lines:
+        with formatter.section("Examples"):
+            for line in inspect.cleandoc(lines).split("\n"):
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")  # whole, to be copied
 
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 app = typer.Typer(
-    help="A transformer calculator: shapes, parameters, FLOPs and memory, derived from one graph.",
-    epilog=_examples("""
-  tcalc shapes --preset gpt3
-  tcalc params llama-3-8b --by layer
-  tcalc params --layers 12 --d-model 768 --heads 12 --vocab 50257 --json
-  tcalc presets llama"""),
+    cls=Group,
+    help="A transformer calculator: the shape of every tensor and the number of every parameter.",
+    epilog="""
+      tcalc shapes --preset gpt3
+      tcalc params llama-3-8b --by layer
+      tcalc params --layers 12 --d-model 768 --heads 12 --vocab 50257 --json
+      tcalc presets llama""",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help is twice as fast, and brackets need no escaping
@@ -81,10 +103,11 @@ app = typer.Typer(
 presets_app = typer.Typer(
     cls=DefaultsToList,
     help="List the presets (tcalc presets [FILTER]), or show one with its sources (tcalc presets show NAME).",
-    epilog=_examples("""
-  tcalc presets
-  tcalc presets llama --json
-  tcalc presets show gpt3"""),
+    short_help="List the models that are known by name.",
+    epilog="""
+      tcalc presets
+      tcalc presets llama --json
+      tcalc presets show gpt3""",
     invoke_without_command=True,
     rich_markup_mode=None,
     context_settings=_SETTINGS,
@@ -155,7 +178,7 @@ _MODEL_OPTIONS = (
     Parameter("model", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, _MODEL_ARGUMENT]),
     _text("preset", "NAME", "a preset's name (see tcalc presets)", autocompletion=_preset_names),
     _text("config", "PATH", "a Hugging Face config.json or its folder"),
-    _text("sets", "PATH=VALUE", "change any other field (repeatable)", flag="--set", many=True),
+    _text("sets", "PATH=VALUE", "change any field, as in attention.window=4k (repeatable)", flag="--set", many=True),
     _text(
         "ignore",
         "KEY",
@@ -173,9 +196,12 @@ _OUTPUT_OPTIONS = (
 
 
 def command(
-    to: typer.Typer, *, examples: str, with_model: bool = True, name: str | None = None
+    to: typer.Typer, *, examples: str, with_model: bool = True, name: str | None = None, default: str | None = None
 ) -> Callable[[Callable[..., "Report"]], Callable[..., "Report"]]:
-    """Make a function that returns a report a command; `with_model` gives it a model and a workload first."""
+    """Make a function that returns a report a command; `with_model` gives it a model and a workload first.
+
+    `default`: the preset for a command line that describes no model, where it is not every command's.
+    """
 
     def register(body: Callable[..., "Report"]) -> Callable[..., "Report"]:
         own = list(inspect.signature(body).parameters.values())[2 if with_model else 0 :]
@@ -186,10 +212,13 @@ def command(
             options = {parameter.name: given[parameter.name] for parameter in own}
             if with_model:
                 sizes = _counts(given, WORKLOAD_FIELDS)
+                if default and not any(given[name] for name in ("model", "preset", "config", *FIELDS)):
+                    _say("note", f"no model given: this is the preset {default}")
+                    given["preset"] = default
                 model = _load(given)
                 workload = model.workload(**sizes)
                 for note in model.notes:
-                    typer.echo(f"note: {note}", err=True)
+                    _say("note", note)
                 report = body(model, workload, **options)
             else:
                 report = body(**options)
@@ -204,7 +233,7 @@ def command(
             name or body.__name__,
             cls=Command,
             help=inspect.getdoc(body),
-            epilog=_examples(examples),
+            epilog=examples,
             context_settings=_SETTINGS,
         )(run_command)
         return body
@@ -258,14 +287,13 @@ def _format(format: "Format", json: bool) -> "Format":
 def _print(report: "Report", format: "Format") -> None:
     from .output import render
 
+    if sys.stdout is None:  # it was closed before the start
+        raise TcalcError("the answer cannot be written: standard output is closed")
     try:
         render(report, format, sys.stdout)
         sys.stdout.flush()
     except BrokenPipeError:
         raise typer.Exit(_reader_left()) from None
-    except OSError as error:
-        _discard_output()
-        raise TcalcError(f"the answer cannot be written: {error.strerror}") from None
     if not report.ok:
         raise typer.Exit(1)
 
@@ -299,13 +327,13 @@ def _tcalc(
 def shapes(
     model: Any,
     workload: Any,
-    expand: Annotated[bool, typer.Option("--expand/--no-expand", help="show every layer of a repeated block")] = False,
+    expand: Annotated[bool, typer.Option("--expand", help="show every layer of a repeated block")] = False,
     layer: Annotated[
         str | None,
         typer.Option("--layer", metavar="KIND|N", help="only this kind of layer, or the layer with this number"),
     ] = None,
 ) -> "Report":
-    """Show every operation of a model, with the shapes that go in and come out."""
+    """Show the shapes on the way from token ids to logits."""
     from .report.shapes import build
 
     return build(model, workload, expand=expand, layer=layer)
@@ -328,10 +356,130 @@ def params(
         Literal["unicode", "ascii", "latex"], typer.Option("--notation", help="how formulas are written")
     ] = "unicode",
 ) -> "Report":
-    """Count a model's parameters, and give the formula that they follow."""
+    """Count the parameters, and give their formula."""
     from .report.params import build
 
     return build(model, workload, by=by, notation=notation)
+
+
+@command(
+    app,
+    examples="""
+      tcalc flops gpt3
+      tcalc flops llama-3-8b --batch 8 --seq 8k --recompute selective
+      tcalc flops deepseek-v3 --context 8k --latent absorbed --needed --json""",
+)
+def flops(
+    model: Any,
+    workload: Any,
+    needed: Annotated[bool, typer.Option("--needed", help="count only what the mask lets through")] = False,
+    recompute: Annotated[
+        Literal["none", "selective", "full"],
+        typer.Option("--recompute", help="what the backward pass computes again"),
+    ] = "none",
+    latent: Annotated[
+        Literal["naive", "absorbed"], typer.Option("--latent", help="the form of latent attention")
+    ] = "naive",
+    compare: Annotated[bool, typer.Option("--compare", help="hold 2·N and 6·N per token against the count")] = False,
+    notation: Annotated[
+        Literal["unicode", "ascii", "latex"], typer.Option("--notation", help="how formulas are written")
+    ] = "unicode",
+) -> "Report":
+    """Count the FLOPs of a forward pass and a training step."""
+    from .report.flops import build
+
+    return build(model, workload, needed=needed, recompute=recompute, latent=latent, compare=compare, notation=notation)
+
+
+@command(
+    app,
+    examples="""
+      tcalc verify deepseek-v3
+      tcalc verify gpt2 --size full --seq 128
+      tcalc verify --config ./config.json --weights model.safetensors --reference reference.npz""",
+)
+def verify(
+    model: Any,
+    workload: Any,
+    size: Annotated[
+        Literal["small", "full"], typer.Option("--size", help="a tiny model of the same structure, or the model itself")
+    ] = "small",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="of the random weights and inputs")] = 0,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="PATH", help="a safetensors file, index or folder to hold against the graph"),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar="PATH", help="an .npz file of inputs and logits to compare with"),
+    ] = None,
+    rtol: Annotated[float, typer.Option("--rtol", help="relative tolerance of the comparison")] = 1e-4,
+    atol: Annotated[float, typer.Option("--atol", help="absolute tolerance of the comparison")] = 1e-5,
+) -> "Report":
+    """Run the model in NumPy and compare it with what was predicted."""
+    from .output.progress import progress
+    from .report.verify import build
+
+    with progress("running") as update:
+        return build(
+            model,
+            workload,
+            size=size,
+            seed=seed,
+            weights=weights,
+            reference=reference,
+            rtol=rtol,
+            atol=atol,
+            progress=update,
+        )
+
+
+@command(
+    app,
+    default="walk",
+    examples="""
+      tcalc walk
+      tcalc walk exercise
+      tcalc walk --until layers.0.attn --seed 7
+      tcalc walk exercise --input my.toml --step layers.0.ffn
+      tcalc walk llama-3-8b --shrink --step layers.0.attn.softmax""",
+)
+def walk(
+    model: Any,
+    workload: Any,
+    step: Annotated[
+        str | None, typer.Option("--step", metavar="PATH", help="show this operation only, or those whose paths begin so")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="PATH", help="stop after this operation")] = None,
+    input: Annotated[
+        str | None,
+        typer.Option("--input", metavar="FILE", help="x, token_ids, A and weights by their paths (.toml, .json, .npz), or .safetensors"),
+    ] = None,
+    weights: Annotated[
+        Literal["integers", "random"], typer.Option("--weights", help="the numbers of what is not given")
+    ] = "integers",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="of the numbers that are not given")] = 0,
+    decimals: Annotated[int, typer.Option("--decimals", min=0, max=15, help="at most so many are shown")] = 3,
+    whole: Annotated[bool, typer.Option("--all", help="whole matrices, and every sequence of the batch")] = False,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="walk a tiny model of the same structure, with weights of its own")
+    ] = False,
+) -> "Report":
+    """Show the forward pass by hand, matrix by matrix."""
+    from .report.walk import build
+
+    return build(
+        model,
+        workload,
+        step=step,
+        until=until,
+        input=input,
+        weights=weights,
+        seed=seed,
+        decimals=decimals,
+        whole=whole,
+        shrink=shrink,
+    )
 
 
 @command(presets_app, with_model=False, name="list", examples="tcalc presets list llama")
@@ -364,7 +512,8 @@ def run(args: list[str] | None = None) -> int:
     """Run a command line and return the exit status; what is wrong with the input becomes a message."""
     try:
         status = typer.main.get_command(app).main(args, prog_name="tcalc", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except TcalcError as error:
         return _fail(error.message, error.hint, error.exit_code)
     except NoArgsIsHelpError as error:
@@ -377,14 +526,24 @@ def run(args: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return _reader_left()
+    except OSError as error:  # of reading files, all are messages already: this is a full disk
+        _discard_output()
+        return _fail(f"the answer cannot be written: {error.strerror}", None, TcalcError.exit_code)
     return status if isinstance(status, int) else 0
 
 
 def _fail(message: str, hint: str | None, status: int) -> int:
-    typer.echo(f"error: {message}", err=True)
+    _say("error", message)
     if hint:
-        typer.echo(f"hint: {hint}", err=True)
+        _say("hint", hint)
     return status
+
+
+def _say(what: str, message: str) -> None:
+    """Write a line to standard error; what somebody's file or folder is called must not steer the terminal."""
+    if not message.isprintable():
+        message = "".join(c if c.isprintable() else "?" for c in message)
+    typer.echo(f"{what}: {message}", err=True)
 
 
 def _reader_left() -> int:

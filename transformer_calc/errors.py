@@ -26,12 +26,18 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str | None:
     >>> did_you_mean("gpt-3", ["gpt2", "gpt3"])
     'did you mean gpt3?'
     """
+    near = nearest(name, choices)
+    return f"did you mean {near}?" if near else None
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that is most like the name, or None where nothing is near."""
     from difflib import get_close_matches  # only a mistake pays for it
 
     by_lower = {choice.lower(): choice for choice in choices}
     # difflib is quadratic; nothing of that length is a misspelt name.
     near = get_close_matches(name[:100].lower(), by_lower, n=1)
-    return f"did you mean {by_lower[near[0]]}?" if near else None
+    return by_lower[near[0]] if near else None
 
 
 def shown(value: str, limit: int = 40) -> str:

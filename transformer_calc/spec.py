@@ -40,6 +40,11 @@ class Record:
             object.__setattr__(self, name, value)
         if values:
             raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
+        if not 0 <= getattr(self, "dropout", 0) < 1:
+            raise InputError(f"dropout is {self.dropout}; it must be at least 0 and less than 1")  # type: ignore[attr-defined]
+        if getattr(self, "activation", "") not in ACTIVATIONS:
+            activation = self.activation  # type: ignore[attr-defined]
+            raise InputError(f"activation is {activation!r}; it must be one of {', '.join(filter(None, ACTIVATIONS))}")
         self.__post_init__()
 
     def __post_init__(self) -> None:
@@ -61,6 +66,7 @@ class Record:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+ACTIVATIONS = ("", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "tanh", "sigmoid", "identity")
 LARGEST = 10**15  # no size of a real model comes near it; larger ones are typing errors
 
 
@@ -239,6 +245,11 @@ class LatentAttention(Record):
 
 
 @record
+class Averaging(Record):
+    """Tokens are mixed by a given matrix of weights, the same for every sequence: Z = A·X. It has no parameters."""
+
+
+@record
 class Mlp(Record):
     """The position-wise feed-forward part; gated: act(x·W_gate) * (x·W_up) (Shazeer 2020, arXiv 2002.05202)."""
 
@@ -321,11 +332,11 @@ class Layer(Record):
     """One layer: x + mixer(norm(x)), then x + ffn(norm(x)), with the norms where `place` says.
 
     pre: before each part. post: after each residual sum. output: on each part's output, before the sum.
-    sandwich: pre and output. `parallel`: mixer and ffn read the same input, with one norm (shared) or two.
+    sandwich: pre and output. none: there are no norms. `parallel`: mixer and ffn read the same input, with one norm (shared) or two.
     """
 
     name: str = "layer"
-    mixer: Attention | LatentAttention | None
+    mixer: Attention | LatentAttention | Averaging | None
     cross: Attention | None = None
     ffn: Mlp | Moe | None
     norm: Norm = Norm()
@@ -334,12 +345,13 @@ class Layer(Record):
     mixer_norm: bool = True  # ModernBERT's first layer goes without
     residual_from_norm: bool = False  # the residual starts at the norm's output
     convolution: Convolution | None = None
+    residual: bool = True  # each part's output is added to what it was given, not put in its place
     residual_scale: float = 1.0
     scaled: bool = False  # each part's output is multiplied by a learned vector (LayerScale, arXiv 2103.17239)
     dropout: float = 0.0  # on each part's output
 
     def __post_init__(self) -> None:
-        _one_of(self, "place", ("pre", "post", "output", "sandwich"))
+        _one_of(self, "place", ("pre", "post", "output", "sandwich", "none"))
         _one_of(self, "parallel", ("no", "shared", "separate"))
 
 
@@ -488,6 +500,8 @@ class Positions(Record):
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", ("learned", "sinusoidal", "fixed"))
+        if self.count is None and self.kind != "sinusoidal":
+            raise InputError(f"the table of {self.kind} positions needs a count")
         _sizes(self, "count")
         _sizes(self, "offset", minimum=0)
 
@@ -565,12 +579,19 @@ class Audio(Record):
 
 
 @record
+class Vectors(Record):
+    """The input is a matrix: a vector for each token, and nothing is looked up."""
+
+    positions: Positions | None = None  # given with the vectors
+
+
+@record
 class Stack(Record):
     """A tower of layers with what comes before and right after it."""
 
     name: str  # decoder, encoder, text, vision
     d_model: int
-    embedding: Tokens | Patches | Audio
+    embedding: Tokens | Patches | Audio | Vectors
     layers: Layers
     final_norm: Norm | None = None
     dropout: float = 0.0  # of the stack's output

@@ -22,9 +22,13 @@ def fold(folder: Path) -> dict:
         truth = json.loads((folder / "truth" / f"{name}.json").read_text())
         shapes = Counter((re.sub(r"(?<=\.)\d+(?=\.|$)", "*", n), tuple(s)) for n, s, _ in truth["params"])
         flops = [
-            {key: row[key] for key in ("batch", "seq", "src", "tgt", "total", "experts") if key in row}
+            {key: row[key] for key in ("batch", "seq", "src", "tgt", "past", "total", "experts") if key in row}
+            | {"pass": row["pass"].split()[0].rstrip(",")}
             for row in truth.get("flops", [])
-            if row.get("pass") == "forward" and "total" in row and row.get("attn", "eager") == "eager"
+            if row.get("pass", "").startswith(("forward", "decode"))
+            and "logits_to_keep" not in row["pass"]
+            and "total" in row
+            and row.get("attn", "eager") == "eager"
         ]
         models[name] = {
             "config": json.loads((folder / "configs" / f"{name}.json").read_text()),
@@ -33,7 +37,7 @@ def fold(folder: Path) -> dict:
             "embedding": sum(count for _, count in truth["embedding_tensors"]),
             "active": (truth.get("moe") or {}).get("active_params"),
             "tensors": [[n, list(shape), count] for (n, shape), count in sorted(shapes.items())],
-            "flops": [row for row in flops if row.get("experts", "top-k") == "top-k"] or flops,
+            "flops": [row for row in flops if row.get("experts", "top-k") == "top-k"],
         }
     return models
 

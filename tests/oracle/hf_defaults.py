@@ -38,6 +38,7 @@ gpt_neox gpt_oss gptj granite granitemoe helium hunyuan_v1_dense hunyuan_v1_moe 
 mistral mixtral modernbert mpnet mpt mt5 nemotron nomic_bert olmo olmo2 olmo3 olmoe openai-gpt opt pegasus persimmon phi
 phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe roberta roberta-prelayernorm roformer seed_oss siglip siglip_text_model
 siglip_vision_model smollm3 stablelm starcoder2 switch_transformers t5 umt5 vit whisper xglm xlm-roberta xlm-roberta-xl
+cwm data2vec-text dots1 ernie exaone_moe flex_olmo granitemoehybrid granitemoeshared megatron-bert minimax_m2 ministral solar_open vaultgemma
 """.split()
 
 ABSENT = {
@@ -136,6 +137,38 @@ DERIVED = {
         "num_mtp_layers": "attribute_map spells it num_nextn_predict_layers; no multi-token-prediction layer is built by "
         "Glm4MoeForCausalLM",
     },
+    "cwm": {
+        "num_key_value_heads": KV,
+        "head_dim": HD,
+        "rope_parameters": "llama3 with factor 16 when null",
+        "layer_types": "when null: layer i full_attention if i % 4 == 0, else sliding_attention",
+        "eos_token_id": "three ids when null",
+        "sliding_window": "null when 0",
+    },
+    "dots1": {
+        "num_key_value_heads": KV,
+        "layer_types": "when null: sliding_attention for layers i >= max_window_layers with a sliding_window, else full_attention",
+    },
+    "exaone_moe": {
+        "num_key_value_heads": KV,
+        "mlp_layer_types": "when null: 'dense' for the first first_k_dense_replace layers, then 'sparse'",
+        "sliding_window_pattern": "0 when sliding_window is null",
+        "layer_types": "when null: full_attention at every sliding_window_pattern-th layer, else sliding_attention",
+    },
+    "flex_olmo": {"num_key_value_heads": KV},
+    "granitemoehybrid": {
+        "num_key_value_heads": KV,
+        "mamba_d_head": "mamba_expand * hidden_size // mamba_n_heads when auto",
+        "layer_types": "all linear_attention when null",
+        "time_step_limit": "a tuple",
+    },
+    "granitemoeshared": {"num_key_value_heads": KV},
+    "ministral": {
+        "num_key_value_heads": "8 by default; " + KV,
+        "head_dim": "stays null, and the class cannot be built without it: published configs give it",
+        "layer_types": "when null: sliding_attention with a sliding_window, else full_attention",
+    },
+    "vaultgemma": {"layer_types": "when null: sliding_attention and full_attention in turn"},
     "glm4_moe_lite": {
         "qk_head_dim": QKHD,
         "mlp_layer_types": "when null: layer 0 'dense', the others 'sparse' (first_k_dense_replace is not read)",

@@ -1334,6 +1334,107 @@ further(
 )
 
 
+# ---------------------------------------------------------------- decoders of other families' parts
+L5 = dict(LS, num_hidden_layers=5)
+SPANS = dict(layer_types=[*["full_attention", "sliding_attention"] * 2, "full_attention"])
+V3MOE = dict(L5, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=26)
+further(
+    "ministral",
+    "Ministral",
+    "ForCausalLM",
+    dict(L5, **HD),
+    *STD,
+    ("no-window", None, dict(sliding_window=None)),
+    ("layer-types", None, SPANS),
+    *heads("STQ"),
+    default=False,
+)
+further("cwm", "Cwm", "ForCausalLM", L5, *STD, ("layer-types", None, SPANS), ("mlp-bias", None, dict(mlp_bias=True)))
+further(
+    "dots1",
+    "Dots1",
+    "ForCausalLM",
+    dict(V3MOE, n_shared_experts=2, first_k_dense_replace=1),
+    *STD,
+    ("attention-bias-head-dim", None, dict(attention_bias=True, **HD)),
+    ("window-from-layer-3", None, dict(max_window_layers=3)),
+    ("window-everywhere", None, dict(max_window_layers=0, first_k_dense_replace=2)),
+    default=False,
+)
+further(
+    "solar_open",
+    "SolarOpen",
+    "ForCausalLM",
+    V3MOE,
+    *STD,
+    ("attention-bias-head-dim", None, dict(attention_bias=True, **HD)),
+    ("two-shared-experts", None, dict(n_shared_experts=2)),
+)
+further(
+    "exaone_moe",
+    "ExaoneMoe",
+    "ForCausalLM",
+    dict(L5, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=26),
+    *STD,
+    ("dense-2-head-dim", None, dict(first_k_dense_replace=2, **HD)),
+    ("pattern-2", None, dict(sliding_window_pattern=2)),
+    ("mlp-layer-types", None, dict(mlp_layer_types=["dense", "sparse", "dense", "sparse", "sparse"])),
+    ("two-shared-experts", None, dict(num_shared_experts=2)),
+)
+further(
+    "minimax_m2",
+    "MiniMaxM2",
+    "ForCausalLM",
+    dict(L5, num_local_experts=4, num_experts_per_tok=2, **HD),
+    *STD,
+    ("rotary-dim", None, dict(rotary_dim=4)),
+    ("default-head-dim", None, dict(head_dim=...)),
+)
+further(
+    "flex_olmo",
+    "FlexOlmo",
+    "ForCausalLM",
+    dict(L5, num_experts=4, num_experts_per_tok=2),
+    *STD,
+    ("attention-bias", None, dict(attention_bias=True)),
+)
+further(
+    "granitemoeshared",
+    "GraniteMoeShared",
+    "ForCausalLM",
+    dict(L5, num_local_experts=4, num_experts_per_tok=2, shared_intermediate_size=18),
+    *STD,
+    ("nothing-shared", None, dict(shared_intermediate_size=0)),
+    ("attention-bias", None, dict(attention_bias=True)),
+)
+GRANITE4 = dict(
+    LS, shared_intermediate_size=90, layer_types=["attention"] * 3, mamba_n_heads=6, mamba_d_head=16, mamba_expand=2
+)
+further(
+    "granitemoehybrid",
+    "GraniteMoeHybrid",
+    "ForCausalLM",
+    GRANITE4,
+    ("experts", None, dict(num_local_experts=4)),
+    ("dense", None, dict(num_local_experts=0, num_experts_per_tok=0, position_embedding_type="rope")),
+    ("dense-tied", None, dict(num_local_experts=0, attention_bias=True, **TIE)),
+    default=False,
+)
+further(
+    "vaultgemma", "VaultGemma", "ForCausalLM", dict(L5, **HD), *STD, ("attention-bias", None, dict(attention_bias=True))
+)
+
+# ---------------------------------------------------------------- encoders built like BERT and RoBERTa
+PRETRAINING = [("pretraining", "ForPreTraining", {}), ("next-sentence", "ForNextSentencePrediction", {})]
+for kind, title, more in (
+    ("ernie", "Ernie", PRETRAINING),
+    ("megatron-bert", "MegatronBert", PRETRAINING),
+    ("data2vec-text", "Data2VecText", []),
+):
+    more = [("model-only", "Model", {}), *more, *encoder_heads()]
+    further(kind, title, "ForMaskedLM", BE, ("small", None, {}), ("untied", None, UNTIE), *more)
+
+
 # ---------------------------------------------------------------- measuring
 def fold(name):
     return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)

@@ -15,6 +15,8 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
 
     x: [B, queries, D]; returns [B, queries, D]. Keys of a causal layer are those in the cache and the new ones.
     """
+    if a.window and keys == KEYS:
+        keys = _window_keys(b, a.window, queries)
     d_model = x.dims[-1]
     heads = b.axis("heads", a.n_heads)
     grouped = a.kv_heads != a.n_heads
@@ -69,10 +71,19 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
     return _output(b, mixed, d_model, bias=a.bias_o)
 
 
-def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, keys: str) -> Tensor:
-    """Multi-head latent attention, in the form in which every head's keys and values are expanded.
+def averaging(b: Builder, x: Tensor, queries: str, keys: str) -> Tensor:
+    """Z = A·X, with a given A of [queries, keys]. x: [B, queries, D]; returns the same."""
+    batch, _, d_model = x.dims
+    weights, looked_at = Tensor("A", ((queries,), (keys,))), Tensor(x.name, (batch, (keys,), d_model))
+    return b.einsum("mix", weights, looked_at, x.dims, note="Z = A·X")
 
-    x: [B, queries, D]; returns [B, queries, D]. The cache holds the latent and the shared rotary key.
+
+def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, keys: str) -> Tensor:
+    """Multi-head latent attention. x: [B, queries, D]; returns [B, queries, D].
+
+    The cache holds the latent and the shared rotary key. Naive: every head's keys and values are expanded from them.
+    Absorbed (arXiv 2405.04434, §2.1.2): the queries go through W_uk instead and look at the latent itself, and what
+    they find goes through W_uv: the same numbers, with work that hardly grows with the context.
     """
     heads, d_value = b.axis("heads", a.n_heads), b.axis("d_value", a.d_value)
     nope, rope = b.axis("d_nope", a.d_nope), b.axis("d_rope", a.d_rope)
@@ -88,7 +99,7 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
     q = _heads_first(b, "q", _split(b, "q", q))
     q_nope = b.emit("slice", "q_nope", (q,), (*q.dims[:-1], (nope,)), take="first", note="without position")
     q_rope = b.emit("slice", "q_rope", (q,), (*q.dims[:-1], (rope,)), take="last", note="to be rotated")
-    q = _concat(b, "q_full", _rotate(b, "q_rope", q_rope, a.rotary), q_nope, d_head)
+    q_rope = _rotate(b, "q_rope", q_rope, a.rotary)
 
     latent = b.linear("kv_down", x, (b.axis("kv_rank", a.kv_rank),), bias=a.bias, note="the key/value latent")
     k_rope = b.linear("k_rope", x, (rope,), bias=a.bias, note="one rotary key for all heads")
@@ -98,14 +109,20 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
     latent = b.emit("cache", "latent_cache", (latent,), (batch, (keys,), latent.dims[-1]), note="and those cached")
     k_rope = _cache(b, "k_rope", k_rope, keys)
 
-    k_nope = b.linear("k_up", latent, (heads, nope), bias=False, note="every head's key")
-    v = b.linear("v_up", latent, (heads, d_value), bias=False, note="every head's value")
-    k_nope, v = (_heads_first(b, n, _split(b, n, t)) for n, t in (("k_up", k_nope), ("v_up", v)))
-    k_rope = b.emit("repeat", "k_rope_repeat", (k_rope,), (*k_nope.dims[:-1], (rope,)), note="to every head")
-    k = _concat(b, "k_full", k_rope, k_nope, d_head)
-
     scale = a.scale if a.scale is not None else (a.d_nope + a.d_rope) ** -0.5
-    scores = _scores(b, q, k, scale, "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {scale:.4g}")
+    if b.absorbed:
+        q_latent = b.by_head("k_up", q_nope, (heads,), (nope,), latent.dims[-1], note="Q·W_uk, to the latent")
+        content = b.einsum("content", q_latent, latent, (*q.dims[:-1], (keys,)), note="against the latent", scale=scale)
+        place = b.einsum("place", q_rope, k_rope, content.dims, note="against the rotary keys", scale=scale)
+        scores = b.map("scores", "add", content, place, note="both parts")
+    else:
+        q = _concat(b, "q_full", q_rope, q_nope, d_head)
+        k_nope = b.linear("k_up", latent, (heads, nope), bias=False, note="every head's key")
+        v = b.linear("v_up", latent, (heads, d_value), bias=False, note="every head's value")
+        k_nope, v = (_heads_first(b, n, _split(b, n, t)) for n, t in (("k_up", k_nope), ("v_up", v)))
+        k_rope = b.emit("repeat", "k_rope_repeat", (k_rope,), (*k_nope.dims[:-1], (rope,)), note="to every head")
+        k = _concat(b, "k_full", k_rope, k_nope, d_head)
+        scores = _scores(b, q, k, scale, "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {scale:.4g}")
     masked = _mask(b, scores, causal=a.causal)
     if a.indexer:
         worth = _indexer(b, a.indexer, x, low, keys, causal=a.causal)
@@ -113,7 +130,11 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
         masked = b.emit("keep_best", "keep_best", (masked, worth), masked.dims, top_k=a.indexer.top_k, note=note)
     weights = b.emit("softmax", "softmax", (masked,), scores.dims, note="over the keys")
     weights = b.dropout("dropout", weights, a.dropout)
-    mixed = b.einsum("mix", weights, v, (*q.dims[:-1], (d_value,)), note="softmax(…)·V")
+    if b.absorbed:
+        found = b.einsum("mix", weights, latent, (*q.dims[:-1], latent.dims[-1]), note="softmax(…)·latent")
+        mixed = b.by_head("v_up", found, (heads,), (d_value,), (d_value,), note="·W_uv, to every head's value")
+    else:
+        mixed = b.einsum("mix", weights, v, (*q.dims[:-1], (d_value,)), note="softmax(…)·V")
     return _output(b, mixed, d_model, bias=a.bias)
 
 
@@ -133,6 +154,13 @@ def _indexer(b: Builder, i: Indexer, x: Tensor, low: Tensor, keys: str, *, causa
         total = b.einsum("total", weights, scores, (batch, tokens, (keys,)), note="Σ heads", scale=i.n_heads**-0.5)
         worth = b.view("total_head", total, (batch, (), tokens, (keys,)), "as one head")
         return _mask(b, worth, causal=causal)
+
+
+def _window_keys(b: Builder, window: int, queries: str) -> str:
+    """The keys of a windowed layer: its cache keeps only what the next token can still see, window - 1 tokens."""
+    from transformer_calc.expr import minimum
+
+    return b.axis("context", rule=lambda s: minimum(s["cached"], window - 1) + s[queries], suffixes=("window",))
 
 
 def _split(b: Builder, name: str, t: Tensor) -> Tensor:

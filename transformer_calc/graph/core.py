@@ -210,8 +210,9 @@ def shape(dims: Dims, sizes: Sizes) -> tuple[Size, ...]:
 class Builder:
     """Writes a graph: axes, blocks, and operations within the open block."""
 
-    def __init__(self, layout: str) -> None:
+    def __init__(self, layout: str, *, absorbed: bool = False) -> None:
         self.out_in = layout == "out_in"
+        self.absorbed = absorbed  # latent attention looks at the latent itself
         self.axes: dict[str, Axis] = {}
         self.blocks: list[Block] = []
         self.workload_axes: list[str] = []
@@ -341,6 +342,13 @@ class Builder:
         params: tuple[Param, ...] = (weight, Param("bias", (out,))) if bias else (weight,)
         if of:
             params = tuple(p._replace(tied=f"@{full}.{p.name}") for p in params)
+        return self.emit("linear", path, (x,), (*x.dims[:-1], out), params, note=note)
+
+    def by_head(self, path: str, x: Tensor, heads: Dim, width: Dim, out: Dim, *, note: str) -> Tensor:
+        """Each head through its own part of a weight that maps the latent to all heads' `width`, either way round."""
+        rank = out if out != width else x.dims[-1]
+        stored = (heads + width, rank) if self.out_in else (rank, heads + width)
+        params = (Param("weight", stored, out=0 if self.out_in else 1),)
         return self.emit("linear", path, (x,), (*x.dims[:-1], out), params, note=note)
 
     def experts(

@@ -12,7 +12,7 @@ def mlp(b: Builder, m: Mlp, x: Tensor, width: str = "d_ff") -> Tensor:
     if m.gated:
         gate = b.linear("gate", x, d_ff, bias=m.bias_in, note="X·W_gate")
         up = b.linear("up", x, d_ff, bias=m.bias_in, note="X·W_up")
-        inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note="gate * up")
+        inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note="gate · up, entry by entry")
     else:
         inner = _activation(b, m.activation, b.linear("up", x, d_ff, bias=m.bias_in, note="X·W_up"))
     inner = b.dropout("inner_dropout", inner, m.dropout)
@@ -54,7 +54,9 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
                 gate = b.map("gate_clip", "clip", gate, high=m.limit)
                 up = b.map("up_clip", "clip", up, limit=m.limit)
                 up = b.map("up_shift", "scale", up, add=1.0, note="up + 1")
-            inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note="gate * up")
+            inner = b.map(
+                "product", "multiply", _activation(b, m.activation, gate), up, note="gate · up, entry by entry"
+            )
         else:
             inner = _activation(b, m.activation, up)
         inner = b.dropout("inner_dropout", inner, m.dropout)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from transformer_calc.graph.attention import attention, latent_attention, relative_bias_table
+from transformer_calc.errors import InputError
+from transformer_calc.graph.attention import attention, averaging, latent_attention, relative_bias_table
 from transformer_calc.graph.core import Builder, Dims, Graph, Param, Tensor
 from transformer_calc.graph.feedforward import mixture, mlp
 from transformer_calc.spec import (
     Act,
     Attention,
     Audio,
+    Averaging,
     Convolution,
     Dense,
     Head,
@@ -21,12 +23,16 @@ from transformer_calc.spec import (
     Probe,
     Stack,
     Tokens,
+    Vectors,
 )
 
 
-def build(model: Model) -> Graph:
-    """The graph of a model: its size depends on the kinds of layers, not on how many there are."""
-    b = Builder(model.layout)
+def build(model: Model, *, absorbed: bool = False) -> Graph:
+    """The graph of a model: its size depends on the kinds of layers, not on how many there are.
+
+    `absorbed`: latent attention in its form for decoding.
+    """
+    b = Builder(model.layout, absorbed=absorbed)
     b.workload("batch")
     several = len(model.stacks) > 1  # then paths and titles name the stack
     orders: dict[str, tuple[tuple[tuple[str, ...], int], ...]] = {}
@@ -107,6 +113,9 @@ def _embed(b: Builder, stack: Stack, queries: str, d_model: str) -> Tensor:
         return _patches(b, e, queries, d_model)
     if isinstance(e, Audio):
         return _audio(b, e, queries, d_model)
+    if isinstance(e, Vectors):
+        given = Tensor("vectors", (("batch",), (queries,), (d_model,)))
+        return b.view("vectors", given, given.dims, "the input matrix")
     return _tokens(b, e, stack, queries, d_model)
 
 
@@ -319,7 +328,7 @@ def _layer(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str, source:
                     attention(b, layer.cross, x_cross, queries, keys, x_cross)  # type: ignore[arg-type]
             continue
         start, y = part(name, x, run)
-        x = b.map(f"{name}_residual", "add", start, y, note="X + …")
+        x = b.map(f"{name}_residual", "add", start, y, note="X + …") if layer.residual else y
         if layer.place == "post":
             x = b.norm(f"{name}_norm", x, layer.norm)
     return _convolve(b, layer.convolution, given, x) if layer.convolution else x
@@ -374,6 +383,8 @@ def _run(b: Builder, layer: Layer, run: str, x: Tensor, queries: str, keys: str,
         return attention(b, spec, x, queries, keys, source if run == "cross" else None)
     if isinstance(spec, LatentAttention):
         return latent_attention(b, spec, x, queries, keys)
+    if isinstance(spec, Averaging):
+        return averaging(b, x, queries, keys)
     return mlp(b, spec, x) if isinstance(spec, Mlp) else mixture(b, spec, x)
 
 
@@ -473,7 +484,8 @@ def _dense(b: Builder, model: Model, stack: Stack, step: Dense, x: Tensor) -> Te
     if step.spare_bias:
         spare = (Param("bias", ((out,),)),)
         b.emit("parameter", f"{step.name}_spare", (), ((out,),), spare, note="stored, and never read")
-    x = b.linear(step.name, x, (out,), bias=step.bias, tied=tied, layout=layout)
+    note = "logits" if step.vocab else ""
+    x = b.linear(step.name, x, (out,), bias=step.bias, tied=tied, layout=layout, note=note)
     if step.buffer:
         dims: Dims = ((), (out,))
         param = Param("weight", dims, buffer=True)
@@ -496,7 +508,8 @@ def _grid(b: Builder, e: Patches) -> tuple[str, str]:
 def _pixels(b: Builder, stack: Stack, step: Dense, x: Tensor) -> Tensor:
     """A 1x1 convolution over the grid of patches, whose channels become squares of pixels (SimMIM)."""
     e, (batch, _, d_model) = stack.embedding, x.dims
-    assert isinstance(e, Patches)
+    if not isinstance(e, Patches):
+        raise InputError(f"pixels is {step.pixels}, but the {stack.name} has no patches of an image")
     channels, side = b.axis("channels", e.channels), b.axis("pixels", step.pixels)
     high, wide = _grid(b, e)
     out = (channels, side, side)

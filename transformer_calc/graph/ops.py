@@ -49,8 +49,8 @@ def _contraction(op: Op, sizes: Sizes) -> Size:
     """Two FLOPs for each point of the joint index space of the two operands."""
     a, b = op.inputs[0].dims, (op.params[0].dims if op.params else op.inputs[1].dims)
     joint = {axis: None for dims in (a, b) for dim in dims for axis in dim}
-    if op.kind == "expert_linear":
-        joint.pop("experts")  # a token meets the experts that it chose, which its own axis top_k counts
+    if op.kind == "expert_linear":  # a token meets the experts that it chose, which its own axis top_k counts
+        joint = {axis: None for axis in joint if not axis.startswith("experts")}
     return FMA * product((tuple(joint),), sizes)
 
 
@@ -112,6 +112,8 @@ KINDS = {
     "dispatch": Kind("send to experts", _free),
     "combine": Kind("weighted sum", _per_entry(lambda op: FMA, of_input=True)),
 }
+
+CONTRACTIONS = ("linear", "expert_linear", "convolution")  # of an input and a weight
 
 
 def flops(op: Op, sizes: Sizes) -> tuple[Size, Size]:

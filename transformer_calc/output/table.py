@@ -1,7 +1,8 @@
 """Tables for people. Rich draws them; how wide a column is, is decided here, because a digit must never be cut.
 
 Numbers and shapes keep their width, text and formulas wrap, bars shrink; what still has no room loses
-whole columns, the least important first, and the caption says which.
+whole columns, the least important first, and the caption says which. Tables of the same columns that follow
+each other share their widths, so that they read as one.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 from rich.box import SIMPLE, Box
@@ -19,11 +20,15 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from ..report import Column, Facts, Kind, Report, Table
+from ..report import Column, Facts, Kind, Matrix, Report, Table, Text
+from . import grids
 from .cells import NUMERIC, can_show, cell, printable, showable
 
 _GAP = 2  # between columns
 _BAR = 10  # a bar's length where there is room
+_LEAST_BAR = 3  # a shorter bar says nothing
+_BAR_PRIORITY = 2  # columns of a larger priority are left out before bars are
+_TEXT = 14  # a text column is no narrower than this, if its texts are that long
 _LONG_WORD = 32  # a longer word in a text column may be folded
 _ASCII_SIMPLE = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -38,16 +43,32 @@ def render(report: Report, stream: TextIO, *, width: int | None = None, color: b
         width=_available_width(stream) if width is None else width,
         color=_wants_color(stream) if color is None else color,
     )
-    for number, section in enumerate(report.sections):
+    for number, group in enumerate(_groups(report.sections)):
         if number:
             canvas.write("")
-        if isinstance(section, Table):
-            _draw_table(canvas, section)
-        elif isinstance(section, Facts):
-            _draw_facts(canvas, section)
+        if isinstance(group, list):
+            _draw_tables(canvas, group)
+        elif isinstance(group, Facts):
+            _draw_facts(canvas, group)
+        elif isinstance(group, Matrix):
+            _draw_matrix(canvas, group)
         else:
-            canvas.write(section.text)
+            canvas.write(group.text)
     stream.write(canvas.finish())
+
+
+def _groups(sections: Iterable[Table | Facts | Text | Matrix]) -> list[list[Table] | Facts | Text | Matrix]:
+    """Return the sections with tables of the same columns that follow each other as one list."""
+    groups: list[list[Table] | Facts | Text | Matrix] = []
+    for section in sections:
+        last = groups[-1] if groups else None
+        if not isinstance(section, Table):
+            groups.append(section)
+        elif isinstance(last, list) and last[0].columns == section.columns:
+            last.append(section)
+        else:
+            groups.append([section])
+    return groups
 
 
 def _available_width(stream: TextIO) -> int | None:
@@ -113,6 +134,17 @@ class _Layout:
     total: str
     least: int
     natural: int
+    bare: int  # the least without a bar
+
+    @classmethod
+    def together(cls, layouts: Sequence[_Layout]) -> _Layout:
+        """Return one column of several tables as if it were of one."""
+        return replace(
+            layouts[0],
+            least=max(layout.least for layout in layouts),
+            natural=max(layout.natural for layout in layouts),
+            bare=max(layout.bare for layout in layouts),
+        )
 
     @classmethod
     def of(cls, table: Table, column: Column, canvas: _Canvas) -> _Layout:
@@ -122,23 +154,38 @@ class _Layout:
         widths = [_widths(text, column.kind) for text in (*cells, total)] + [_widths(header, "text")]
         least = max(least for least, _ in widths)
         natural = max(natural for _, natural in widths)
+        bare = least
         if column.kind == "share":
-            natural = max(natural, least + 1 + _BAR)
-        return cls(column, header, cells, total, least, natural)
+            natural = max(natural, bare + 1 + _BAR)
+            least = bare + 1 + _LEAST_BAR
+        elif column.kind == "text":
+            least = bare = max(least, min(natural, _TEXT))
+        return cls(column, header, cells, total, least, natural, bare)
 
 
-def _draw_table(canvas: _Canvas, table: Table) -> None:
-    layouts = [_Layout.of(table, column, canvas) for column in table.columns]
-    layouts, left_out = _drop(layouts, canvas.width)
-    widths = _share_out(layouts, canvas.width)
+def _draw_tables(canvas: _Canvas, tables: list[Table]) -> None:
+    """Draw tables of the same columns, one below the other, with the same widths."""
+    layouts = [[_Layout.of(table, column, canvas) for column in table.columns] for table in tables]
+    kept, left_out = _drop([_Layout.together(column) for column in zip(*layouts, strict=True)], canvas.width)
+    widths = _share_out(kept, canvas.width)
+    columns = [layout.column for layout in kept]
+    for number, table in enumerate(tables):
+        if number:
+            canvas.write("")
+        _draw_table(canvas, table, [layout for layout in layouts[number] if layout.column in columns], widths)
+    if left_out:
+        names = ", ".join(column.title for column in left_out)
+        canvas.write(f"Left out at this width: {names} (--format json has all)", "dim")
 
+
+def _draw_table(canvas: _Canvas, table: Table, layouts: list[_Layout], widths: list[int]) -> None:
     drawn = RichTable(
         box=SIMPLE if canvas.unicode else _ASCII_SIMPLE,
         safe_box=False,  # it would put full borders where we have ASCII rules
         padding=(0, 0, 0, _GAP - 1),  # the box's own divider is the rest of the gap
         pad_edge=False,
         show_edge=False,
-        show_footer=table.total is not None,
+        show_footer=any(layout.total for layout in layouts if layout.column.kind in NUMERIC),
         header_style="bold",
         footer_style="bold",
         border_style="dim",
@@ -164,9 +211,6 @@ def _draw_table(canvas: _Canvas, table: Table) -> None:
     canvas.draw(drawn)
     if table.caption:
         canvas.write(table.caption, "dim")
-    if left_out:
-        names = ", ".join(column.title for column in left_out)
-        canvas.write(f"Left out at this width: {names} (--format json has all)", "dim")
 
 
 def _drop(layouts: list[_Layout], width: int | None) -> tuple[list[_Layout], list[Column]]:
@@ -174,10 +218,16 @@ def _drop(layouts: list[_Layout], width: int | None) -> tuple[list[_Layout], lis
     kept = list(layouts)
     while width is not None and sum(layout.least + _GAP for layout in kept) - _GAP > width:
         droppable = [layout for layout in kept if layout.column.priority > 0]
-        if not droppable:
+        last = max(reversed(droppable), key=lambda layout: layout.column.priority, default=None)
+        bars = [number for number, layout in enumerate(kept) if layout.bare < layout.least]
+        if bars and (last is None or last.column.priority <= _BAR_PRIORITY):
+            kept[bars[-1]] = replace(kept[bars[-1]], least=kept[bars[-1]].bare)
+        elif last is None:
             break  # too wide a line can be scrolled to; a number that is cut is wrong
-        kept.remove(max(reversed(droppable), key=lambda layout: layout.column.priority))
-    return kept, [layout.column for layout in layouts if layout not in kept]
+        else:
+            kept.remove(last)
+    columns = [layout.column for layout in kept]
+    return kept, [layout.column for layout in layouts if layout.column not in columns]
 
 
 def _share_out(layouts: list[_Layout], width: int | None) -> list[int]:
@@ -205,7 +255,7 @@ def _drawn_cell(layout: _Layout, text: str, row: Mapping[str, object], width: in
     if column.kind == "share" and isinstance(share, (int, float)):
         number = max(cell_len(shown) for shown in (*layout.cells, layout.total))
         room = min(width - number - 1, _BAR)
-        if room >= 3:  # a shorter bar says nothing
+        if room >= _LEAST_BAR:
             bar = RichText(_bar(share, room, canvas.unicode), style="cyan")
             return bar.append(" " + text.rjust(number), style="default")
     return lines
@@ -242,6 +292,16 @@ def _draw_facts(canvas: _Canvas, facts: Facts) -> None:
             line = RichText(indent)
 
 
+def _draw_matrix(canvas: _Canvas, matrix: Matrix) -> None:
+    """The title, what is said about it, and the entries."""
+    if matrix.title:
+        canvas.write(matrix.title, "bold")
+    for line in matrix.lines:
+        canvas.write(line)
+    for line in grids.drawn(matrix, canvas.show, canvas.width):
+        canvas.draw(RichText(line))
+
+
 def _widths(text: str, kind: Kind) -> tuple[int, int]:
     """Return the least width at which the text can be drawn, and the width at which it is one line."""
     lines = text.split("\n")
@@ -268,5 +328,18 @@ def _wrap(text: str, kind: Kind, width: int | None) -> list[str]:
                 current = piece
         wrapped.append(current)
     if kind == "text":
-        wrapped = [part for line in wrapped for part in (chop_cells(line, width) or [""])]
+        wrapped = [part for line in wrapped for part in _fold(line, width)]
     return wrapped
+
+
+def _fold(word: str, width: int) -> list[str]:
+    """Fold a word that is longer than a line: after a dot of a path if there is one, else anywhere."""
+    parts = []
+    while cell_len(word) > width:
+        first, *rest = chop_cells(word, width)
+        if not rest:
+            break  # a single character that is wider than the line
+        first = first[: first.rfind(".") + 1] or first
+        parts.append(first)
+        word = word[len(first) :]
+    return [*parts, word]

@@ -49,7 +49,11 @@ def contract(machine: Machine, a: Array, a_dims: Dims, b: Array, b_dims: Dims, o
 
 
 def _linear(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
-    y = contract(machine, inputs[0], op.inputs[0].dims, params[0], op.params[0].dims, op.output.dims)
+    x, x_dims, w, w_dims = inputs[0], op.inputs[0].dims, params[0], op.params[0].dims
+    if x_dims[-1] not in w_dims or not set(op.output.dims) <= {*x_dims, *w_dims}:  # each head has its part of it
+        w = w.reshape([machine.length_of((axis,)) for dim in w_dims for axis in dim])
+        w_dims = tuple((axis,) for dim in w_dims for axis in dim)
+    y = contract(machine, x, x_dims, w, w_dims, op.output.dims)
     return y + params[1] if len(params) > 1 else y
 
 
@@ -102,6 +106,8 @@ def aligned(x: Array, dims: Dims, to: Dims) -> Array:
     places, shape = list(to), [1] * len(to)
     start = 0
     for dim, length in zip(dims, x.shape, strict=True):
+        if not dim:  # of size 1
+            continue
         at = places.index(dim, start)
         shape[at], start = length, at + 1
     return x.reshape(shape)
@@ -163,7 +169,7 @@ def _elementwise(op: Op, inputs: Sequence[Array], params: Sequence[Array], machi
     if function == "scale":
         if "by_position" in attrs:  # Llama 4: log(1 + ⌊(position + 1) / floor⌋) · scale + 1
             floor, scale = attrs["by_position"]
-            grown = np.log1p(np.floor((machine.positions + 1.0) / floor)) * scale + 1
+            grown = np.log1p(np.floor((machine.positions(x.shape[-2]) + 1.0) / floor)) * scale + 1
             return x * grown[..., None]
         return x * attrs.get("factor", 1.0) + attrs.get("add", 0.0)
     if function == "clip":
@@ -196,11 +202,9 @@ def _rotary(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: M
     """Each pair of a head's first `rotated` entries turns by position times its frequency."""
     x, attrs = inputs[0], op.attrs
     n = attrs["rotated"]
-    inverse, factor = frequencies(attrs, machine.length)
-    angles = machine.positions[..., None] * inverse  # [S, n/2] or [B, S, n/2]
-    cos, sin = (np.cos(angles) * factor, np.sin(angles) * factor)
-    if cos.ndim == 3:
-        cos, sin = cos[:, None], sin[:, None]
+    inverse, factor = frequencies(attrs, x.shape[-2])
+    angles = machine.positions(x.shape[-2])[:, None] * inverse
+    cos, sin = np.cos(angles) * factor, np.sin(angles) * factor
     turned, rest = x[..., :n], x[..., n:]
     y = np.empty_like(turned)
     if attrs["interleaved"]:
@@ -222,7 +226,7 @@ def alibi_slopes(heads: int) -> Array:
 
 def _distance_bias(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
     scores = inputs[0]
-    distance = np.arange(scores.shape[-1]) - machine.positions_of_rows(scores.shape[-2])[:, None]
+    distance = np.arange(scores.shape[-1]) - machine.positions(scores.shape[-2])[:, None]
     slopes = alibi_slopes(scores.shape[1]) * op.attrs.get("scale", 1.0)
     return scores + (slopes[:, None, None] * distance).astype(scores.dtype)
 
@@ -246,7 +250,7 @@ def relative_buckets(distance: Array, buckets: int, most: int, *, bidirectional:
 
 def _relative_lookup(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
     queries, keys = (machine.length_of(dim) for dim in op.output.dims[-2:])
-    distance = np.arange(keys) - machine.positions_of_rows(queries)[:, None]
+    distance = np.arange(keys) - machine.positions(queries)[:, None]
     table = params[0]
     rows = relative_buckets(distance, len(table), op.attrs["max_distance"], bidirectional=op.attrs["bidirectional"])
     return np.moveaxis(table[rows], -1, 0)
@@ -257,7 +261,7 @@ def _shift(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Ma
     part = inputs[0]
     queries, keys = (machine.length_of(dim) for dim in op.output.dims[-2:])
     if "by" not in op.attrs:  # Transformer-XL: column d is distance d, query behind key
-        column = np.clip(machine.positions_of_rows(queries)[:, None] - np.arange(keys), 0, keys - 1)
+        column = np.clip(machine.positions(queries)[:, None] - np.arange(keys), 0, keys - 1)
         return np.take_along_axis(part, np.broadcast_to(column, part.shape), axis=-1)
     span = part.shape[-1] // 2
     distance = np.arange(queries)[:, None] - np.arange(keys)
@@ -354,7 +358,7 @@ def _slice(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Ma
         at = wanted.shape[1] - 1 - wanted[:, ::-1].argmax(-1) if op.attrs["last"] else wanted.argmax(-1)
         return x[rows, at]
     if take == "last":
-        return x[rows, machine.last_token()]
+        return x[rows, machine.last_token(*x.shape[:2])]
     return x[:, {"first": 0, "second": 1}[take]]
 
 

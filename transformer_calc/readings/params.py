@@ -23,6 +23,7 @@ class Component(NamedTuple):
     embedding: bool
     routed: bool
     out: int
+    buffer: bool = False
 
     def entries(self, sizes: Sizes) -> Size:
         """Entries of one of them."""
@@ -34,9 +35,10 @@ class Component(NamedTuple):
 
     def active(self, sizes: Sizes) -> Size:
         """Entries of all of them that one token passes through: of stacked experts, its top_k."""
-        if not self.routed:
+        stacked = [axis for dim in self.dims for axis in dim if axis.startswith("experts")]
+        if not (self.routed and stacked):
             return self.total(sizes)
-        experts = next(axis for dim in self.dims for axis in dim if axis.startswith("experts"))
+        experts = stacked[0]
         chosen = experts.replace("experts", "top_k")
         rest: Dims = tuple(tuple(chosen if axis == experts else axis for axis in dim) for dim in self.dims)
         return product(rest, sizes) * (sizes[self.repeat] if self.repeat else 1)
@@ -88,16 +90,17 @@ class Params(NamedTuple):
     non_embedding: int
 
 
-def components(graph: Graph) -> list[Component]:
-    """Every parameter tensor of the graph, a tied one once, in the order of the operations."""
+def components(graph: Graph, *, buffers: bool = False) -> list[Component]:
+    """Every parameter tensor of the graph, a tied one once, in the order of the operations; `buffers`: those too."""
     found = []
     for block in graph.blocks:
         for op in block.ops:
             embedding = op.kind in EMBEDDING_KINDS or bool(op.attrs.get("embedding"))
             for param in op.params:
-                if param.counted:
+                if param.counted or (buffers and param.buffer):
                     path = _path(block, op.path, param)
-                    found.append(Component(path, block, param.dims, block.copies, embedding, param.routed, param.out))
+                    repeat, buffer = block.copies, param.buffer
+                    found.append(Component(path, block, param.dims, repeat, embedding, param.routed, param.out, buffer))
     return found
 
 
@@ -118,11 +121,11 @@ def params(graph: Graph, sizes: Sizes) -> Params:
     return Params(total, active, embedding, total - embedding)  # type: ignore[arg-type]
 
 
-def tensors(graph: Graph) -> list[Tensor]:
+def tensors(graph: Graph, *, buffers: bool = False) -> list[Tensor]:
     """The tensors as they are stored: named as in Hugging Face where the model says so, fused ones as one."""
     names = dict(graph.tensor_names)
     fused = {key: name for key, name in names.items() if "+" in key}
-    parts = components(graph)
+    parts = components(graph, buffers=buffers)
     by_path = {part.path: part for part in parts}
     taken: set[str] = set()
     found = []

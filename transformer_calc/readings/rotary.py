@@ -45,7 +45,7 @@ def _llama3(inverse: Array, factor: float, original: int, scaling: Mapping[str, 
     """Long waves are slowed down by the factor, short ones kept, those between blended."""
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     turns = original * inverse / (2 * math.pi)
-    blend = np.clip((turns - low) / (high - low), 0, 1)
+    blend = np.clip((turns - low) / (high - low), 0, 1) if high != low else (turns >= high).astype(float)
     return (1 - blend) * inverse / factor + blend * inverse
 
 

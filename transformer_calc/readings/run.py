@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from transformer_calc.graph.core import Block, Dim, Graph, Op, Param, Sizes, product, shape
+from transformer_calc.graph.core import Block, Dim, Graph, Op, Param, Sizes, Tensor, product, shape
 from transformer_calc.readings.kernels import KERNELS
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -29,6 +29,7 @@ class Observed(NamedTuple):
     params: dict[str, tuple[int, ...]]
     multiply_adds: int
     nbytes: int  # of the output
+    itemsize: int
 
 
 class Outcome(NamedTuple):
@@ -48,7 +49,13 @@ class Machine:
     """
 
     def __init__(
-        self, graph: Graph, sizes: Sizes, weights: Weights, inputs: Mapping[str, Array], dtype: Any = np.float64
+        self,
+        graph: Graph,
+        sizes: Sizes,
+        weights: Weights,
+        inputs: Mapping[str, Array],
+        dtype: Any = np.float64,
+        progress: Callable[[float], None] | None = None,
     ) -> None:
         self.graph, self.sizes, self.weights, self.dtype = graph, sizes, weights, dtype
         self.inputs = dict(inputs)
@@ -58,6 +65,11 @@ class Machine:
         self.loads: dict[str, Array] = {}
         self.block, self.copy, self.path = graph.blocks[0], 0, ""
         self.layer: int | None = None
+        self.running = ""  # the operation, for whoever has to say where a run broke off
+        self.entries: dict[tuple[str, int], int] = {}  # of every parameter tensor that was used
+        self.progress = progress
+        repeats = (int(sizes[b.repeat]) if b.repeat else 1 for b in graph.blocks)  # type: ignore[arg-type]
+        self.blocks_left = self.blocks_in_all = sum(repeats)
 
     # --- what kernels ask for ---------------------------------------------------------------------------
 
@@ -65,30 +77,20 @@ class Machine:
         """The size of a dimension."""
         return int(product((dim,), self.sizes))  # type: ignore[arg-type]
 
-    @property
-    def length(self) -> int:
-        """Tokens of the stack that is running."""
-        return self.positions.shape[-1]
+    def positions(self, tokens: int) -> Array:
+        """The position of each token of the running stack."""
+        return np.arange(tokens)
 
-    @property
-    def positions(self) -> Array:
-        """The position of each token of the stack that is running."""
-        return np.arange(self._ids("token_ids").shape[1])
-
-    def positions_of_rows(self, queries: int) -> Array:
-        """The position of each query."""
-        return np.arange(queries)
-
-    def last_token(self) -> Array:
+    def last_token(self, batch: int, tokens: int) -> Array:
         """The place of each sequence's last token that is not padding."""
         mask = self._own("attention_mask")
         if mask is None:
-            return np.full(len(self._ids("token_ids")), self.length - 1)
-        return mask.shape[1] - 1 - np.asarray(mask)[:, ::-1].argmax(-1)
+            return np.full(batch, tokens - 1)
+        return tokens - 1 - np.asarray(mask)[:, ::-1].argmax(-1)
 
     def visible(self, op: Op, queries: int, keys: int) -> Array:
         """Which key each query may look at: true or false, as [1 or B, 1, queries, keys]."""
-        row, column = self.positions_of_rows(queries)[:, None], np.arange(keys)
+        row, column = self.positions(queries)[:, None], np.arange(keys)
         seen = np.ones((queries, keys), bool)
         attrs = op.attrs
         if attrs["causal"]:
@@ -111,30 +113,25 @@ class Machine:
         self.loads[path] = self.loads.get(path, 0) + np.bincount(chosen.ravel(), minlength=experts)
         return chosen
 
+    def look(self, op: Op, inputs: Sequence[Array], params: Sequence[Array], y: Array) -> None:
+        """Called after each operation, for whoever wants to see its arrays."""
+
     # --- running ----------------------------------------------------------------------------------------
 
     def _own(self, name: str) -> Array | None:
         """An input of the running stack."""
         return self.inputs.get(f"{self.block.stack}.{name}" if self.block.stack else name)
 
-    def _ids(self, name: str) -> Array:
-        found = self._own(name)
-        if found is None:
-            raise KeyError(name)
-        return found
-
-    def _input(self, name: str, local: Mapping[str, Array]) -> Array:
-        if name in local:
-            return local[name]
-        if name in self.known:
-            return self.known[name]
-        found = self._own(name)
-        if found is not None:
-            return found
+    def _input(self, tensor: Tensor, local: Mapping[str, Array]) -> Array:
+        """The array that an operation reads under a tensor's name."""
+        name = tensor.name
+        for found in (local.get(name), self.known.get(name), self._own(name), self.inputs.get(name)):
+            if found is not None:
+                return found
         if name == "position_ids":
-            return self.positions
+            return self.positions(self.length_of(tensor.dims[-1]))
         if name == "segment_ids":
-            return np.zeros_like(self._ids("token_ids"))
+            return np.zeros([self.length_of(dim) for dim in tensor.dims], int)
         if name in ("mask", "padding_mask"):
             return np.empty(0)  # `visible` has it
         raise KeyError(f"the run has no {name}")
@@ -146,7 +143,11 @@ class Machine:
             path = param.tied
         else:
             path = ".".join(p for p in (self.block.path, op.path, param.name) if p)
-        return self.weights(path, 0 if param.tied and not param.tied.startswith("@") else self.copy)
+        copy = 0 if param.tied and not param.tied.startswith("@") else self.copy
+        array = self.weights(path, copy)
+        if not param.buffer:
+            self.entries[path, copy] = array.size
+        return array
 
     def _run(self, block: Block, x: Array | None, *, copy: int = 0, layer: int | None = None) -> Array:
         """One block from x to its output."""
@@ -154,7 +155,8 @@ class Machine:
         self.path = block.path
         local: dict[str, Array] = {} if x is None else {"x": x}
         for op in block.ops:
-            inputs = [self._input(t.name, local) for t in op.inputs]
+            self.running = f"{block.path}.{op.path}" if block.path else op.path
+            inputs = [self._input(t, local) for t in op.inputs]
             params = [self._param(op, p) for p in op.params]
             before = self.multiply_adds
             y = KERNELS[op.kind](op, inputs, params, self)
@@ -173,11 +175,16 @@ class Machine:
                     {p.name: v.shape for p, v in zip(op.params, params, strict=True)},
                     self.multiply_adds - before,
                     y.nbytes,
+                    y.itemsize,
                 )
             )
+            self.look(op, inputs, params, y)
         if not block.repeat:
             for name, value in local.items():
                 self.known[f"{block.stack}.{name}" if block.stack else name] = value
+        self.blocks_left -= 1
+        if self.progress:
+            self.progress(1 - self.blocks_left / self.blocks_in_all)
         return local[block.output]
 
     def run(self) -> Outcome:
@@ -196,10 +203,12 @@ class Machine:
             elif not block.repeat and block.role == "head":
                 start = self.known.get(f"{block.stack}.output", x) if block.stack else x
                 outputs[block.title] = self._run(block, start)
-            elif not block.repeat:
-                x = self._run(block, x if block.role == "final" else None)
-                if block.role == "final":
-                    hidden[stack].append(x)
+            elif block.role == "embed":
+                x = self._run(block, None)
+                stack = ""
+            elif block.role == "final":
+                x = self._run(block, x)
+                hidden[stack].append(x)
             if stack and x is not None:
                 self.known[f"{stack}.output"] = x
         return Outcome(hidden, outputs, self.observed, self.loads)

@@ -48,6 +48,22 @@ class Text(NamedTuple):
     text: str
 
 
+class Grid(NamedTuple):
+    """A matrix's entries as text; a line stands before each of the columns `bars`."""
+
+    label: str
+    rows: tuple[tuple[str, ...], ...]
+    bars: tuple[int, ...] = ()
+
+
+class Matrix(NamedTuple):
+    """Matrices with what is said about them: each row of `grids` stands side by side where there is room."""
+
+    title: str
+    lines: tuple[str, ...]
+    grids: tuple[tuple[Grid, ...], ...]
+
+
 class Report(NamedTuple):
     """A command's whole answer: `data` is the body of the JSON, `sections` is what people read, `main` is the CSV."""
 
@@ -55,7 +71,7 @@ class Report(NamedTuple):
     model: Mapping[str, object]
     workload: Mapping[str, object]
     data: Mapping[str, object]
-    sections: tuple[Table | Facts | Text, ...]
+    sections: tuple[Table | Facts | Text | Matrix, ...]
     main: Table | None = None
     ok: bool = True  # False where the question has an answer and it is no: the exit status is 1
 

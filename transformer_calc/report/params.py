@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from transformer_calc import units
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes, shape
 from transformer_calc.readings import formulas
 from transformer_calc.readings.params import components, params, tensors
 from transformer_calc.readings.shapes import symbols_of
-from transformer_calc.report import Column, Facts, Report, Table, Text
+from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import legend
 
 if TYPE_CHECKING:
@@ -56,11 +57,12 @@ def build(model: Transformer, workload: Workload, *, by: str = "component", nota
         }
         for path, numbers, symbols, repeat, entries, formula, more in ROWS[by](graph, sizes)
     ]
+    identities = [f"{formulas.text(rule.left, notation)} = {formulas.text(rule.right, notation)}" for rule in used]
     data: dict[str, Any] = {
         "params": counts._asdict(),
         "formula": formulas.text(short, notation),
         "formula_general": formulas.text(general, notation),
-        "identities": [str(rule) for rule in used],
+        "identities": identities,
     }
     shown = {axis for part in components(graph) for dim in part.dims for axis in dim}
     shown |= {part.repeat for part in components(graph) if part.repeat}
@@ -68,19 +70,20 @@ def build(model: Transformer, workload: Workload, *, by: str = "component", nota
     data["symbols"], symbols = legend(graph, sizes, used=shown)
     data |= {"by": by, "components": rows}
     facts = Facts(
-        model.title,
+        f"{model.title}: {units.format_count(counts.total)} parameters",
         (
             ("total", counts.total, "count"),
             ("active per token", counts.active, "count"),
             ("embedding", counts.embedding, "count"),
             ("non-embedding", counts.non_embedding, "count"),
+            ("formula of the total", data["formula"], "formula"),
+            *((("where", ", ".join(identities), "text"),) if identities else ()),
         ),
     )
-    given = f"  with {', '.join(map(str, used))}" if used else ""
     columns = (PATH, *COUNTS) if by == "layer" else (PATH, SYMBOLS, SHAPE, *COUNTS)
     total = {"path": "total", "total": counts.total, "share": 1.0 if counts.total else 0.0}
     table = Table(f"by {by}", columns, tuple(rows), total)
-    sections = (facts, Text(f"{data['formula']}{given}"), symbols, table)
+    sections = (facts, symbols, table)
     return Report("params", model.describe(), workload.to_dict(), data, sections, table)
 
 

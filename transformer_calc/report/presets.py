@@ -40,7 +40,7 @@ def build(filter: str | None = None) -> Report:
         )
     if not rows:
         raise InputError(f"no preset matches {filter!r}", hint="tcalc presets lists all of them")
-    about = f"{len(rows)} presets" + (f" matching {filter!r}" if filter else "")
+    about = f"{len(rows)} preset{'s' if len(rows) > 1 else ''}" + (f" matching {filter!r}" if filter else "")
     table = Table(about, COLUMNS, tuple(rows), caption="tcalc presets show NAME prints one whole")
     return Report("presets", {}, {}, {"presets": rows}, (table,), table)
 
@@ -66,8 +66,12 @@ def show(name: str) -> Report:
 
 
 def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(inner)}" for key, inner in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)
 
 
 def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) and value >= 10000 else _text(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _text(value)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from transformer_calc.errors import InputError, did_you_mean
+from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.readings.params import params
 from transformer_calc.readings.shapes import Place, Shaped, Value, expanded, n_layers, places, shaped
 from transformer_calc.readings.shapes import layer as layer_places
 from transformer_calc.report import Column, Report, Table, Text
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 LONGEST = 1000  # layers that are written out one by one
 COLUMNS = (
     Column("path", "operation", "text"),
-    Column("note", "what it does", "text", 4),
-    Column("in", "in", "shapes", 3),
+    Column("note", "what it does", "text", 3),
+    Column("in", "in", "shapes", 5),
     Column("weights", "weights", "shapes", 2),
     Column("out_symbols", "out", "shape", 1),
     Column("out", "sizes", "shape"),
-    Column("params", "parameters", "count", 1),
+    Column("params", "parameters", "count", 4),
 )
 
 
@@ -37,22 +38,20 @@ def build(model: Transformer, workload: Workload, *, expand: bool = False, layer
         found = [shaped(op, place, graph, sizes) for op in place.block.ops]
         ops += found
         rows = tuple(_cells(op, op.path.removeprefix(f"{place.path}.") if place.path else op.path) for op in found)
-        total = {
-            "path": "parameters of one" if place.repeat > 1 else "parameters",
-            "params": sum(op.params for op in found),
-        }
+        whose = ("of one" if place.block.copies else "shared by all") if place.repeat > 1 else ""
+        total = {"path": f"parameters {whose}".rstrip(), "params": sum(op.params for op in found)}
         tables.append(Table(place.title, COLUMNS, rows, total if total["params"] else None))
     values, symbols = legend(graph, sizes)
     data = {"symbols": values, "ops": [_plain(op) for op in ops]}
-    head = Text(f"{model.title}: {_workload(workload)}")
+    head = Text(f"{model.title}: {_workload(workload)}; {params(graph, sizes).total:,} parameters")
     main = Table("shapes", COLUMNS, tuple(_cells(op, op.path) for op in ops))
     return Report("shapes", model.describe(), workload.to_dict(), data, (head, symbols, *tables), main)
 
 
 def _workload(workload: Workload) -> str:
-    text = f"batch {workload.batch:,}, {workload.seq:,} tokens"
+    text = f"batch {workload.batch:,}, {workload.seq:,} token{'s' if workload.seq > 1 else ''}"
     if workload.target:
-        text += f", {workload.target:,} target tokens"
+        text += f", {workload.target:,} target token{'s' if workload.target > 1 else ''}"
     return text + (f", {workload.context:,} in the cache" if workload.context else "")
 
 
@@ -65,17 +64,18 @@ def _chosen(graph: Graph, sizes: Sizes, *, expand: bool, layer: str | None) -> l
             message = f"--expand would write out {n_layers(graph):,} layers, expected at most {LONGEST:,}"
             raise InputError(message, hint="--layer N shows one")
         return list(expanded(graph))
-    if layer.isdigit():
+    if layer.isascii() and layer.isdigit():
         found = layer_places(graph, int(layer)) if len(layer) < 19 else []
         if not found:
-            raise InputError(f"--layer is {layer}; this model's layers are 0 to {n_layers(graph) - 1:,}")
+            raise InputError(f"--layer is {shown(layer)}; this model's layers are 0 to {n_layers(graph) - 1:,}")
         return found
     repeated = [place for place in places(graph, sizes) if place.block.repeat]
-    found = [place for place in repeated if layer in (place.path, place.path.rpartition(".")[2], place.block.stack)]
+    names = [{place.path, place.path.rpartition(".")[2], place.block.stack} - {""} for place in repeated]
+    found = [place for place, known in zip(repeated, names, strict=True) if layer in known]
     if not found:
         kinds = [place.path for place in repeated]
-        hint = did_you_mean(layer, kinds)
-        raise InputError(f"--layer is {layer!r}; it must be a number or one of {', '.join(kinds)}", hint)
+        right = f"a number from 0 to {n_layers(graph) - 1:,}" + (f" or one of {', '.join(kinds)}" if kinds[1:] else "")
+        raise InputError(f"--layer is {shown(layer)}; it must be {right}", did_you_mean(layer, kinds))
     return found
 
 
@@ -94,9 +94,14 @@ def _plain(op: Shaped) -> dict[str, Any]:
 
 def _cells(op: Shaped, path: str) -> dict[str, Any]:
     """One operation as a table's row."""
+    note = f"{op.note or op.what}{', tied' if any(weight.tied for weight in op.weights) else ''}"
+    if op.op == "mask":  # what it is added to has the output's shape; its own is the lesson
+        note = f"mask {op.inputs[-1].shape}: {note}"
+    elif op.inputs and op.inputs[0].name.endswith(".output"):  # of another stack: cross-attention
+        note = f"{note}, X = {op.inputs[0].name}"
     return {
         "path": path,
-        "note": f"{op.note or op.what}{', tied' if any(weight.tied for weight in op.weights) else ''}",
+        "note": note,
         "in": [value.shape for value in op.inputs],
         "weights": [weight.shape for weight in op.weights],
         "out_symbols": op.output.symbols,

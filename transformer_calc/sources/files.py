@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ LARGEST = 4 * 2**20  # bytes; real config.json files and presets have a few thou
 def read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[str, Any]:
     """The object in a file; `kind` is its format's name, `parse` raises ValueError where it is not that."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open) as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise InputError(f"{path} has more than {LARGEST:,} bytes; a {kind} file that describes a model is smaller")
@@ -33,9 +34,17 @@ def read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path} holds a {_kind(data)}; it must hold an object that describes a model")
+        raise InputError(f"{path} holds {_kind(data)}; it must hold an object that describes a model")
     return data
 
 
 def _kind(value: Any) -> str:
-    return {list: "list", str: "string", bool: "true or false", type(None): "null"}.get(type(value), "number")
+    return {list: "a list", str: "a string", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file without waiting for somebody to write to it: a pipe that nobody writes to is empty."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(number, True)  # who has a pipe open for writing is waited for
+    return number

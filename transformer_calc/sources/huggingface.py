@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from transformer_calc.errors import InputError, did_you_mean
+from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.sources import families, files
 from transformer_calc.sources.families.base import FLAGS, Config, Family
 from transformer_calc.spec import Model
+
+# Families with layers of another kind than attention: known, and refused by name.
+LATER = """
+    mamba mamba2 falcon_mamba jamba bamba zamba zamba2 falcon_h1 nemotron_h plamo2 hymba xlstm rwkv
+    retnet recurrent_gemma qwen3_next qwen3_5 qwen3_5_text qwen3_5_moe qwen3_5_moe_text kimi_linear minimax minimax_m1
+    olmo_hybrid jet_nemotron lfm2 lfm2_moe
+"""
+SOME = "llama, mistral, mixtral, qwen3, gemma2, deepseek_v3, gpt2, bert, t5, vit and whisper"
 
 
 def read(path: Path) -> dict[str, Any]:
     """The object in a config.json, or in the folder that holds one."""
     import json
 
-    if path.is_dir():
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in found if names.count(name) > 1)
+            raise InputError(f"{path} holds the key {shown(twice)} twice; it must stand there once")
+        return found
+
+    if os.path.isdir(path):  # not path.is_dir(), which fails where a name is too long
         path = path / "config.json"
-        if not path.exists():
+        if not os.path.lexists(path):
             raise InputError(f"{path.parent} is a folder without a config.json")
-    data = files.read(path, "JSON", json.loads)
+    data = files.read(path, "JSON", lambda text: json.loads(text, object_pairs_hook=once))
     inner = data.get("config")
     if "model_type" not in data and isinstance(inner, dict) and "model_type" in inner:
-        return inner  # a record about a model that holds its config
+        given = data.get("given")  # a record about a model that holds its config, and what that was made from
+        return {**inner, **given} if isinstance(given, dict) else inner
     return data
 
 
@@ -36,10 +54,30 @@ def family(data: Mapping[str, Any], where: str = "") -> Family:
     if not isinstance(model_type, str):
         raise InputError(f"{where}model_type is {model_type!r}; it must be a string")
     module = families.module_of(model_type)
+    if model_type in LATER.split():
+        raise InputError(
+            f"{where}model_type is {model_type!r}; state-space and linear-attention layers are not supported yet"
+        )
     if module is None:
-        shown = model_type if len(model_type) <= 60 else model_type[:59] + "…"
-        hint = did_you_mean(model_type, families.known()) or f"known: {', '.join(families.known())}"
-        raise InputError(f"{where}model_type {shown!r} is not a family that tcalc knows", hint=hint)
+        inner = data.get(families.WRAPPERS.get(model_type, ""))
+        if model_type in families.WRAPPERS:
+            kind = inner.get("model_type") if isinstance(inner, dict) else None
+            known = isinstance(kind, str) and families.module_of(kind) is not None
+            which = f", of model_type {kind!r}," if known else ""
+            raise InputError(
+                f"{where}model_type {model_type!r} is a text model among other parts, which tcalc does not know yet",
+                hint=f"its text_config{which} can be given on its own" + ("" if known else " if its family is known"),
+            )
+        former = families.FORMER.get(model_type)
+        if former:
+            raise InputError(
+                f"{where}model_type {model_type!r} is what {former} was called before transformers had it",
+                hint=f"take the later config.json with model_type {former!r}; its keys have other names",
+            )
+        hint = did_you_mean(model_type, families.known()) or (
+            f"{len(families.known())} families are known, such as {SOME}; the README lists them all"
+        )
+        raise InputError(f"{where}model_type is {shown(model_type, 60)}; tcalc knows no such family", hint=hint)
     entries: list[Family] = import_module(f"transformer_calc.sources.families.{module}").FAMILIES
     return next(entry for entry in entries if entry.model_type == model_type)
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.spec import (
+    ACTIVATIONS,
     Attention,
+    Averaging,
     Dense,
     Head,
     Layer,
@@ -27,6 +29,7 @@ from transformer_calc.spec import (
     Router,
     Stack,
     Tokens,
+    Vectors,
     divide,
 )
 
@@ -48,12 +51,16 @@ WORDS: dict[str, type | tuple[str, ...]] = {
     "max_positions": int,
     "positions": ("learned", "sinusoidal", "rotary", "alibi", "relative-bias", "transformer-xl", "none"),
     "norm": ("layernorm", "rmsnorm"),
-    "norm_place": ("pre", "post", "output", "sandwich"),
+    "norm_place": ("pre", "post", "output", "sandwich", "none"),
+    "residual": bool,
+    "mixer": ("attention", "averaging"),
+    "input": ("tokens", "vectors"),
+    "head": ("lm", "none"),
     "parallel": ("no", "shared", "separate"),
     "norm_bias": bool,
     "norm_eps": float,
     "final_norm": bool,
-    "activation": ("gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "tanh", "sigmoid", "identity"),
+    "activation": ACTIVATIONS[1:],
     "gated": bool,
     "bias": bool,
     "bias_qkv": bool,
@@ -80,6 +87,16 @@ WORDS: dict[str, type | tuple[str, ...]] = {
     "relative_buckets": int,
 }
 ZERO = ("segments", "shared_experts", "dense_layers")  # counts that may be 0
+
+
+# words of a part that another word can replace
+OF_ATTENTION = (
+    "heads kv_heads d_head bias_qkv bias_o attention_dropout window global_every qk_norm rotary_dims rope_theta "
+    "relative_buckets"
+).split()
+OF_TOKENS = (
+    "vocab pad_vocab_to max_positions positions segments embedding_norm embedding_scale tied bias_head"
+).split()
 
 
 class Words:
@@ -121,10 +138,17 @@ def load(given: Mapping[str, Any], *, name: str, family: str = "custom", where: 
     """The spec that the words describe, and notes on what was assumed."""
     w = Words(given, where)
     notes = []
-    if "vocab" not in given:
+    vectors = w.get("input", "tokens") == "vectors"
+    if w.get("mixer", "attention") == "averaging":
+        _without(w, OF_ATTENTION, "mixer", "averaging")
+    if vectors:
+        _without(w, OF_TOKENS, "input", "vectors")
+        if w.get("head", "none") != "none":
+            raise InputError(f"{where}head is 'lm', but input is 'vectors': there is no vocabulary", hint="head none")
+    elif "vocab" not in given:
         notes.append(f"no vocab given: taken as {VOCAB:,}, GPT-2's")
     learned = w.get("positions", "learned") in ("learned", "sinusoidal")
-    if learned and "max_positions" not in given and w.get("positions", "learned") == "learned":
+    if learned and not vectors and "max_positions" not in given and w.get("positions", "learned") == "learned":
         notes.append("no max_positions given: taken without a table of positions")
     if w.get("kind", "decoder") == "encoder-decoder":
         encoder = _stack(w, "encoder", "", w.get("encoder_layers") or w["layers"])
@@ -132,9 +156,17 @@ def load(given: Mapping[str, Any], *, name: str, family: str = "custom", where: 
     else:
         stacks = (_stack(w, w.get("kind", "decoder"), "", w["layers"]),)
     tokens = stacks[-1].embedding
-    assert isinstance(tokens, Tokens)
+    if not isinstance(tokens, Tokens) or w.get("head", "lm") == "none":
+        return Model(name=name, family=family, stacks=stacks), notes
     head = Dense(name="lm", width=tokens.vocab, bias=w.get("bias_head", False), tied=w.get("tied", True), vocab=True)
     return Model(name=name, family=family, stacks=stacks, heads=(Head(steps=(head,), softmax=True),)), notes
+
+
+def _without(w: Words, words: list[str], word: str, value: str) -> None:
+    """Refuse words of a part that the model does not have."""
+    for other in words:
+        if other in w.given:
+            raise InputError(f"{w.where}{other} is {w.given[other]}, but {word} is {value!r}, which has none")
 
 
 def _stack(w: Words, name: str, shared: str, n: int) -> Stack:
@@ -142,14 +174,17 @@ def _stack(w: Words, name: str, shared: str, n: int) -> Stack:
     place = w.get("norm_place", "pre")
     norm = Norm(kind=w.get("norm", "layernorm"), bias=w.get("norm_bias", True), eps=w.get("norm_eps", 1e-5))
     decoding = name == "decoder"
-    attention = _attention(w, d_model, positions, causal=decoding, norm=norm)
+    attention = None
+    if w.get("mixer", "attention") == "attention":
+        attention = _attention(w, d_model, positions, causal=decoding, norm=norm)
     layer = Layer(
-        mixer=attention,
-        cross=_cross(attention) if shared else None,
+        mixer=attention or Averaging(),
+        cross=_cross(attention) if shared and attention else None,
         ffn=_mlp(w, d_model),
         norm=norm,
         place=place,
         parallel=w.get("parallel", "no"),
+        residual=w.get("residual", True),
         dropout=w.get("dropout", 0.0),
     )
     table = None
@@ -157,7 +192,7 @@ def _stack(w: Words, name: str, shared: str, n: int) -> Stack:
         table = Positions(kind="sinusoidal", count=w.get("max_positions"))
     elif positions == "learned" and "max_positions" in w.given:
         table = Positions(count=w["max_positions"])
-    embedding = Tokens(
+    embedding: Tokens | Vectors = Tokens(
         vocab=w.get("vocab", VOCAB),
         pad_to=w.get("pad_vocab_to", 1),
         positions=table,
@@ -167,7 +202,9 @@ def _stack(w: Words, name: str, shared: str, n: int) -> Stack:
         dropout=w.get("dropout", 0.0),
         shared=shared,
     )
-    final = w.get("final_norm", place != "post")
+    if w.get("input", "tokens") == "vectors":
+        embedding = Vectors()
+    final = w.get("final_norm", place not in ("post", "none"))
     return Stack(
         name=name, d_model=d_model, embedding=embedding, layers=_layers(w, layer, n), final_norm=norm if final else None
     )

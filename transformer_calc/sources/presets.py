@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformer_calc.errors import InputError, did_you_mean
+from transformer_calc.errors import InputError, did_you_mean, nearest, shown
 from transformer_calc.sources import files
 from transformer_calc.spec import Model
 
 NULL = "null"  # TOML has none, and in a config.json it can mean something else than a missing key
-TABLES = ("model", "config", "training", "workload", "expected")
+WORKLOAD = ("batch", "seq", "target_seq")
+TABLES = ("model", "config", "training", "workload", "expected", "values")
 
 
 class Source(NamedTuple):
@@ -46,16 +47,36 @@ def aliases() -> Iterator[tuple[str, str]]:
 
 def find(name: str) -> Path:
     """The file of a preset, by its name or another name of it, in upper or lower case."""
+    if path := _file(name):
+        return path
+    raise InputError(f"{shown(name, 60)} is not a preset", hint=suggestion(name) or "tcalc presets lists them")
+
+
+def exists(name: str) -> bool:
+    """Whether a preset has this name."""
+    return _file(name) is not None
+
+
+def _file(name: str) -> Path | None:
     wanted = name.strip().lower()
     path = folder() / f"{wanted}.toml"
-    if re.fullmatch(r"[\w.+-]+", wanted) and path.is_file():
+    if re.fullmatch(r"[\w.+-]{1,100}", wanted) and path.is_file():
         return path
     others = dict(aliases())
-    if wanted in others:
-        return folder() / f"{others[wanted]}.toml"
-    shown = name if len(name) <= 60 else name[:59] + "…"
-    hint = did_you_mean(name, [*names(), *others]) or "tcalc presets lists them"
-    raise InputError(f"{shown!r} is not a preset", hint=hint)
+    return folder() / f"{others[wanted]}.toml" if wanted in others else None
+
+
+def suggestion(name: str) -> str | None:
+    """A hint at the preset that a wrong name may stand for, or at how to list those whose names begin with it."""
+    others = dict(aliases())
+    wanted = name.strip().lower()
+    if path := _file(wanted):
+        return f"did you mean {path.stem}?"
+    begin = {others.get(known, known) for known in [*names(), *others] if known.startswith(wanted)} if wanted else set()
+    if len(begin) > 1:
+        return f"tcalc presets {wanted} lists those whose names begin so"
+    near = min(begin) if begin else nearest(wanted, [*names(), *others])
+    return f"did you mean {others.get(near, near)}?" if near else None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -71,11 +92,20 @@ def load(path: Path, *, fields: Mapping[str, Any], ignore: tuple[str, ...] = ())
     where = f"{path.name}: "
     for key, value in data.items():
         if (key in TABLES) != isinstance(value, dict):
-            expected = "a table" if key in TABLES else "not a table"
-            raise InputError(f"{where}{key} must be {expected}", hint=did_you_mean(key, TABLES))
+            if key in TABLES:
+                raise InputError(f"{where}{key} is {_short(value)}; it must be a table: [{key}]")
+            raise InputError(f"{where}[{key}] is not a table of a preset", hint=did_you_mean(key, TABLES))
     if ("model" in data) == ("config" in data):
         raise InputError(f"{where}there must be one table that describes the model: [model] or [config]")
-    name = str(data.get("name", path.stem))
+    workload = data.get("workload", {})
+    for key, value in workload.items():
+        if key not in WORKLOAD:
+            raise InputError(f"{where}[workload] {key} is not one of {', '.join(WORKLOAD)}")
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{where}[workload] {key} is {_short(value)}; it must be a whole number of at least 1")
+    name = data.get("name", path.stem)
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{where}name is {_short(name)}; it must be a text")
     if "config" in data:
         from dataclasses import replace
 
@@ -89,4 +119,8 @@ def load(path: Path, *, fields: Mapping[str, Any], ignore: tuple[str, ...] = ())
 
         family = str(data.get("family", "custom"))
         model, notes = hyperparameters.load({**data["model"], **fields}, name=name, family=family, where=where)
-    return Source(model, notes, dict(data.get("workload", {})))
+    return Source(model, notes, dict(workload))
+
+
+def _short(value: Any) -> str:
+    return shown(value) if isinstance(value, str) else str(value)[:60]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -39,8 +40,14 @@ INERT = frozenset(
     custom_pipelines quantization_config compression_config neuron language model_name model_max_length
     use_flash_attn use_flash_attention flash_attention use_return_dict full_attn_mod adapters transformers_js_config
     transformers.js_config pretraining_tp ep_size seq_length seq_len n_ctx classifier_dropout
+    _attn_implementation_autoset _attn_implementation_internal keys_to_ignore_at_inference max_sequence_length
+    unsloth_version unsloth_fixed neftune_noise_alpha sbert_ce_default_activation_function sentence_transformers
+    is_llama_config use_past use_rmsnorm for_llm_compressor rope_interleaved
     """.split()
 )
+
+# parts of unknown keys that stand for training, number formats and the way of computing: never structure
+HARMLESS = re.compile(r"dropout|pdrop|_prob$|loss|_coef|initiali|_init_|token_ids?$|flash|fused|fp32|fp16|bf16|dtype")
 
 # words that make an unknown key look as if it described the structure
 STRUCTURAL = frozenset(
@@ -223,7 +230,7 @@ class Config:
         ignore = tuple(ignore)
         known = self.read | set(self.family.defaults) | INERT | set(self.family.inert.split()) | set(ignore)
         unknown = [k for k, v in self.given.items() if k not in known and v not in (None, False, {}, [], "")]
-        structural = [k for k in unknown if set(k.lower().replace(".", "_").split("_")) & STRUCTURAL]
+        structural = [k for k in unknown if set(re.split(r"[._]", k.lower())) & STRUCTURAL and not HARMLESS.search(k)]
         others = [k for k in unknown if k not in structural]
         for name, part in self.parts.items():
             inner = part.unread([k.removeprefix(f"{name}.") for k in ignore])
@@ -245,7 +252,7 @@ def _short(value: Any) -> str:
         return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**30:
         return "a number of more than 30 digits"
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:59] + "…"
 
 
@@ -391,7 +398,7 @@ def causal_heads(
         return (Head(steps=(Dense(name="classifier", width=c.n_labels, bias=token_bias),)),)
     if last == "QuestionAnswering":
         return (Head(steps=(Dense(name="qa", width=question_labels or c.n_labels, bias=True),)),)
-    if name.endswith("Model"):
+    if name.endswith("Model") and "For" not in name:
         return ()
     raise unknown_architecture(c, "…ForCausalLM, …Model, …ForSequenceClassification, …ForTokenClassification")
 

@@ -818,7 +818,7 @@ FAMILIES = [
         },
         _opt,
         flags={"d_ff": "ffn_dim"},
-        inert="activation_dropout layerdrop learned_embeddings scale_embeddings",
+        inert="activation_dropout layerdrop learned_embeddings scale_embeddings output_projection",
     ),
     Family(
         "xglm",

@@ -16,6 +16,7 @@ from transformer_calc.sources.families.base import (
     Mlp,
     Model,
     Norm,
+    Rotary,
     by_rule,
     heads,
     rotary,
@@ -54,7 +55,8 @@ def _mlp(c: Config, bias: bool) -> Mlp:
     return Mlp(d_ff=c.int("intermediate_size"), activation=c.activation(), bias_in=bias, bias_out=bias)
 
 
-def _gemma_model(c: Config, layers: Layers, names: dict[str, str] = NAMES, **more: Any) -> Model:
+def gemma_model(c: Config, layers: Layers, names: dict[str, str] = NAMES, **more: Any) -> Model:
+    """A decoder whose embedding is scaled, and whose norms are about one."""
     return model(c, layers, rms(c, offset=1.0), names, embed_scale=c.int("hidden_size") ** 0.5, **more)
 
 
@@ -64,10 +66,10 @@ def _gemma(c: Config) -> Model:
     if ffn.activation == "gelu":  # the first configs said gelu and meant the tanh form
         ffn = replace(ffn, activation="gelu_tanh")
     layer = Layer(mixer=attention(c, qkv=bias, o=bias), ffn=ffn, norm=rms(c, offset=1.0))
-    return _gemma_model(c, _uniform(c, layer))
+    return gemma_model(c, _uniform(c, layer))
 
 
-def _gemma2_layer(c: Config, **more: Any) -> Layer:
+def gemma2_layer(c: Config, **more: Any) -> Layer:
     """Gemma 2's layer: norms before and after each part, and queries scaled by a number of their own."""
     bias, norm, scalar = c.flag("attention_bias"), rms(c, offset=1.0), c.num("query_pre_attn_scalar")
     mixer = attention(c, qkv=bias, o=bias, **more)
@@ -78,9 +80,9 @@ def _gemma2_layer(c: Config, **more: Any) -> Layer:
 
 def _gemma2(c: Config) -> Model:
     c.must("use_bidirectional_attention", False)
-    layer = _gemma2_layer(c, softcap=c.maybe_num("attn_logit_softcapping"))
+    layer = gemma2_layer(c, softcap=c.maybe_num("attn_logit_softcapping"))
     layers = windowed(c, layer, every=2)
-    return _gemma_model(c, layers, SANDWICH, softcap=c.maybe_num("final_logit_softcapping"))
+    return gemma_model(c, layers, SANDWICH, softcap=c.maybe_num("final_logit_softcapping"))
 
 
 def _gemma3(c: Config) -> Model:
@@ -89,10 +91,10 @@ def _gemma3(c: Config) -> Model:
     far = rotary(c, d_head, theta=c.num("rope_theta"), kind="full_attention")
     near = rotary(c, d_head, theta=c.num("rope_local_base_freq"), kind="sliding_attention", scaled=False)
     causal = not c.flag("use_bidirectional_attention")
-    layer = _gemma2_layer(c, qk_norm=rms(c, offset=1.0), rotary=near, causal=causal)
+    layer = gemma2_layer(c, qk_norm=rms(c, offset=1.0), rotary=near, causal=causal)
     assert isinstance(layer.mixer, Attention)
     layers = windowed(c, layer, every=c.int("sliding_window_pattern"), full=replace(layer.mixer, rotary=far))
-    return _gemma_model(c, layers, SANDWICH, softcap=c.maybe_num("final_logit_softcapping"))
+    return gemma_model(c, layers, SANDWICH, softcap=c.maybe_num("final_logit_softcapping"))
 
 
 def _phi(c: Config) -> Model:
@@ -226,10 +228,15 @@ def _starcoder2(c: Config) -> Model:
 
 
 def _granite(c: Config) -> Model:
-    return _granite_model(c, gated(c, bias=c.flag("mlp_bias")), NAMES)
+    return granite_model(c, gated(c, bias=c.flag("mlp_bias")), NAMES)
 
 
 def _granitemoe(c: Config) -> Model:
+    return granite_model(c, *granite_experts(c))
+
+
+def granite_experts(c: Config) -> tuple[Moe, dict[str, str]]:
+    """Granite's experts, and the names of all tensors with them."""
     experts = Moe(
         n_experts=c.int("num_local_experts"),
         top_k=c.int("num_experts_per_tok"),
@@ -238,12 +245,13 @@ def _granitemoe(c: Config) -> Model:
         router=Router(scoring="softmax-topk"),
     )
     names = {part: name.replace("mlp.", "block_sparse_moe.") for part, name in NAMES.items()}
-    return _granite_model(c, experts, names | {"ffn.router": "block_sparse_moe.router"})
+    return experts, names | {"ffn.router": "block_sparse_moe.router"}
 
 
-def _granite_model(c: Config, ffn: Mlp | Moe, names: dict[str, str]) -> Model:
+def granite_model(c: Config, ffn: Mlp | Moe, names: dict[str, str], **more: Any) -> Model:
+    """Llama with multipliers; `more` goes to the attention."""
     bias, residual = c.flag("attention_bias"), c.num("residual_multiplier")
-    mixer = attention(c, qkv=bias, o=bias, scale=c.num("attention_multiplier"))
+    mixer = attention(c, qkv=bias, o=bias, scale=c.num("attention_multiplier"), **more)
     layer = Layer(mixer=mixer, ffn=ffn, norm=rms(c), residual_scale=residual)
     scales = {"embed_scale": c.num("embedding_multiplier"), "scale": 1 / c.num("logits_scaling")}
     return model(c, _uniform(c, layer), rms(c), names, **scales)
@@ -261,14 +269,18 @@ def _glm4(c: Config) -> Model:
     return model(c, _uniform(c, layer), rms(c), NAMES | GATE_UP | after)
 
 
+def spans_of_pattern(c: Config) -> int:
+    """Each which layer sees everything: from a number, or from a word like LLLG."""
+    pattern = c.raw("sliding_window_pattern")
+    if c.maybe_int("sliding_window") is None or c.raw("layer_types") is not None:
+        return 1
+    if isinstance(pattern, str) and pattern and pattern == "L" * (len(pattern) - 1) + "G":
+        return len(pattern)
+    return c.int("sliding_window_pattern")
+
+
 def _exaone4(c: Config) -> Model:
-    window, pattern = c.maybe_int("sliding_window"), c.raw("sliding_window_pattern")
-    if window is None or c.raw("layer_types") is not None:
-        every = 1
-    elif isinstance(pattern, str) and pattern and pattern == "L" * (len(pattern) - 1) + "G":
-        every = len(pattern)
-    else:
-        every = c.int("sliding_window_pattern")
+    window, every = c.maybe_int("sliding_window"), spans_of_pattern(c)
     mixer = attention(c, qk_norm=rms(c))
     layer = Layer(mixer=mixer, ffn=gated(c), norm=rms(c), place="output")
     # beside layers with a window, those without one have no positions either
@@ -278,6 +290,8 @@ def _exaone4(c: Config) -> Model:
 
 def _nemotron(c: Config) -> Model:
     c.int("num_key_value_heads")  # the class has no default for it
+    for key in ("partial_rotary_percent", "rope_percent"):  # other names, which the class does not read
+        c.must(key, c.num("partial_rotary_factor"))
     norm, bias = _layer_norm(c, "norm_eps", offset=1.0), c.flag("attention_bias")
     mixer = attention(c, qkv=bias, o=bias, part=c.num("partial_rotary_factor"))
     return model(c, _uniform(c, Layer(mixer=mixer, ffn=_mlp(c, c.flag("mlp_bias")), norm=norm)), norm)
@@ -327,6 +341,16 @@ def _arcee(c: Config) -> Model:
     return model(c, _uniform(c, layer), rms(c))
 
 
+def hunyuan_rotary(c: Config) -> Rotary:
+    """Labelled dynamic, but with an alpha it is one larger theta for every length."""
+    width = heads(c)[2]
+    turn = rotary(c, width)
+    scaling: dict[str, Any] = dict(turn.scaling)
+    if scaling.get("rope_type") == "dynamic" and (alpha := scaling.get("alpha")):
+        turn = replace(turn, theta=turn.theta * alpha ** (width / (width - 2)), scaling=())
+    return turn
+
+
 def _hunyuan(c: Config) -> Model:
     for key, value in (
         ("use_qk_norm", True),
@@ -335,13 +359,8 @@ def _hunyuan(c: Config) -> Model:
         ("use_cla", False),
     ):
         c.must(key, value)
-    bias, width = c.flag("attention_bias"), heads(c)[2]
-    turn = rotary(c, width)
-    scaling: dict[str, Any] = dict(turn.scaling)
-    if scaling.get("rope_type") == "dynamic" and (alpha := scaling.get("alpha")):
-        # labelled dynamic, but with an alpha it is one larger theta for every length
-        turn = replace(turn, theta=turn.theta * alpha ** (width / (width - 2)), scaling=())
-    mixer = attention(c, qkv=bias, o=bias, rotary=turn, qk_norm=rms(c), qk_norm_after_rotary=True)
+    bias = c.flag("attention_bias")
+    mixer = attention(c, qkv=bias, o=bias, rotary=hunyuan_rotary(c), qk_norm=rms(c), qk_norm_after_rotary=True)
     names = {"attn.q_norm": "self_attn.query_layernorm", "attn.k_norm": "self_attn.key_layernorm"}
     return model(c, _uniform(c, Layer(mixer=mixer, ffn=gated(c), norm=rms(c))), rms(c), NAMES | names)
 
@@ -510,6 +529,7 @@ FAMILIES = [
         inert="head_dim cache_implementation order_of_interleaved_layers rotary_pct use_embedding_sharing "
         "use_gated_activation use_parallel_block use_parallel_embedding position_embedding_type layer_switch "
         "use_qk_norm",
+        aliases={"_sliding_window_pattern": "sliding_window_pattern"},
     ),
     Family("olmo", SIZES | BIASED | {"vocab_size": 50304, "clip_qkv": None}, _olmo),
     Family("olmo2", SIZES | BIASED | {"vocab_size": 50304, "rms_norm_eps": 1e-5}, _olmo2),

@@ -220,7 +220,14 @@ def task_dropout(c: Config) -> float:
 
 
 def _bert(c: Config) -> Model:
-    d_model, dropout = c.int("hidden_size"), task_dropout(c)
+    """BERT; Megatron's has its norms before each part and a last one, ERNIE's is the same without task ids."""
+    d_model, dropout, layer = c.int("hidden_size"), task_dropout(c), bert_layer(c)
+    family, more, stack = c.family.model_type, dict[str, Any](), dict[str, Any]()
+    if family == "ernie":
+        c.must("use_task_id", False)
+    if family == "megatron-bert":
+        dropout = c.num("hidden_dropout_prob")  # which has no classifier_dropout
+        layer, more, stack = replace(layer, place="pre"), {"norm": None}, {"final_norm": norm_of(c)}
     pooler = Dense(name="pooler", width=d_model, activation="tanh")
     lm = masked_lm(c, d_model, c.activation(), norm_of(c))
     next_sentence = Head(name="pooled", take="first", steps=(pooler, Dense(name="next", width=2)))
@@ -247,12 +254,17 @@ def _bert(c: Config) -> Model:
             "cls.predictions.decoder",
         )
     )
-    layers = Layers.uniform(bert_layer(c), c.int("num_hidden_layers"))
-    return model(c, layers, bert_embedding(c), found, names, "bert.")
+    if family == "megatron-bert":
+        names |= {"attn_norm": "attention.ln", "cross_norm": "crossattention.ln", "ffn_norm": "ln"}
+        names |= {"final_norm": "~encoder.ln"}
+    layers = Layers.uniform(layer, c.int("num_hidden_layers"))
+    base = "ernie." if family == "ernie" else "bert."
+    return model(c, layers, bert_embedding(c, **more), found, names, base, **stack)
 
 
 def _roberta(c: Config) -> Model:
-    d_model, dropout, layer, fixed = c.int("hidden_size"), task_dropout(c), bert_layer(c), {}
+    d_model, dropout, layer = c.int("hidden_size"), task_dropout(c), bert_layer(c)
+    fixed, stack = dict[str, Any](), dict[str, Any]()
     names = NAMES | lm_names(c, "lm_head", "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder")
     family, padding = c.family.model_type, 1
     if family in ("xlm-roberta", "camembert") and c.flag("tie_word_embeddings") and not task(c):
@@ -266,6 +278,10 @@ def _roberta(c: Config) -> Model:
         names |= {"attn_norm": "attention.LayerNorm", "relative_bias": "~encoder.relative_attention_bias"}
     else:
         padding = c.int("pad_token_id", minimum=0)
+    if family in PRE_NORM:
+        layer, stack = replace(layer, place="pre"), {"final_norm": norm_of(c)}
+        names |= PRE_NORM[family]
+        fixed = {"norm": None} if family == "xlm-roberta-xl" else {}
     pooler = Dense(name="pooler", width=d_model, activation="tanh")
     lm = masked_lm(c, d_model, "gelu", norm_of(c))
     found = heads(
@@ -280,7 +296,29 @@ def _roberta(c: Config) -> Model:
     )
     embedding = bert_embedding(c, positions=padded_positions(c, padding), **fixed)
     layers = Layers.uniform(layer, c.int("num_hidden_layers"))
-    return model(c, layers, embedding, found, names, "mpnet." if family == "mpnet" else "roberta.")
+    return model(c, layers, embedding, found, names, f"{ROBERTA_BASES.get(family, 'roberta')}.", **stack)
+
+
+ROBERTA_BASES = {
+    "mpnet": "mpnet",
+    "data2vec-text": "data2vec_text",
+    "roberta-prelayernorm": "roberta_prelayernorm",
+}
+# norms before each part, and a last one
+PRE_NORM = {
+    "roberta-prelayernorm": {
+        "attn_norm": "attention.LayerNorm",
+        "cross_norm": "crossattention.LayerNorm",
+        "ffn_norm": "intermediate.LayerNorm",
+        "final_norm": "~LayerNorm",
+    },
+    "xlm-roberta-xl": {
+        "attn_norm": "attention.self_attn_layer_norm",
+        "cross_norm": "crossattention.self_attn_layer_norm",
+        "ffn_norm": "LayerNorm",
+        "final_norm": "~encoder.LayerNorm",
+    },
+}
 
 
 def _albert(c: Config) -> Model:
@@ -662,9 +700,49 @@ OLD_KEYS = """directionality pooler_fc_size pooler_num_attention_heads pooler_nu
 
 FAMILIES = [
     Family("bert", SIZES | DECODING, _bert, inert=OLD_KEYS),
+    Family("ernie", SIZES | DECODING | {"use_task_id": False}, _bert, inert=f"task_type_vocab_size {OLD_KEYS}"),
+    Family(
+        "megatron-bert",
+        SIZES
+        | {key: value for key, value in DECODING.items() if key != "classifier_dropout"}
+        | {
+            "vocab_size": 29056,
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "intermediate_size": 4096,
+        },
+        _bert,
+        inert=OLD_KEYS,
+    ),
     Family("roberta", SIZES | DECODING | {"vocab_size": 50265, "pad_token_id": 1}, _roberta, inert=OLD_KEYS),
     Family("xlm-roberta", SIZES | DECODING | {"pad_token_id": 1}, _roberta, inert=OLD_KEYS),
     Family("camembert", SIZES | DECODING | {"pad_token_id": 1}, _roberta, inert=OLD_KEYS),
+    Family("data2vec-text", SIZES | DECODING | {"pad_token_id": 1}, _roberta, inert=OLD_KEYS),
+    Family(
+        "roberta-prelayernorm",
+        SIZES | DECODING | {"vocab_size": 50265, "pad_token_id": 1},
+        _roberta,
+        inert=OLD_KEYS,
+    ),
+    Family(
+        "xlm-roberta-xl",
+        SIZES
+        | DECODING
+        | {
+            "vocab_size": 250880,
+            "hidden_size": 2560,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 32,
+            "intermediate_size": 10240,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+            "pad_token_id": 1,
+        },
+        _roberta,
+        inert=OLD_KEYS,
+    ),
     Family(
         "mpnet",
         SIZES | {"vocab_size": 30527, "relative_attention_num_buckets": 32},
@@ -725,7 +803,7 @@ FAMILIES = [
             "summary_activation": "gelu",
         },
         _electra,
-        inert=f"summary_last_dropout {OLD_KEYS}",
+        inert=f"summary_last_dropout generator_size {OLD_KEYS}",
     ),
     Family(
         "deberta-v2",

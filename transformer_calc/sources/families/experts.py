@@ -11,6 +11,7 @@ from transformer_calc.sources.families.base import (
     Attention,
     Config,
     Family,
+    InputError,
     Layer,
     Layers,
     Model,
@@ -84,7 +85,8 @@ def _routed(c: Config, router: Router) -> Moe:
     )
 
 
-def _grouped(c: Config, **more: Any) -> Router:
+def grouped(c: Config, **more: Any) -> Router:
+    """Experts out of the best groups of them, from DeepSeek's keys."""
     groups, best = c.maybe_int("n_group") or 1, c.maybe_int("topk_group") or 1
     return Router(groups=groups, top_groups=best, scaling=c.num("routed_scaling_factor"), **more)
 
@@ -106,7 +108,7 @@ def _glm4_moe(c: Config) -> Model:
     width = c.int("hidden_size") // c.int("num_attention_heads")  # the class rounds down, at its own defaults too
     part = c.num("partial_rotary_factor")
     mixer = attention(c, qkv=c.flag("attention_bias"), part=part, default=width, qk_norm=qk_norm)
-    router = _grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
+    router = grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
     layers = _after_dense(c, Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), _routed(c, router))
     return model(c, layers, rms(c), CORRECTED)
 
@@ -115,7 +117,7 @@ def _deepseek_v2(c: Config) -> Model:
     c.must("moe_layer_freq", 1)
     c.must("scoring_func", "softmax")
     c.must("norm_topk_prob", False, "the class does not normalize")
-    router = replace(_grouped(c), group_score="max")
+    router = replace(grouped(c), group_score="max")
     if c.text("topk_method") == "greedy":
         router = replace(router, groups=1, top_groups=1)
     else:
@@ -133,12 +135,12 @@ def _deepseek_v3(c: Config) -> Model:
 def _v3(c: Config, mixer: LatentAttention, **order: Any) -> Model:
     for key, value in (("moe_layer_freq", 1), ("scoring_func", "sigmoid"), ("topk_method", "noaux_tc")):
         c.must(key, value)
-    router = _grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
+    router = grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
     layer = Layer(mixer=mixer, ffn=gated(c), norm=rms(c))
     return model(c, _after_dense(c, layer, _routed(c, router), **order), rms(c), CORRECTED | LATENT)
 
 
-def _deepseek_v32(c: Config) -> Model:
+def _deepseek_v32(c: Config, *, interleaved: bool = False) -> Model:
     c.words("layer_types", ("indexed_attention",))
     c.int("q_lora_rank")  # which the indexer reads
     mixer = _latent(c, interleaved=True)
@@ -147,12 +149,27 @@ def _deepseek_v32(c: Config) -> Model:
         n_heads=c.int("index_n_heads"),
         d_head=c.int("index_head_dim"),
         top_k=c.int("index_topk"),
-        rotary=replace(mixer.rotary, interleaved=False),
+        rotary=replace(mixer.rotary, interleaved=interleaved),
     )
     return _v3(c, replace(mixer, indexer=indexer), listed=True)
 
 
+def _glm_moe_dsa(c: Config) -> Model:
+    types = c.words("indexer_types", ("full", "shared"), None) or ()
+    pattern = c.raw("index_topk_pattern", None) or ()
+    if (
+        "shared" in types
+        or {"S", "shared"} & set(pattern)
+        or (not types and not pattern and c.int("index_topk_freq", 1) > 1)
+    ):
+        raise InputError(
+            f"{c.where}layers that share another's index are not supported yet", hint="index_topk_freq = 1"
+        )
+    return _deepseek_v32(c, interleaved=True)
+
+
 def _glm4_moe_lite(c: Config) -> Model:
+    c.must("partial_rotary_factor", 1.0)
     return _v3(c, _latent(c, interleaved=c.flag("rope_interleave")), listed=True, dense=1)
 
 
@@ -428,6 +445,33 @@ FAMILIES = [
         flags=FLAGS,
         inert=f"{LATENT_UNUSED} mlp_bias",
         aliases=V3_ALIASES | {"num_experts": "n_routed_experts"},
+    ),
+    Family(
+        "glm_moe_dsa",
+        DEEPSEEK_V3
+        | {
+            "vocab_size": 154880,
+            "hidden_size": 6144,
+            "intermediate_size": 12288,
+            "num_hidden_layers": 78,
+            "num_attention_heads": 64,
+            "max_position_embeddings": 202752,
+            "rms_norm_eps": 1e-5,
+            "q_lora_rank": 2048,
+            "qk_nope_head_dim": 192,
+            "v_head_dim": 256,
+            "layer_types": None,
+            "mlp_layer_types": None,
+            "n_group": 1,
+            "topk_group": 1,
+            "index_topk": 2048,
+            "index_head_dim": 128,
+            "index_n_heads": 32,
+        },
+        _glm_moe_dsa,
+        flags=FLAGS,
+        inert=f"{LATENT_UNUSED} index_skip_topk_offset indexer_rope_interleave rope_interleave",
+        aliases=V3_ALIASES,
     ),
     Family(
         "glm4_moe_lite",

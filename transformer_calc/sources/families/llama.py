@@ -93,7 +93,7 @@ def model(c: Config, layers: Layers, norm: Norm, names: dict[str, str] = NAMES, 
     )
 
 
-QA_UNDER_TRANSFORMER = ("llama", "qwen2", "qwen3", "qwen3_moe", "exaone4", "nemotron")
+QA_UNDER_TRANSFORMER = ("llama", "ministral", "qwen2", "qwen3", "qwen3_moe", "exaone4", "nemotron")
 
 
 def attention(
@@ -174,12 +174,14 @@ LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
 def _llama(c: Config) -> Model:
+    c.must("activation", "swiglu")  # as Falcon 3's configs say
     bias = c.flag("attention_bias")
     layer = Layer(mixer=attention(c, qkv=bias, o=bias), ffn=gated(c, bias=c.flag("mlp_bias")), norm=rms(c), place="pre")
     return model(c, Layers.uniform(layer, c.int("num_hidden_layers")), rms(c))
 
 
-def _mistral(c: Config) -> Model:
+def mistral(c: Config) -> Model:
+    """Llama without biases and with a window."""
     layer = Layer(mixer=attention(c), ffn=gated(c), norm=rms(c))
     return model(c, windowed(c, layer), rms(c))
 
@@ -294,7 +296,7 @@ FAMILIES = [
             "max_position_embeddings": 131072,
             "sliding_window": 4096,
         },
-        _mistral,
+        mistral,
     ),
     Family("qwen2", QWEN | {"num_key_value_heads": 32}, _qwen2, inert="dual_chunk_attention_config"),
     Family(

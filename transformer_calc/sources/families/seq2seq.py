@@ -605,6 +605,6 @@ FAMILIES = [
         _whisper,
         flags=BART_FLAGS | {"max_positions": "max_target_positions"},
         inert=WHISPER_INERT,
-        aliases=BART_ALIASES,
+        aliases=BART_ALIASES | {"num_key_value_heads": "encoder_attention_heads"},
     ),
 ]

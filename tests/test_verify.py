@@ -1,0 +1,319 @@
+"""`tcalc verify`: the run in NumPy is what the readings predict, and it is the reference models themselves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from transformer_calc import InputError, Transformer, load
+from transformer_calc.graph import ops
+from transformer_calc.graph.core import Block, Graph, Op
+from transformer_calc.graph.model import build as build_graph
+from transformer_calc.readings.params import params
+from transformer_calc.readings.run import Machine, random_weights
+from transformer_calc.readings.shrink import shrink, workload
+from transformer_calc.readings.verify import random_inputs, verify
+from transformer_calc.readings.weights import Checkpoint, Loaded, match
+from transformer_calc.report.verify import build
+from transformer_calc.sources import presets
+
+GOLDEN = Path(__file__).parent / "golden"
+NUMERICS = sorted(path for path in (GOLDEN / "numerics").iterdir() if path.is_dir())
+REFERENCE: dict[str, Any] = json.loads((GOLDEN / "reference.json").read_text())
+# the reference computes these in float64 throughout; the others take RMSNorm or rotary tables in float32
+EXACT = {"gpt2", "bert", "bart"}
+
+
+def tiny(model: Transformer) -> tuple[Graph, dict[str, Any], Any, dict[str, Any]]:
+    """A tiny model of the same structure, ready to run: graph, sizes, weights, inputs."""
+    spec = shrink(model.spec)
+    graph, on = build_graph(spec), workload(spec)
+    sizes = graph.sizes(on)
+    return graph, sizes, random_weights(graph, sizes, 0), random_inputs(spec, on, 0)
+
+
+def report(config: Path | str, **options: Any) -> dict[str, Any]:
+    model = load(config)
+    return build(model, model.workload(), **options).to_dict()
+
+
+@pytest.mark.parametrize("preset", presets.names())
+def test_every_preset_is_what_its_graph_says(preset: str) -> None:
+    data = report(preset)
+    assert data["ok"], [check for check in data["checks"] if not check["ok"]]
+
+
+@pytest.mark.parametrize("name", [name for name, entry in REFERENCE.items() if not entry["later"]])
+def test_every_published_config_is_what_its_graph_says(name: str) -> None:
+    failed = [c for c in verify(*tiny(load(config=REFERENCE[name]["config"]))).checks if not c.ok]
+    assert not failed
+
+
+# --- the graph is the model -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", NUMERICS, ids=lambda path: path.name)
+def test_logits_are_those_of_the_reference_model(folder: Path) -> None:
+    """Tiny Hugging Face models with random weights, float64 logits (transformers 5.23, torch 2.13)."""
+    data = report(
+        folder / "config.json", weights=str(folder / "model.safetensors"), reference=str(folder / "reference.npz")
+    )
+    assert data["ok"]
+    assert data["max_abs_diff"] < (1e-9 if folder.name in EXACT else 1e-5)
+
+
+def test_absorbed_latent_attention_gives_the_same_logits() -> None:
+    folder = GOLDEN / "numerics" / "deepseek_v3"
+    reference = np.load(folder / "reference.npz")
+    model = load(folder / "config.json")
+    graph = build_graph(model.spec, absorbed=True)
+    sizes = graph.sizes(model.workload(batch=2, seq=24))
+    checkpoint = Checkpoint(folder / "model.safetensors")
+    loaded = Loaded(graph, sizes, checkpoint, match(graph, sizes, checkpoint.shapes))
+    outcome = Machine(graph, sizes, loaded, {"token_ids": reference["input_ids"]}).run()
+    assert np.allclose(outcome.outputs["head"], reference["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_setting_that_is_left_out_changes_the_logits(tmp_path: Path) -> None:
+    """What the config says is honoured: without its soft-capping Gemma 2's logits are other ones."""
+    folder = GOLDEN / "numerics" / "gemma2"
+    record = json.loads((folder / "config.json").read_text())
+    config = {**record["config"], **record["given"], "final_logit_softcapping": None}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    data = report(path, weights=str(folder / "model.safetensors"), reference=str(folder / "reference.npz"))
+    assert not data["ok"]
+
+
+# --- a wrong graph is found out -------------------------------------------------------------------------------------
+
+MUTATED = ["gpt2", "llama-3-8b", "mixtral-8x7b", "deepseek-v3", "bert-base-uncased", "t5-base", "gemma-2-2b"]
+
+
+def with_op(graph: Graph, block: Block, old: Op, new: Op) -> Graph:
+    """The graph with one operation changed."""
+    changed = block._replace(ops=tuple(new if op is old else op for op in block.ops))
+    return graph._replace(blocks=tuple(changed if b is block else b for b in graph.blocks))
+
+
+def other_axis(axis: str, sizes: dict[str, Any], graph: Graph) -> str:
+    """An axis of another size."""
+    return next(name for name in graph.axes if sizes[name] != sizes[axis] and sizes[name] > 1)
+
+
+def mutations(graph: Graph, sizes: dict[str, Any]) -> Iterator[tuple[str, Graph]]:
+    """Every graph in which one thing is wrong: an axis of an output or a weight, a bias, an operation, a repeat."""
+    for block in graph.blocks:
+        for op in block.ops:
+            where = f"{block.path} {op.path}"
+            for i, dim in enumerate(op.output.dims):
+                for j, axis in enumerate(dim):
+                    wrong = (*dim[:j], other_axis(axis, sizes, graph), *dim[j + 1 :])
+                    dims = (*op.output.dims[:i], wrong, *op.output.dims[i + 1 :])
+                    yield (
+                        f"{where}: output {i}",
+                        with_op(graph, block, op, op._replace(output=op.output._replace(dims=dims))),
+                    )
+            for p, param in enumerate(op.params):
+                for i, dim in enumerate(param.dims):
+                    if dim:
+                        wrong = (other_axis(dim[0], sizes, graph), *dim[1:])
+                        dims = (*param.dims[:i], wrong, *param.dims[i + 1 :])
+                        changed = (*op.params[:p], param._replace(dims=dims), *op.params[p + 1 :])
+                        yield f"{where}: {param.name} {i}", with_op(graph, block, op, op._replace(params=changed))
+                yield (
+                    (
+                        f"{where}: no {param.name}",
+                        with_op(graph, block, op, op._replace(params=(*op.params[:p], *op.params[p + 1 :]))),
+                    )
+                    if op.kind in ("linear", "norm") and p
+                    else ("", graph)
+                )
+            without = block._replace(ops=tuple(other for other in block.ops if other is not op))
+            yield f"{where}: left out", graph._replace(blocks=tuple(without if b is block else b for b in graph.blocks))
+    for name, counted in graph.axes.items():
+        if counted.size and any(name == block.repeat for block in graph.blocks):
+            more = {**graph.axes, name: counted._replace(size=counted.size + 1)}
+            yield f"{name}: one more", graph._replace(axes=more)
+
+
+@pytest.mark.parametrize("preset", MUTATED)
+def test_every_single_error_in_the_graph_is_caught(preset: str) -> None:
+    graph, sizes, weights, inputs = tiny(load(preset))
+    assert all(check.ok for check in verify(graph, sizes, weights, inputs).checks)
+    tried = 0
+    for what, wrong in mutations(graph, sizes):
+        if wrong is graph:
+            continue
+        tried += 1
+        found = verify(graph, sizes, weights, inputs, predicted=wrong)
+        assert not all(check.ok for check in found.checks), what
+    assert tried > 100
+
+
+@pytest.mark.parametrize("kind", ["linear", "einsum", "expert_linear", "convolution"])
+def test_a_wrong_rule_for_flops_is_caught(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = {"expert_linear": "mixtral-8x7b", "convolution": "lesson"}.get(kind, "gpt2")
+    model = load(preset) if kind != "convolution" else load(config=REFERENCE["vit-base-patch16-224"]["config"])
+    right = ops.KINDS[kind]
+
+    def wrong(op: Op, sizes: Any) -> Any:
+        matmul, other = right.flops(op, sizes)
+        return matmul + 2, other
+
+    monkeypatch.setitem(ops.KINDS, kind, right._replace(flops=wrong))
+    assert not all(check.ok for check in verify(*tiny(model)).checks)
+
+
+def test_a_graph_that_cannot_run_is_an_answer_not_a_crash() -> None:
+    graph, sizes, weights, inputs = tiny(load("gpt2"))
+    block = graph.blocks[1]
+    scores = next(op for op in block.ops if op.path == "attn.scores")
+    dims = (("batch",), ("heads",), ("context",), ("d_model",))
+    broken = with_op(graph, block, scores, scores._replace(output=scores.output._replace(dims=dims)))
+    checks = verify(broken, sizes, weights, inputs).checks
+    assert [check.what for check in checks] == ["layers.attn.scores runs"] or not all(check.ok for check in checks)
+
+
+# --- routing --------------------------------------------------------------------------------------------------------
+
+
+def test_experts_load_is_what_is_predicted_on_average() -> None:
+    """Each token goes to k of X experts: the loads add up to B·S·k, their mean is B·S·k / X."""
+    graph, sizes, weights, inputs = tiny(load("mixtral-8x7b"))
+    outcome = verify(graph, sizes, weights, inputs).outcome
+    assert outcome
+    (load_of,) = outcome.loads.values()
+    assert load_of.mean() == sizes["batch"] * sizes["seq"] * sizes["top_k"] * sizes["layers"] / sizes["experts"]
+
+
+def test_a_router_that_sends_all_tokens_to_one_expert_changes_no_total() -> None:
+    model = load(fields={"layers": 2, "d_model": 16, "heads": 2, "vocab": 50, "experts": 4, "experts_per_token": 1})
+    graph, sizes, weights, inputs = tiny(model)
+    even = verify(graph, sizes, weights, inputs)
+
+    def biased(path: str, copy: int) -> Any:
+        array = weights(path, copy)
+        if path.endswith("router.weight"):
+            return np.zeros_like(array)  # all scores equal: the first expert is chosen always
+        return array
+
+    one = verify(graph, sizes, biased, inputs)
+    assert one.outcome
+    assert even.outcome
+    assert all(check.ok for check in one.checks)
+    assert all((load[1:] == 0).all() for load in one.outcome.loads.values())
+    counted = [sum(o.multiply_adds for o in found.outcome.observed) for found in (even, one) if found.outcome]
+    assert counted[0] == counted[1]
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    first, second, other = (report("qwen3-0.6b", seed=seed) for seed in (1, 1, 2))
+    assert first == second
+    assert other["ok"]
+
+
+# --- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+def save(path: Path, tensors: dict[str, Any]) -> Path:
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
+    return path
+
+
+@pytest.fixture
+def gpt2(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    from safetensors.numpy import load_file
+
+    folder = tmp_path / "gpt2"
+    shutil.copytree(GOLDEN / "numerics" / "gpt2", folder)
+    return folder, load_file(folder / "model.safetensors")
+
+
+def test_missing_unexpected_and_misshapen_tensors_are_each_named(gpt2: tuple[Path, dict[str, Any]]) -> None:
+    folder, tensors = gpt2
+    del tensors["transformer.h.1.ln_2.bias"]
+    tensors["transformer.h.7.ln_2.bias"] = np.zeros(3, np.float32)
+    tensors["transformer.wpe.weight"] = tensors["transformer.wpe.weight"][:-1]
+    data = report(folder / "config.json", weights=str(save(folder / "wrong.safetensors", tensors)))
+    assert not data["ok"]
+    failed = {check["what"]: (check["predicted"], check["measured"]) for check in data["checks"] if not check["ok"]}
+    assert failed == {
+        "transformer.h.1.ln_2.bias: missing": ("there", "missing"),
+        "transformer.h.7.ln_2.bias: unexpected": ("not there", "there"),
+        "transformer.wpe.weight: shape": ([64, 32], [63, 32]),
+    }
+
+
+def test_files_without_the_models_prefix_are_recognised(gpt2: tuple[Path, dict[str, Any]]) -> None:
+    folder, tensors = gpt2
+    bare = {name.removeprefix("transformer."): array for name, array in tensors.items()}
+    path = save(folder / "bare.safetensors", bare)
+    assert report(folder / "config.json", weights=str(path), reference=str(folder / "reference.npz"))["ok"]
+
+
+def test_a_sharded_checkpoint_is_read_through_its_index_or_its_folder(gpt2: tuple[Path, dict[str, Any]]) -> None:
+    folder, tensors = gpt2
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    save(folder / "a.safetensors", {name: tensors[name] for name in names[:9]})
+    save(folder / "b.safetensors", {name: tensors[name] for name in names[9:]})
+    where = {name: "a.safetensors" if i < 9 else "b.safetensors" for i, name in enumerate(names)}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": where}))
+    for weights in (index, folder):
+        assert report(folder / "config.json", weights=str(weights), reference=str(folder / "reference.npz"))["ok"]
+
+
+HOSTILE = {
+    "empty": b"",
+    "truncated header": (200).to_bytes(8, "little") + b'{"a":',
+    "huge header": (2**62).to_bytes(8, "little") + b"{}",
+    "no JSON": (5).to_bytes(8, "little") + b"hello",
+    "offsets past the end": (70).to_bytes(8, "little")
+    + json.dumps({"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}).ljust(70).encode(),
+    "pickle": b"\x80\x04\x95",
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_or_truncated_file_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is not a safetensors file"):
+        report("gpt2", weights=str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"\x80\x04\x95 pickle"])
+def test_a_reference_that_is_no_npz_is_a_clear_error(gpt2: tuple[Path, dict[str, Any]], content: bytes) -> None:
+    folder, _ = gpt2
+    path = folder / "bad.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"is not an \.npz file"):
+        report(folder / "config.json", weights=str(folder), reference=str(path))
+
+
+def test_a_run_that_the_machine_cannot_hold_is_refused_with_its_size() -> None:
+    with pytest.raises(InputError, match=r"the run needs .* TiB and this machine has"):
+        report("gpt3", size="full")
+
+
+def test_a_small_model_runs_as_it_is() -> None:
+    data = report("lesson-translation", size="full")
+    assert data["ok"]
+    counted = next(check for check in data["checks"] if check["what"] == "total: parameters")
+    assert (
+        counted["measured"]
+        == params(
+            load("lesson-translation").graph,
+            load("lesson-translation").graph.sizes(load("lesson-translation").workload()),
+        ).total
+    )

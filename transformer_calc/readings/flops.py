@@ -1,0 +1,193 @@
+"""How much work: FLOPs of every operation, forward, backward and recomputed.
+
+A multiply-add is 2 FLOPs. Matmuls and convolutions are the headline; all else is counted apart, by the rules in
+`graph.ops`. The backward pass of a contraction is one contraction for each operand that needs a gradient: two for a
+linear layer on activations (Kaplan et al. 2020, arXiv 2001.08361, §2.1), one for a convolution of the input image. The
+backward pass of anything else counts twice its forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from transformer_calc.graph.core import Block, Dim, Graph, Op, Sizes
+from transformer_calc.graph.ops import CONTRACTIONS, flops
+
+if TYPE_CHECKING:
+    from transformer_calc.expr import Size
+
+RECOMPUTE = ("none", "selective", "full")
+WITHOUT_GRADIENT = (
+    "token_ids",
+    "segment_ids",
+    "position_ids",
+    "mask",
+    "padding_mask",
+    "pixels",
+    "mel_spectrogram",
+    "A",
+)
+
+
+class Work(NamedTuple):
+    """FLOPs of matmuls (and convolutions), and of everything else."""
+
+    matmul: Size = 0
+    other: Size = 0
+
+    @property
+    def total(self) -> Size:
+        """Both."""
+        return self.matmul + self.other
+
+    def plus(self, more: Work, times: Size = 1) -> Work:
+        """The sum with `times` more."""
+        return Work(self.matmul + times * more.matmul, self.other + times * more.other)
+
+
+class Row(NamedTuple):
+    """The work of one operation, once; it stands `repeat` times (an axis; empty: once)."""
+
+    path: str
+    op: Op
+    block: Block
+    forward: Work
+    backward: Work
+    recomputed: Work  # once more forward, during the backward pass
+
+    def times(self, sizes: Sizes) -> Size:
+        """How often it stands in the model."""
+        return sizes[self.block.repeat] if self.block.repeat else 1
+
+
+class Flops(NamedTuple):
+    """The work of a batch: forward; backward; both (a training step's model FLOPs); and with what is recomputed."""
+
+    forward: Work
+    backward: Work
+    train: Work
+    hardware: Work
+
+
+def rows(
+    graph: Graph, sizes: Sizes, *, needed: bool = False, recompute: str = "none", decode: bool = False
+) -> Iterator[Row]:
+    """The work of every operation.
+
+    needed:  of score matrices count only what the mask lets through
+    recompute:  what the backward pass computes again: nothing, the attention core (selective: whatever works on a score
+        matrix, Korthikanti et al. 2022, arXiv 2205.05198, §5), or every layer (full)
+    decode:  tokens are in the cache, so an encoder's work, and what depends on it alone, was done before
+    """
+    for block in graph.blocks:
+        if decode and _encodes(block, graph):
+            continue
+        gradient: dict[str, bool] = {}
+        masks = {op.path.rpartition(".")[0]: op for op in block.ops if op.kind == "mask"}
+        for op in block.ops:
+            needs = [gradient.get(t.name, t.name.rpartition(".")[2] not in WITHOUT_GRADIENT) for t in op.inputs]
+            trainable = any(not p.buffer for p in op.params)
+            gradient[op.path] = trainable or (any(needs) and op.kind != "sinusoid")
+            for extra in op.extra:
+                gradient[extra.name] = False  # indices
+            if decode and _of_source_alone(op):
+                continue
+            used = sizes
+            core = _works_on_scores(op)
+            mask = masks.get(op.path.rpartition(".")[0])
+            if needed and core and mask:
+                used = {**sizes, **mean_keys(mask, sizes)}
+            forward = Work(*(_whole(size) for size in flops(op, used)))
+            passes = sum(needs[:2]) if op.kind == "einsum" else int(needs[0]) + 1 if op.kind in CONTRACTIONS else 0
+            backward = Work(passes * forward.matmul, 2 * forward.other if gradient[op.path] else 0)
+            again = bool(block.repeat) and (recompute == "full" or (recompute == "selective" and core))
+            path = f"{block.path}.{op.path}" if block.path else op.path
+            yield Row(path, op, block, forward, backward, forward if again else Work())
+
+
+def totals(found: list[Row], sizes: Sizes) -> Flops:
+    """The sums over the whole model."""
+    forward, backward, recomputed = Work(), Work(), Work()
+    for row in found:
+        times = row.times(sizes)
+        forward = forward.plus(row.forward, times)
+        backward = backward.plus(row.backward, times)
+        recomputed = recomputed.plus(row.recomputed, times)
+    train = forward.plus(backward)
+    return Flops(forward, backward, train, train.plus(recomputed))
+
+
+def _encodes(block: Block, graph: Graph) -> bool:
+    return block.stack == "encoder" and "decoder" in graph.orders
+
+
+def _of_source_alone(op: Op) -> bool:
+    """Keys and values of cross-attention: computed once for the source, then kept."""
+    axes = {axis for dim in op.output.dims for axis in dim}
+    return "source" in axes and "target" not in axes
+
+
+def _works_on_scores(op: Op) -> bool:
+    """Whether an operation makes or takes a score matrix: [batch, heads, queries, keys]."""
+    return any(_is_scores(t.dims) for t in (*op.inputs[:1], op.output)) and op.kind != "linear"
+
+
+def _is_scores(dims: tuple[Dim, ...]) -> bool:
+    return len(dims) == 4 and bool(dims[3]) and dims[3][0].startswith(("context", "keys", "source"))
+
+
+def _whole(size: Any) -> Any:
+    """A fraction that is a whole number as one."""
+    return int(size) if getattr(size, "denominator", 0) == 1 and not isinstance(size, int) else size
+
+
+def mean_keys(mask: Op, sizes: Sizes) -> dict[str, Any]:
+    """The keys axis of a mask, as how many keys a query sees on average; empty where it sees all."""
+    from transformer_calc.expr import Expr, divide, symbol
+
+    (queries,), (keys,) = mask.output.dims[-2:]
+    n, whole = sizes[queries], sizes[keys]
+    if isinstance(n, Expr):  # no polynomial, but for the plain causal half: a derived size with a name of its own
+        if mask.attrs["window"] or mask.attrs["chunk"]:
+            return {keys: symbol(f"{whole}_seen")}
+        return {keys: whole - n + divide(n + 1, 2)} if mask.attrs["causal"] else {}
+    pairs = visible_pairs(mask, n, whole)
+    return {} if pairs is None else {keys: _ratio(pairs, n)}
+
+
+def _ratio(a: Any, b: Any) -> Any:
+    from fractions import Fraction
+
+    return Fraction(a, b) if isinstance(a, int) and isinstance(b, int) else a / b
+
+
+def visible_pairs(mask: Op, queries: Any, keys: Any) -> Any:
+    """Pairs of a query and a key that it may look at; None: all of them.
+
+    Queries are the last of the keys. Causal: C_0·S + S·(S + 1)/2. A causal window W cuts each query's keys to W; a
+    window to both sides reaches W/2 either way; a chunk of K holds the keys since its start.
+    """
+    from transformer_calc.expr import ceil_div, divide, maximum, minimum
+
+    causal, window, chunk = (mask.attrs[name] for name in ("causal", "window", "chunk"))
+    cached = keys - queries
+    if chunk:
+
+        def before(n: Any) -> Any:  # Σ (p mod K + 1) over positions p < n
+            whole = ceil_div(n + 1, chunk) - 1
+            rest = n - whole * chunk
+            return whole * divide(chunk * (chunk + 1), 2) + divide(rest * (rest + 1), 2)
+
+        return before(keys) - before(cached)
+    if causal and window:
+        short = minimum(maximum(window - cached, 0), queries)  # queries whose whole past is in the window
+        return short * cached + divide(short * (short + 1), 2) + (queries - short) * window
+    if causal:
+        return cached * queries + divide(queries * (queries + 1), 2)
+    if window:
+        reach = window // 2
+        inner = minimum(reach, queries - 1)
+        one_side = divide(inner * (inner + 1), 2) + (queries - 1 - inner) * reach
+        return queries + 2 * one_side
+    return None

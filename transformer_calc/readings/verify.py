@@ -1,0 +1,175 @@
+"""Holds what the other readings predict against what a run in NumPy does, operation by operation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from transformer_calc.graph.core import Graph, Sizes, product, shape
+from transformer_calc.graph.ops import flops
+from transformer_calc.readings.params import params
+from transformer_calc.readings.run import Machine, Observed, Outcome, Weights
+from transformer_calc.spec import Audio, Averaging, Model, Patches, Vectors, Workload
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Check(NamedTuple):
+    """One thing that was predicted and measured."""
+
+    what: str
+    predicted: Any
+    measured: Any
+
+    @property
+    def ok(self) -> bool:
+        """Whether they are equal."""
+        return bool(self.predicted == self.measured)
+
+
+class Verified(NamedTuple):
+    """The checks of a run, and its outcome (None where it broke off)."""
+
+    checks: list[Check]
+    outcome: Outcome | None
+
+
+def random_inputs(model: Model, workload: Workload, seed: int) -> dict[str, Array]:
+    """Seeded token ids, pixels or spectrograms for every stack of a model."""
+    rng = np.random.default_rng(seed)
+    inputs: dict[str, Array] = {}
+    several = len(model.stacks) > 1
+    for stack in model.stacks:
+        prefix, e = f"{stack.name}." if several else "", stack.embedding
+        if isinstance(e, Patches):
+            inputs[f"{prefix}pixels"] = rng.normal(size=(workload.batch, e.channels, e.height, e.width))
+        elif isinstance(e, Audio):
+            inputs[f"{prefix}mel_spectrogram"] = rng.normal(size=(workload.batch, e.mels, 2 * workload.seq))
+        elif isinstance(e, Vectors):
+            inputs[f"{prefix}vectors"] = rng.normal(size=(workload.batch, workload.seq, stack.d_model))
+        else:
+            decoding = several and stack.name == "decoder"
+            length = workload.target if decoding and workload.target else workload.seq
+            inputs[f"{prefix}token_ids"] = rng.integers(0, e.vocab, (workload.batch, length))
+    if any(isinstance(layer.mixer, Averaging) for stack in model.stacks for layer in stack.layers.kinds):
+        inputs["A"] = rng.dirichlet(np.ones(workload.seq), workload.seq)
+    return inputs
+
+
+def verify(
+    graph: Graph,
+    sizes: Sizes,
+    weights: Weights,
+    inputs: Mapping[str, Array],
+    *,
+    predicted: Graph | None = None,
+    dtype: Any = np.float64,
+    progress: Callable[[float], None] | None = None,
+) -> Verified:
+    """Run the graph and compare: shapes, parameters, FLOPs and bytes of each operation, the totals, experts' loads.
+
+    `predicted`: the graph that the predictions are read off, where it is not the one that runs.
+    """
+    predicted = predicted or graph
+    machine = Machine(graph, sizes, weights, inputs, dtype, progress)
+    try:
+        outcome = machine.run()
+    except (ValueError, KeyError, IndexError) as error:  # arrays that do not fit: the graph is wrong
+        return Verified([Check(f"{machine.running} runs", "yes", f"no: {error}")], None)
+    expected = predicted.bind({name: sizes[name] for name in predicted.workload_axes})
+    checks = _operations(predicted, expected, outcome.observed, np.dtype(dtype).itemsize)
+    checks += _totals(predicted, expected, outcome, machine)
+    return Verified(checks, outcome)
+
+
+def _operations(graph: Graph, sizes: Sizes, observed: Sequence[Observed], itemsize: int) -> list[Check]:
+    seen: dict[str, list[Observed]] = {}
+    for one in observed:
+        seen.setdefault(_path(one.block, one.op.path), []).append(one)
+    checks = []
+    for block in graph.blocks:
+        repeat = sizes[block.repeat] if block.repeat else 1
+        for op in block.ops:
+            path = _path(block.path, op.path)
+            runs = seen.pop(path, [])
+            checks.append(Check(f"{path}: runs", repeat, len(runs)))
+            if not runs:
+                continue
+            wanted = shape(op.output.dims, sizes)
+            checks.append(Check(f"{path}: output", list(wanted), _all([run.output for run in runs])))
+            for i, tensor in enumerate(op.inputs):
+                if tensor.name not in ("mask", "padding_mask"):  # made within the run, from what it masks
+                    got = _all([run.inputs[i] if i < len(run.inputs) else () for run in runs])
+                    checks.append(Check(f"{path}: {tensor.name}", list(shape(tensor.dims, sizes)), got))
+            entries = {p.name: product(p.dims, sizes) for p in op.params}
+            held = {name: math.prod(size) for name, size in runs[0].params.items()}
+            if entries or held:
+                checks.append(Check(f"{path}: parameters", entries, held))
+            work = repeat * flops(op, sizes)[0]
+            checks.append(Check(f"{path}: FLOPs", work, 2 * sum(run.multiply_adds for run in runs)))
+            if runs[0].itemsize == itemsize:
+                checks.append(Check(f"{path}: bytes", product(op.output.dims, sizes) * itemsize, runs[0].nbytes))
+    checks += [Check(f"{path}: runs", 0, len(runs)) for path, runs in seen.items()]
+    return checks
+
+
+def _totals(graph: Graph, sizes: Sizes, outcome: Outcome, machine: Machine) -> list[Check]:
+    total: Any = 0
+    for block in graph.blocks:
+        for op in block.ops:
+            total = total + flops(op, sizes)[0] * (sizes[block.repeat] if block.repeat else 1)
+    checks = [
+        Check("total: parameters", params(graph, sizes).total, sum(machine.entries.values())),
+        Check("total: FLOPs", total, 2 * sum(one.multiply_adds for one in outcome.observed)),
+    ]
+    per_layer: dict[tuple[str, int], int] = {}
+    for one in outcome.observed:
+        if one.layer is not None:
+            key = (one.block, one.layer)
+            per_layer[key] = per_layer.get(key, 0) + 2 * one.multiply_adds
+    for block in graph.blocks:
+        work: Any = 0
+        for op in block.ops:
+            work = work + flops(op, sizes)[0]
+        for (path, layer), got in per_layer.items():
+            if path == block.path:
+                checks.append(Check(f"{path}, layer {layer}: FLOPs", work, got))
+    for path, load in outcome.loads.items():
+        routers = [(b, o) for b in graph.blocks for o in b.ops if _path(b.path, o.path) == path]
+        sent = [product(o.output.dims, sizes) * (sizes[b.repeat] if b.repeat else 1) for b, o in routers]
+        checks.append(Check(f"{path}: tokens sent to experts", sent, [int(load.sum())]))
+    return checks
+
+
+def _path(block: str, op: str) -> str:
+    return f"{block}.{op}" if block else op
+
+
+def _all(shapes: Sequence[tuple[int, ...]]) -> Any:
+    """The one shape that all have, or all of them where they differ."""
+    different = sorted(set(shapes))
+    return list(different[0]) if len(different) == 1 else [list(one) for one in different]
+
+
+# --- against a reference's outputs --------------------------------------------------------------------------------
+
+
+class Difference(NamedTuple):
+    """How far an output is from the reference's."""
+
+    max_abs: float
+    max_rel: float
+    ok: bool
+
+
+def difference(got: Array, wanted: Array, rtol: float, atol: float) -> Difference:
+    """Largest absolute and relative difference; agreement is |got - wanted| <= atol + rtol · |wanted| everywhere."""
+    if got.shape != wanted.shape:
+        raise ValueError(f"the run gives {list(got.shape)}, the reference holds {list(wanted.shape)}")
+    off = np.abs(got - wanted)
+    relative = off / np.maximum(np.abs(wanted), np.finfo(float).tiny)
+    agrees = bool(np.all(off <= atol + rtol * np.abs(wanted)))
+    return Difference(float(off.max(initial=0.0)), float(relative.max(initial=0.0)), agrees)

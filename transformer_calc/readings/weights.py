@@ -1,0 +1,300 @@
+"""Checkpoints: whether their tensors are those that the graph predicts, and the arrays for running it.
+
+Names are those of the model's classes; what older checkpoints call otherwise, or keep apart (one matrix per expert), is
+recognised.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Graph, Sizes, shape
+from transformer_calc.readings.params import Component, Tensor, tensors
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# other names of the same tensors in published checkpoints -> the classes' own
+RENAMES = [
+    (r"block_sparse_moe\.experts\.(\d+)\.w1\.", r"mlp.experts.\1.gate_proj."),
+    (r"block_sparse_moe\.experts\.(\d+)\.w3\.", r"mlp.experts.\1.up_proj."),
+    (r"block_sparse_moe\.experts\.(\d+)\.w2\.", r"mlp.experts.\1.down_proj."),
+    (r"block_sparse_moe\.gate\.", r"mlp.gate."),
+    (r"block_sparse_moe\.gate\.", r"mlp.router."),
+    (r"^embed_out\.", r"lm_head."),
+    (r"encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)\.", r"layers.\1.attention.\2_proj."),
+    (r"encoder\.layer\.(\d+)\.attention\.output\.dense\.", r"layers.\1.attention.o_proj."),
+    (r"encoder\.layer\.(\d+)\.intermediate\.dense\.", r"layers.\1.mlp.fc1."),
+    (r"encoder\.layer\.(\d+)\.output\.dense\.", r"layers.\1.mlp.fc2."),
+    (r"encoder\.layer\.(\d+)\.(layernorm_before|layernorm_after)\.", r"layers.\1.\2."),
+    (r"\.(query|key|value)_proj\.", lambda m: f".{m[1][0]}_proj."),
+    (r"\.gamma$", r".weight"),
+    (r"\.beta$", r".bias"),
+]
+BASES = ("model.", "transformer.", "bert.", "roberta.", "gpt_neox.", "vit.", "electra.", "albert.", "distilbert.")
+
+
+class Stored(NamedTuple):
+    """A tensor that a checkpoint should hold: its name, shape, and where its parts belong."""
+
+    name: str
+    shape: tuple[int, ...]
+    tensor: Tensor
+    copy: int  # which of the block's parameter sets
+    entry: int | None  # of a stack whose entries are stored apart
+
+
+class Match(NamedTuple):
+    """What a checkpoint holds against what is expected."""
+
+    found: dict[str, str]  # expected name -> name in the checkpoint
+    apart: dict[str, list[list[str]]]  # expected stack -> its parts' names, one for each expert
+    missing: list[str]
+    unexpected: list[str]
+    wrong_shape: list[tuple[str, tuple[int, ...], tuple[int, ...]]]  # name, expected, found
+
+    @property
+    def ok(self) -> bool:
+        """Whether every tensor is there, and no other."""
+        return not (self.missing or self.unexpected or self.wrong_shape)
+
+
+def expected(graph: Graph, sizes: Sizes) -> list[Stored]:
+    """Every tensor of a checkpoint, layer by layer."""
+    found = []
+    for tensor in tensors(graph, buffers=True):
+        first = tensor.parts[0]
+        copies = int(sizes[first.repeat]) if first.repeat else 1  # type: ignore[arg-type]
+        wanted: tuple[int, ...] = tensor.shape(sizes)  # type: ignore[assignment]
+        numbers = layer_numbers(graph, first, sizes) if first.repeat else [0]
+        entries = range(shape(first.dims, sizes)[0]) if "#" in tensor.name else [None]  # type: ignore[arg-type]
+        for copy in range(copies):
+            for entry in entries:
+                name = _numbered(tensor.name, numbers[copy]).replace("#", str(entry))
+                found.append(Stored(name, wanted, tensor, copy, entry))
+    return found
+
+
+def layer_numbers(graph: Graph, part: Component, sizes: Sizes) -> list[int]:
+    """The number in the stack of each layer of the part's block: its copies count only its own kind."""
+    if part.block.copies != part.block.repeat:  # shared sets are numbered for themselves
+        return list(range(int(sizes[part.block.copies])))  # type: ignore[arg-type]
+    runs = next(runs for runs in graph.orders.values() if any(part.block.path in cycle for cycle, _ in runs))
+    order = [path for cycle, times in runs for path in cycle * times]
+    return [number for number, path in enumerate(order) if path == part.block.path]
+
+
+def _numbered(name: str, number: int) -> str:
+    """The layer's number for the first *; further ones are of groups of one."""
+    return name.replace("*", str(number), 1).replace("*", "0")
+
+
+def match(graph: Graph, sizes: Sizes, held: Mapping[str, tuple[int, ...]]) -> Match:
+    """Hold a checkpoint's tensors (name -> shape) against the graph."""
+    wanted = expected(graph, sizes)
+    names = {stored.name for stored in wanted}
+    seen = _known_as(held, names)
+    found: dict[str, str] = {}
+    apart: dict[str, list[list[str]]] = {}
+    missing, wrong = [], []
+    for stored in wanted:
+        if stored.name in seen:
+            found[stored.name] = seen[stored.name]
+            shape_held = held[seen[stored.name]]
+            if shape_held != stored.shape:
+                wrong.append((seen[stored.name], stored.shape, shape_held))
+            continue
+        parts = _apart(stored, sizes)
+        held_apart = [[seen.get(name, "") for name in part] for part in parts]
+        if parts and all(name for part in held_apart for name in part):
+            apart[stored.name] = held_apart
+        elif not stored.tensor.parts[0].buffer:
+            missing.append(stored.name)
+    used = set(found.values()) | {name for parts in apart.values() for part in parts for name in part}
+    aliases = {name for name in held if name not in used and _is_alias(name, graph)}
+    unexpected = [name for name in held if name not in used | aliases]
+    return Match(found, apart, missing, unexpected, wrong)
+
+
+def _known_as(held: Iterable[str], names: set[str]) -> dict[str, str]:
+    """Our name for each tensor held -> its name in the checkpoint."""
+    seen: dict[str, str] = {}
+    for name in held:
+        for ours in _candidates(name):
+            if ours in names or ".experts." in ours:
+                seen.setdefault(ours, name)
+                if ours in names:
+                    break
+    return seen
+
+
+def _candidates(name: str) -> Iterable[str]:
+    """Names that a tensor of this name may stand for, the likeliest first."""
+    yield name
+    for base in BASES:
+        yield name.removeprefix(base) if name.startswith(base) else f"{base}{name}"
+    changed = {name}
+    for pattern, replacement in RENAMES:
+        changed |= {re.sub(pattern, replacement, old) for old in changed}  # type: ignore[call-overload]
+    yield from sorted(changed - {name})
+    for other in sorted(changed - {name}):
+        for base in BASES:
+            yield other.removeprefix(base) if other.startswith(base) else f"{base}{other}"
+
+
+def _apart(stored: Stored, sizes: Sizes) -> list[list[str]]:
+    """The names of a stack's matrices where a checkpoint keeps one for each expert, part by part."""
+    parts = stored.tensor.parts
+    if not parts[0].routed or ".experts." not in stored.name:
+        return []
+    prefix = stored.name.rpartition(".experts.")[0]
+    experts = int(shape(parts[0].dims, sizes)[0])  # type: ignore[arg-type]
+    words = [part.path.split(".")[-2] for part in parts]  # gate, up or down
+    kind = parts[0].path.rpartition(".")[2]
+    return [[f"{prefix}.experts.{e}.{word}_proj.{kind}" for e in range(experts)] for word in words]
+
+
+def _is_alias(name: str, graph: Graph) -> bool:
+    """A tied weight that a checkpoint stores once more, or a buffer that older classes saved."""
+    tied = any(param.tied for block in graph.blocks for op in block.ops for param in op.params)
+    return (tied and name.endswith(ALIASES)) or name.endswith(BUFFERS)
+
+
+ALIASES = (
+    "lm_head.weight",
+    "embed_tokens.weight",
+    "decoder.weight",
+    "decoder.bias",
+    "proj_out.weight",
+    "embed_out.weight",
+)
+BUFFERS = (
+    "attn.bias",
+    "attn.masked_bias",
+    "attention.bias",
+    "attention.masked_bias",
+    "rotary_emb.inv_freq",
+    "position_ids",
+)
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+class Checkpoint:
+    """The tensors of a safetensors file, of a sharded index, or of the folder that holds either.
+
+    Names and shapes are read at once, from the headers; arrays when they are asked for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files = _files(path)
+        self.home: dict[str, Path] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for file in self.files:
+            with _open(file) as reader:
+                for name in reader.keys():  # noqa: SIM118
+                    if name in self.home:
+                        raise InputError(f"{file} holds {name}, and so does {self.home[name]}")
+                    self.home[name] = file
+                    self.shapes[name] = tuple(reader.get_slice(name).get_shape())
+
+    def array(self, name: str, dtype: Any = np.float64) -> Array:
+        """One tensor as numbers of a type."""
+        with _open(self.home[name]) as reader:
+            part = reader.get_slice(name)
+            kind = part.get_dtype()
+            if kind == "BF16":
+                pass  # noqa: F401: importing it teaches NumPy the type
+            elif kind not in ("F64", "F32", "F16"):
+                raise InputError(f"{name} is stored as {kind}; only F64, F32, F16 and BF16 weights can be run")
+            return np.asarray(reader.get_tensor(name)).astype(dtype)
+
+
+def _open(path: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="np")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a safetensors file: {error}") from None
+
+
+def _files(path: Path) -> list[Path]:
+    """The files that a path stands for."""
+    if path.is_dir():
+        index = path / "model.safetensors.index.json"
+        single = path / "model.safetensors"
+        if index.exists():
+            return _files(index)
+        if single.exists():
+            return [single]
+        found = sorted(path.glob("*.safetensors"))
+        if not found:
+            raise InputError(f"{path} is a folder without a safetensors file")
+        return found
+    if not path.exists():
+        raise InputError(f"there is no file {path}")
+    if path.suffix == ".json":
+        import json
+
+        try:
+            listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            names = sorted({str(name) for name in listed.values()})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise InputError(f"{path} is not an index of safetensors files: it needs a weight_map") from None
+        shards = [path.parent / name for name in names]
+        lost = [shard for shard in shards if not shard.is_file() or shard.resolve().parent != path.parent.resolve()]
+        if lost:
+            raise InputError(f"{path} names {lost[0].name}, which is not beside it")
+        return shards
+    return [path]
+
+
+class Loaded:
+    """Weights for a run, taken from a checkpoint: call it with a parameter's path and which of its copies."""
+
+    def __init__(
+        self, graph: Graph, sizes: Sizes, checkpoint: Checkpoint, held: Match, dtype: Any = np.float64
+    ) -> None:
+        self.sizes, self.checkpoint, self.held, self.dtype = sizes, checkpoint, held, dtype
+        self.stored: dict[tuple[str, int], list[Stored]] = {}
+        for stored in expected(graph, sizes):
+            for part in stored.tensor.parts:
+                self.stored.setdefault((part.path, stored.copy), []).append(stored)
+        self.cache: dict[tuple[str, int], Array] = {}
+
+    def __call__(self, path: str, copy: int) -> Array:
+        """The array of a parameter."""
+        if (path, copy) not in self.cache:
+            stack = self.stored[path, copy]
+            parts = [self._parts(stored)[path] for stored in stack]
+            self.cache[path, copy] = np.stack(parts) if stack[0].entry is not None else parts[0]
+        return self.cache[path, copy]
+
+    def _parts(self, stored: Stored) -> dict[str, Array]:
+        """A stored tensor's parts, each in its own shape."""
+        tensor, sizes = stored.tensor, self.sizes
+        if stored.name in self.held.apart:
+            return {
+                part.path: np.stack([self.checkpoint.array(name, self.dtype) for name in names])
+                for part, names in zip(tensor.parts, self.held.apart[stored.name], strict=True)
+            }
+        if stored.name not in self.held.found:  # a buffer that the file lacks
+            return {part.path: np.zeros(shape(part.dims, sizes), self.dtype) for part in tensor.parts}
+        whole = self.checkpoint.array(self.held.found[stored.name], self.dtype)
+        wanted = [tuple(int(n) for n in shape(part.dims, sizes)) for part in tensor.parts]  # type: ignore[arg-type]
+        if len(tensor.parts) == 1:
+            return {tensor.parts[0].path: whole.reshape(wanted[0][1:] if stored.entry is not None else wanted[0])}
+        axis = tensor.parts[0].out
+        groups = 1 if not tensor.by else int(tensor.by) if tensor.by.isdigit() else int(sizes[tensor.by])  # type: ignore[arg-type]
+        lengths = [size[part.out] // groups for size, part in zip(wanted, tensor.parts, strict=True)]
+        split = whole.reshape(*whole.shape[:axis], groups, -1, *whole.shape[axis + 1 :])
+        pieces = np.split(split, np.cumsum(lengths)[:-1], axis=axis + 1)
+        return {part.path: piece.reshape(size) for part, piece, size in zip(tensor.parts, pieces, wanted, strict=True)}

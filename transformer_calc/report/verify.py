@@ -1,0 +1,293 @@
+"""The report of `tcalc verify`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transformer_calc import units
+from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Graph, Sizes, product
+from transformer_calc.graph.model import build as build_graph
+from transformer_calc.readings.run import Machine, random_weights
+from transformer_calc.readings.shrink import shrink
+from transformer_calc.readings.shrink import workload as small_workload
+from transformer_calc.readings.verify import Check, Difference, difference, random_inputs, verify
+from transformer_calc.readings.weights import Checkpoint, Loaded, Match, match
+from transformer_calc.report import Column, Report, Table, Text
+from transformer_calc.spec import Model, Workload
+
+if TYPE_CHECKING:
+    from transformer_calc.api import Transformer
+
+SIZES = ("small", "full")
+RTOL, ATOL = 1e-4, 1e-5
+BYTES = 8  # of a float64
+SHOWN = 40  # differences that are listed for people; JSON has all
+COLUMNS = (
+    Column("path", "block", "text"),
+    Column("checks", "checks", "count"),
+    Column("params", "parameters of one", "count", 1),
+    Column("flops", "FLOPs of all", "count", 1),
+    Column("ok", "", "text"),
+)
+FAILED = (
+    Column("what", "what", "text"),
+    Column("predicted", "predicted", "text"),
+    Column("measured", "measured", "text"),
+)
+
+# names in reference files -> names of the run's inputs
+INPUTS = {
+    "input_ids": "token_ids",
+    "attention_mask": "attention_mask",
+    "token_type_ids": "segment_ids",
+    "pixel_values": "pixels",
+    "input_features": "mel_spectrogram",
+}
+DECODER = {"decoder_input_ids": "token_ids", "decoder_attention_mask": "attention_mask"}
+
+
+def build(
+    model: Transformer,
+    workload: Workload,
+    *,
+    size: str = "small",
+    seed: int = 0,
+    weights: str | None = None,
+    reference: str | None = None,
+    rtol: float = RTOL,
+    atol: float = ATOL,
+    progress: Callable[[float], None] | None = None,
+) -> Report:
+    """Run the model and compare; with weights, hold a checkpoint's tensors against the graph instead.
+
+    A tiny model is run on a tiny workload; the model itself on the one that is asked for.
+    """
+    if size not in SIZES:
+        raise InputError(f"--size is {size!r}; it must be one of {', '.join(SIZES)}")
+    for name, value in (("--rtol", rtol), ("--atol", atol)):
+        if not 0 <= value < float("inf"):
+            raise InputError(f"{name} is {value}; it must be a number of at least 0")
+    if reference and not weights:
+        raise InputError("--reference needs the weights that it was made with", hint="--weights model.safetensors")
+    if weights:
+        compare = Path(reference) if reference else None
+        return _with_weights(model, workload, Path(weights), compare, rtol, atol, progress)
+    spec = model.spec if size == "full" else shrink(model.spec)
+    on = workload if size == "full" else small_workload(spec)
+    graph = build_graph(spec)
+    sizes = graph.sizes(on)
+    need = _need(graph, sizes)
+    _refuse_if_too_large(need)
+    found = verify(graph, sizes, random_weights(graph, sizes, seed), random_inputs(spec, on, seed), progress=progress)
+    failed = [check for check in found.checks if not check.ok]
+    data: dict[str, Any] = {
+        "ok": not failed,
+        "size": size,
+        "seed": seed,
+        "bytes_needed": need,
+        "run_on": on.to_dict(),
+        "checks": [_plain(check) for check in found.checks],
+        "expert_loads": {path: load.tolist() for path, load in (found.outcome.loads if found.outcome else {}).items()},
+    }
+    what = "as it is" if size == "full" else "a tiny model of the same structure"
+    verdict = "all that was predicted was measured" if not failed else f"{len(failed):,} differ"
+    head = Text(
+        f"{model.title}: {what}, run in NumPy on {_text(on)} (seed {seed})\n"
+        f"{len(found.checks):,} checks of shapes, parameters, FLOPs and bytes: {verdict}"
+    )
+    table = _by_block(graph, found.checks)
+    sections: list[Any] = [head, table]
+    if failed:
+        sections.insert(1, _differences(failed))
+    return Report("verify", model.describe(), on.to_dict(), data, tuple(sections), table, ok=not failed)
+
+
+def _text(on: Workload) -> str:
+    target = f", {on.target} target tokens" if on.target else ""
+    return f"{on.batch} × {on.seq} tokens{target}"
+
+
+def _plain(check: Check) -> dict[str, Any]:
+    return {"what": check.what, "predicted": check.predicted, "measured": check.measured, "ok": check.ok}
+
+
+def _need(graph: Graph, sizes: Sizes) -> int:
+    """Bytes that a run holds at once: all weights, and the outputs of the largest block."""
+    entries: Any = sum(
+        product(p.dims, sizes) * (sizes[b.copies] if b.copies else 1)
+        for b in graph.blocks
+        for op in b.ops
+        for p in op.params
+        if not p.tied
+    )
+    outputs: list[Any] = [sum(product(op.output.dims, sizes) for op in b.ops) for b in graph.blocks]
+    return BYTES * int(entries + max(outputs))
+
+
+def _refuse_if_too_large(need: int) -> None:
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**33
+    if need > 0.9 * free:
+        needs, has = units.format_bytes(need), units.format_bytes(free)
+        raise InputError(
+            f"the run needs {needs} and this machine has {has} free", hint="--size small, or a shorter --seq"
+        )
+
+
+def _by_block(graph: Graph, checks: list[Check]) -> Table:
+    """A row for each block, and one for the totals."""
+    rows: dict[str, dict[str, Any]] = {}
+    names = [block.path for block in graph.blocks if block.path]
+    for check in checks:
+        path, _, what = check.what.partition(": ")
+        path, _, layer = path.partition(", layer ")
+        block = max((name for name in names if path == name or path.startswith(f"{name}.")), key=len, default="")
+        block = "total" if path == "total" else block or path.partition(".")[0]
+        row = rows.setdefault(block, {"path": block, "checks": 0, "params": 0, "flops": 0, "bad": 0})
+        row["checks"] += 1
+        row["bad"] += not check.ok
+        if what == "parameters":
+            row["params"] += check.measured if isinstance(check.measured, int) else sum(check.measured.values())
+        if what == "FLOPs" and not layer:
+            row["flops"] += check.measured
+    cells = tuple({**row, "ok": "ok" if not row["bad"] else f"{row['bad']} differ"} for row in rows.values())
+    return Table("", COLUMNS, cells)
+
+
+def _differences(failed: list[Check]) -> Table:
+    rows = tuple(
+        {"what": check.what, "predicted": str(check.predicted), "measured": str(check.measured)}
+        for check in failed[:SHOWN]
+    )
+    caption = f"and {len(failed) - SHOWN:,} more" if len(failed) > SHOWN else ""
+    return Table("differences", FAILED, rows, caption=caption)
+
+
+# --- weights ------------------------------------------------------------------------------------------------------
+
+
+def _with_weights(
+    model: Transformer,
+    workload: Workload,
+    weights: Path,
+    reference: Path | None,
+    rtol: float,
+    atol: float,
+    progress: Callable[[float], None] | None,
+) -> Report:
+    """Every tensor of a checkpoint against the prediction; with a reference, the outputs too."""
+    graph = model.graph
+    checkpoint = Checkpoint(weights)
+    arrays = _read(reference) if reference else {}
+    if reference:
+        workload = _workload(model, arrays)
+    sizes = graph.sizes(workload)
+    held = match(graph, sizes, checkpoint.shapes)
+    checks = _tensor_checks(held)
+    data: dict[str, Any] = {
+        "ok": held.ok,
+        "tensors": len(checkpoint.shapes),
+        "files": [f.name for f in checkpoint.files],
+    }
+    lines = [f"{model.title}: {len(checkpoint.shapes):,} tensors in {weights}", _verdict(held)]
+    if reference and held.ok:
+        _refuse_if_too_large(_need(graph, sizes))
+        inputs = _inputs(model.spec, arrays)
+        machine = Machine(graph, sizes, Loaded(graph, sizes, checkpoint, held), inputs, progress=progress)
+        outcome = machine.run()
+        name, off = _compared(arrays, outcome, rtol, atol)
+        data |= {"ok": off.ok, "max_abs_diff": off.max_abs, "max_rel_diff": off.max_rel, "rtol": rtol, "atol": atol}
+        checks.append(Check(f"{name} within rtol {rtol:g}, atol {atol:g}", True, off.ok))
+        agrees = "agree" if off.ok else "DIFFER"
+        lines.append(
+            f"{name} of {reference} {agrees}: largest difference {off.max_abs:.3g}, relative {off.max_rel:.3g} "
+            f"(rtol {rtol:g}, atol {atol:g})"
+        )
+    data["checks"] = [_plain(check) for check in checks]
+    failed = [check for check in checks if not check.ok]
+    table = _differences(failed)
+    sections: list[Any] = [Text("\n".join(lines))] + ([table] if failed else [])
+    return Report("verify", model.describe(), workload.to_dict(), data, tuple(sections), table, ok=data["ok"])
+
+
+def _tensor_checks(held: Match) -> list[Check]:
+    """A check for each tensor that is expected, and for each that is not."""
+    checks = [Check(f"{name}: missing", "there", "missing") for name in held.missing]
+    checks += [Check(f"{name}: unexpected", "not there", "there") for name in held.unexpected]
+    checks += [Check(f"{name}: shape", list(wanted), list(got)) for name, wanted, got in held.wrong_shape]
+    wrong = {name for name, _, _ in held.wrong_shape}
+    return checks + [Check(f"{name}: shape", True, True) for name in held.found.values() if name not in wrong]
+
+
+def _verdict(held: Match) -> str:
+    if held.ok:
+        return "every tensor is there, with the shape that the graph predicts, and no other"
+    wrong = len(held.wrong_shape)
+    return f"{len(held.missing):,} missing, {len(held.unexpected):,} unexpected, {wrong:,} of another shape"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The arrays of a reference file."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except Exception as error:  # zip, header and pickle errors of all kinds
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path} is not an .npz file of arrays: {why}") from None
+
+
+def _inputs(spec: Model, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's inputs, by the names that it knows."""
+    first = f"{spec.stacks[0].name}." if len(spec.stacks) > 1 else ""
+    inputs = {}
+    for theirs, ours in INPUTS.items():
+        if theirs in arrays:
+            stack = "vision." if first and theirs == "pixel_values" else first
+            inputs[f"{stack}{ours}"] = (
+                arrays[theirs].astype(float) if arrays[theirs].dtype.kind == "f" else arrays[theirs]
+            )
+    for theirs, ours in DECODER.items():
+        if theirs in arrays:
+            inputs[f"decoder.{ours}"] = arrays[theirs]
+    return inputs
+
+
+def _workload(model: Transformer, arrays: Mapping[str, Any]) -> Workload:
+    """The sizes of what a reference was made with."""
+    for name in ("input_ids", "pixel_values", "input_features"):
+        if name in arrays:
+            batch = int(arrays[name].shape[0])
+            break
+    else:
+        raise InputError("the reference holds none of input_ids, pixel_values and input_features")
+    seq = int(arrays["input_ids"].shape[1]) if "input_ids" in arrays else None
+    if "input_features" in arrays:
+        seq = int(arrays["input_features"].shape[-1]) // 2
+    if seq is not None and model.spec.kind == "vision":
+        seq = None
+    target = int(arrays["decoder_input_ids"].shape[1]) if "decoder_input_ids" in arrays else None
+    if model.spec.kind == "encoder-decoder" and target is None:
+        raise InputError("the reference holds no decoder_input_ids, which an encoder–decoder needs")
+    return model.workload(batch=batch, seq=seq, target_seq=target)
+
+
+def _compared(arrays: Mapping[str, Any], outcome: Any, rtol: float, atol: float) -> tuple[str, Difference]:
+    """The output that the reference holds, against the run's."""
+    if "logits" in arrays and outcome.outputs:
+        got, name = next(iter(outcome.outputs.values())), "logits"
+    elif "last_hidden" in arrays or "last_hidden_state" in arrays:
+        name = "last_hidden" if "last_hidden" in arrays else "last_hidden_state"
+        got = list(outcome.hidden.values())[-1][-1]
+    else:
+        raise InputError("the reference holds neither logits nor last_hidden")
+    try:
+        return name, difference(got, arrays[name], rtol, atol)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None

@@ -1,0 +1,428 @@
+"""The report of `tcalc walk`: every matrix of a forward pass, with the line of algebra that makes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.graph.model import build as build_graph
+from transformer_calc.readings.params import params
+from transformer_calc.readings.shrink import shrink as shrunk
+from transformer_calc.readings.walk import (
+    LOWEST,
+    Given,
+    Seen,
+    Step,
+    chosen,
+    given,
+    last_of,
+    seeded_inputs,
+    seeded_weights,
+    tokens_of,
+    walk,
+    with_vectors,
+)
+from transformer_calc.readings.weights import Checkpoint, Loaded, match
+from transformer_calc.report import Column, Grid, Matrix, Report, Table, Text
+from transformer_calc.report.common import legend
+from transformer_calc.sources import presets, values
+from transformer_calc.spec import Patches, Workload
+
+if TYPE_CHECKING:
+    from transformer_calc.api import Transformer
+
+MOST_PARAMS = 20_000
+MOST_TOKENS = 64
+USUAL_TOKENS = 4  # where nothing is asked for and the model has no usual length that is as small
+SIDE = 12  # rows and columns of a matrix that are shown; of a larger one its corner
+CORNER = 6
+BLOCKS = 8  # matrices of one tensor that are shown
+FACTORS = 6  # of an entry that is worked out
+BATCH = ("batch", "batch_images")
+WORDS = {
+    "heads": "head",
+    "kv_heads": "key/value head",
+    "seq": "position",
+    "target": "position",
+    "experts": "expert",
+    "top_k": "choice",
+    "channels": "channel",
+}
+ENTRIES = (
+    Column("path", "operation", "text"),
+    Column("algebra", "algebra", "text"),
+    Column("index", "index", "shape"),
+    Column("value", "value", "text"),
+)
+
+
+def build(
+    model: Transformer,
+    workload: Workload,
+    *,
+    step: str | None = None,
+    until: str | None = None,
+    input: str | None = None,
+    seed: int = 0,
+    weights: str = "integers",
+    shrink: bool = False,
+    decimals: int = 3,
+    whole: bool = False,
+) -> Report:
+    """Run the model and show every step, or only some; `whole`: no matrix is cut, and every batch item is shown."""
+    if step is not None and until is not None:
+        raise InputError("--step and --until are both given, expected one of them")
+    spec = shrunk(model.spec) if shrink else model.spec
+    checkpoint = input if input is not None and input.endswith(".safetensors") else None
+    found = _values(model, None if checkpoint else input, shrink=shrink)
+    asked = workload != model.workload()
+    on = _workload(spec, workload, tokens_of(spec, found), asked=asked)
+    graph = build_graph(spec)
+    sizes = graph.sizes(on)
+    if not shrink:
+        _refuse_if_too_large(model, params(graph, sizes).total, on)
+    known = given(spec, graph, sizes, found)
+    inputs = seeded_inputs(spec, graph, sizes, known.inputs, seed)
+    used: Any = seeded_weights(graph, sizes, known.weights, seed, weights)
+    if checkpoint:
+        used = _checkpoint(graph, sizes, Path(checkpoint))
+    run_graph = with_vectors(graph, inputs)
+    only = set(chosen(run_graph, step, "--step")) if step is not None else None
+    last = last_of(run_graph, until, "--until") if until is not None else None
+    steps = walk(run_graph, sizes, used, inputs, last)
+    steps = [one for one in steps if only is None or one.path in only]
+    shown = _Shown(decimals, whole=whole, alone=only is not None)
+    sections = [section for one in steps for section in shown.step(one)]
+    axes = [
+        axis for one in steps for seen in (*one.inputs, *one.weights, one.output) for dim in seen.dims for axis in dim
+    ]
+    letters, symbols = legend(graph, sizes, used=axes)
+    title = f"{model.title}, shrunk: a tiny model of the same structure" if shrink else model.title
+    head = Text(
+        f"{title}: {_count(on.batch, 'sequence')} of {_count(on.seq, 'token')}{_target(on)}\n{_told(known, weights, seed, steps, checkpoint)}"
+    )
+    data = {
+        "seed": seed,
+        "weights": weights,
+        "shrunk": shrink,
+        "symbols": letters,
+        "steps": [_plain(one) for one in steps],
+    }
+    return Report("walk", model.describe(), on.to_dict(), data, (head, symbols, *sections), _entries(steps))
+
+
+# --- what is walked -----------------------------------------------------------------------------------------------
+
+
+def _values(model: Transformer, input: str | None, *, shrink: bool) -> dict[str, Any]:
+    """The values of the model's own file, and over them those of the user's."""
+    found: dict[str, Any] = {}
+    if not shrink:
+        path = None
+        if model.source.startswith("preset "):
+            path = presets.find(model.source.removeprefix("preset "))
+        elif model.source.endswith(".toml"):
+            path = Path(model.source)
+        if path:
+            found = values.flat(presets.read(path).get("values", {}))
+    return found | values.read(Path(input)) if input is not None else found
+
+
+def _workload(spec: Any, workload: Workload, sizes: dict[str, int], *, asked: bool) -> Workload:
+    """What is asked for; else what the file's inputs are; else few tokens."""
+    if workload.context:
+        raise InputError(f"--context is {workload.context}, but a walk starts with an empty cache", hint="leave it out")
+    seq, target, batch = workload.seq, workload.target, workload.batch
+    fixed = isinstance(spec.stacks[0].embedding, Patches)
+    if not asked:
+        small = not fixed and seq > SIDE
+        seq = sizes.get("seq", min(seq, USUAL_TOKENS) if small else seq)
+        target = target and sizes.get("target", min(target, USUAL_TOKENS - 1) if target > SIDE else target)
+        batch = sizes.get("batch", batch)
+    if fixed:
+        seq = spec.stacks[0].embedding.count + spec.stacks[0].embedding.extra_tokens
+    return Workload(batch=batch, seq=seq, target=target)
+
+
+def _refuse_if_too_large(model: Transformer, total: int, on: Workload) -> None:
+    if total > MOST_PARAMS:
+        hint = "tcalc walk MODEL --shrink walks a tiny model of the same structure"
+        if model.source == "hyperparameters":
+            hint = "smaller sizes, such as --vocab 10"
+        raise InputError(
+            f"{model.spec.name} has {total:,} parameters, which nobody follows by hand; a walk takes at most {MOST_PARAMS:,}",
+            hint=hint,
+        )
+    for name, tokens in (("--seq", on.seq), ("--target-seq", on.target or 0)):
+        if tokens > MOST_TOKENS:
+            raise InputError(f"{name} is {tokens:,}; a walk takes at most {MOST_TOKENS} tokens")
+
+
+def _checkpoint(graph: Graph, sizes: Sizes, path: Path) -> Loaded:
+    """The weights of a safetensors file, which must be those of the model."""
+    checkpoint = Checkpoint(path)
+    held = match(graph, sizes, checkpoint.shapes)
+    if not held.ok:
+        what = [f"{name} is missing" for name in held.missing]
+        what += [f"{name} is not of this model" for name in held.unexpected]
+        what += [f"{name} has the shape {list(got)}, expected {list(right)}" for name, right, got in held.wrong_shape]
+        more = f", and {len(what) - 1:,} more do not fit" if len(what) > 1 else ""
+        raise InputError(f"{path}: {what[0]}{more}", hint="tcalc verify MODEL --weights FILE lists all")
+    return Loaded(graph, sizes, checkpoint, held)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' if n > 1 else ''}"
+
+
+def _target(on: Workload) -> str:
+    return f", {_count(on.target, 'target token')}" if on.target else ""
+
+
+def _told(known: Given, weights: str, seed: int, steps: Iterable[Step], checkpoint: str | None) -> str:
+    """Where the numbers are from."""
+    style = "small whole numbers" if weights == "integers" else "random numbers of two decimals"
+    what = f"seeded {style} (seed {seed})"
+    used = {seen.key for step in steps for seen in step.weights}
+    fresh = any(key not in known.weights for key in used)
+    if checkpoint:
+        return f"weights from {checkpoint}; inputs seeded (seed {seed})"
+    if known.weights and known.inputs and not fresh:
+        return "inputs and weights as given"
+    if known.weights:
+        return f"{'inputs and ' if known.inputs else ''}weights as given; what is not given: {what}"
+    return f"inputs as given, weights: {what}" if known.inputs else f"inputs and weights: {what}"
+
+
+# --- for programs -------------------------------------------------------------------------------------------------
+
+
+def _plain(step: Step) -> dict[str, Any]:
+    def value(seen: Seen, *, with_values: bool = True) -> dict[str, Any]:
+        plain = {
+            "name": seen.name,
+            "letter": seen.letter,
+            "axes": seen.axes,
+            "symbols": seen.symbols,
+            "shape": seen.shape,
+        }
+        return plain | ({"values": seen.values.tolist()} if with_values else {})
+
+    return {
+        "path": step.path,
+        "op": step.op.kind,
+        "algebra": step.algebra,
+        "inputs": [value(seen, with_values=seen.given) for seen in step.inputs],
+        "weights": [value(seen) | {"path": seen.key[0]} for seen in step.weights],
+        "output": value(step.output),
+    }
+
+
+def _entries(steps: Iterable[Step]) -> Table:
+    """A row for each entry of each output."""
+
+    def entries(values: Any, at: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int, ...], float]]:
+        if isinstance(values, list):
+            for i, inner in enumerate(values):
+                yield from entries(inner, (*at, i))
+        else:
+            yield at, values
+
+    rows = tuple(
+        {"path": step.path, "algebra": step.algebra, "index": at, "value": repr(entry)}
+        for step in steps
+        for at, entry in entries(step.output.values.tolist())
+    )
+    return Table("entries", ENTRIES, rows)
+
+
+# --- for people ---------------------------------------------------------------------------------------------------
+
+
+class _Shown:
+    """Writes steps; remembers what was shown, so that nothing is shown twice without need."""
+
+    def __init__(self, decimals: int, *, whole: bool, alone: bool) -> None:
+        self.decimals, self.whole, self.alone = decimals, whole, alone
+        self.seen: set[Any] = set()
+
+    def step(self, step: Step) -> Iterable[Matrix]:
+        """One operation: its algebra, what is new of what it uses, and what it makes."""
+        out = step.output
+        lines = [f"{step.algebra}    {_shape(out)}"]
+        lines += self._by_hand(step)
+        parts = [seen for seen in step.inputs if self._is_new(seen) and not _same_as(seen, out)] + [
+            w for w in step.weights if self._is_new(w)
+        ]
+        aside = [grid for seen in parts for grid in self._grids(seen, self._weighs(step, seen))]
+        made = self._grids(out, step.op.kind == "softmax")
+        if step.op.kind in ("view", "cache", "dropout", "repeat") and step.inputs and not self.alone:
+            before = self._grids(step.inputs[0], False)
+            if [g.rows for g in before] == [g.rows for g in made] and not step.inputs[0].given:
+                yield Matrix(step.path, (*lines, "  the same numbers"), ())
+                return
+        weighed = [seen for seen in parts if self._weighs(step, seen)] + ([out] if step.op.kind == "softmax" else [])
+        if any(_has_zero(seen) for seen in weighed):
+            lines.append("  · is 0: what a query does not look at")
+        if len(made) == 1:
+            yield Matrix(step.path, tuple(lines), ((*aside, *made),))
+        else:
+            yield Matrix(step.path, tuple(lines), (*((tuple(aside),) if aside else ()), *((grid,) for grid in made)))
+
+    def _is_new(self, seen: Seen) -> bool:
+        """Weights and inputs are shown where they come first; of a step on its own, all that it uses."""
+        key = seen.key if seen.key[0] else id(seen.values)
+        first = key not in self.seen
+        self.seen.add(key)
+        return self.alone or (first and (seen.given or bool(seen.key[0])))
+
+    @staticmethod
+    def _weighs(step: Step, seen: Seen) -> bool:
+        """Whether these are attention weights: their rows sum to 1."""
+        return step.op.path.rpartition(".")[2] == "mix" and step.inputs[:1] == [seen]
+
+    def _by_hand(self, step: Step) -> list[str]:
+        """One entry of a product, one row of a softmax or norm, worked out."""
+        if step.op.kind in ("softmax", "norm") and step.output.values.ndim > 1:
+            return self._row_by_hand(step)
+        if not step.by_hand or len(step.by_hand[1]) > FACTORS:
+            return []
+        (row, column), pairs, (*added, entry) = step.by_hand
+        terms = [f"{self._brief(a, sign=True)}·{self._brief(b, sign=True)}" for a, b in pairs]
+        terms += [self._brief(x, sign=True) for x in added]
+        scale = step.op.attrs.get("scale", 1.0)
+        total = " + ".join(terms)
+        if scale != 1.0:
+            total = f"({total}) · {self._brief(scale)}"
+        exact = all(_same(x, self.decimals) for x in (*(x for pair in pairs for x in pair), *added, entry, scale))
+        return [f"  row {row}, column {column}: {total} {'=' if exact else '≈'} {self._brief(entry)}"]
+
+    def _row_by_hand(self, step: Step) -> list[str]:
+        x, y = (v.reshape(-1, v.shape[-1]) for v in (step.inputs[0].values, step.output.values))
+        row = min(1, step.output.values.shape[-2] - 1)
+        given, made = x[row].tolist(), y[row].tolist()
+        if step.op.kind == "norm":
+            mean = sum(given) / len(given) if step.op.attrs["norm"] == "layernorm" else 0.0
+            spread = sum((entry - mean) ** 2 for entry in given) / len(given)
+            words = (
+                f"μ = {self._brief(mean)}, σ² = " if step.op.attrs["norm"] == "layernorm" else "mean of the squares "
+            )
+            return [f"  row {row + 1}: {words}{self._brief(spread)}"]
+        powers = [f"e^{self._brief(entry, sign=True)}" for entry in given if entry != LOWEST]
+        if step.weights or not 1 < len(powers) <= FACTORS or given[0] == LOWEST:
+            return []
+        return [f"  row {row + 1}, column 1: {powers[0]} / ({' + '.join(powers)}) ≈ {self._brief(made[0])}"]
+
+    def _brief(self, x: float, *, sign: bool = False) -> str:
+        """A number in a line of text; a negative one in parentheses where it is a factor."""
+        places = next((n for n in range(self.decimals) if _same(x, n)), self.decimals)
+        text = _number(x, places)
+        return f"({text})" if sign and text.startswith("−") else text
+
+    def _grids(self, seen: Seen, weighs: bool) -> list[Grid]:
+        """A tensor as matrices: the last dimension across, the one before it down."""
+        v, dims = seen.values, list(seen.dims)
+        bars = 0
+        if v.ndim >= 3 and dims[-2] in (("heads",), ("kv_heads",)):  # heads side by side
+            bars, dims = v.shape[-1], [*dims[:-2], dims[-2] + dims[-1]]
+            v = v.reshape([*v.shape[:-2], -1])
+        elif v.ndim:
+            bars = seen.head_width
+        places = _places(v.ravel().tolist(), self.decimals)
+        if v.ndim < 2:
+            return [Grid(self._label(seen, ""), self._rows(v.reshape(1, -1), places, weighs=False), _bars(v, bars))]
+        leading = v.shape[:-2]
+        grids = []
+        for index in _indices(leading):
+            if not self.whole and any(i and dim and dim[0] in BATCH for i, dim in zip(index, dims, strict=False)):
+                continue
+            if len(grids) == BLOCKS and not self.whole:
+                grids.append(Grid(f"… {math.prod(leading):,} such matrices in all (--all shows them)", (("",),)))
+                break
+            words = [
+                f"{WORDS.get(dim[0], dim[0].replace('_', ' ')) if dim else ''} {i + 1}"
+                for i, dim, n in zip(index, dims, leading, strict=False)
+                if n > 1 and not (dim and dim[0] in BATCH and not self.whole)
+            ]
+            label = self._label(seen, ", ".join(words), weighs=weighs)
+            cut = self._rows(v[index], places, weighs=weighs)
+            line = (len(cut[0]) - 1,) if weighs else _bars(v, bars)
+            grids.append(Grid(label, cut, line if weighs or v.shape[-1] <= SIDE or self.whole else ()))
+        return grids
+
+    @staticmethod
+    def _label(seen: Seen, where: str, *, weighs: bool = False) -> str:
+        label = seen.letter + (f" {seen.shape}" if seen.given or seen.key[0] else "")
+        return f"{label}{', ' if where else ''}{where}" + (" (rows sum to 1)" if weighs else "")
+
+    def _rows(self, v: Any, places: int, *, weighs: bool) -> tuple[tuple[str, ...], ...]:
+        """A matrix as text; of a large one the corner."""
+        rows = [[self._entry(x, places, weighs=weighs) for x in row] for row in v.tolist()]
+        if not self.whole:
+            rows = [_corner(row, "…") for row in rows]
+        if weighs:
+            for row, sum_of in zip(rows, v.sum(-1).tolist(), strict=True):
+                row.append(f"Σ = {_number(sum_of, _places([sum_of], self.decimals))}")
+        if not self.whole and len(rows) > SIDE:
+            rows = [*rows[:CORNER], ["⋮"] * len(rows[0]), rows[-1]]
+        return tuple(map(tuple, rows))
+
+    @staticmethod
+    def _entry(x: float, places: int, *, weighs: bool) -> str:
+        if x == LOWEST:
+            return "−∞"
+        return "·" if weighs and x == 0 else _number(x, places)
+
+
+def _corner(row: list[str], dots: str) -> list[str]:
+    return row if len(row) <= SIDE else [*row[:CORNER], dots, row[-1]]
+
+
+def _bars(v: Any, width: int) -> tuple[int, ...]:
+    return tuple(range(width, v.shape[-1], width)) if width else ()
+
+
+def _indices(leading: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    if not leading:
+        yield ()
+        return
+    for i in range(leading[0]):
+        for rest in _indices(leading[1:]):
+            yield (i, *rest)
+
+
+def _shape(seen: Seen) -> str:
+    return f"[{', '.join(seen.symbols)}] = {seen.shape}"
+
+
+def _same_as(seen: Seen, other: Seen) -> bool:
+    """Whether an input is handed on as it is."""
+    return seen.given and seen.shape == other.shape and seen.letter == other.letter
+
+
+def _has_zero(seen: Seen) -> bool:
+    return bool((seen.values == 0).any())
+
+
+def _same(x: float, places: int) -> bool:
+    return abs(x - round(x, places)) <= 1e-12 * max(1.0, abs(x))
+
+
+def _places(numbers: Iterable[float], most: int) -> int:
+    """The decimals that the numbers need, at most so many; more where all of them would vanish."""
+    shown = [x for x in numbers if x != LOWEST]
+    for places in range(most):
+        if all(_same(x, places) for x in shown):
+            return places
+    largest = max((abs(x) for x in shown), default=0.0)
+    return most if largest == 0 or largest >= 10 ** (1 - most) else most - math.floor(math.log10(largest))
+
+
+def _number(x: float, places: int) -> str:
+    """A number with a real minus sign."""
+    text = f"{abs(x):.6e}" if abs(x) >= 1e15 else f"{abs(x):.{places}f}"
+    return f"−{text}" if x < 0 and any(digit in "123456789" for digit in text) else text

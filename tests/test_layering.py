@@ -30,6 +30,7 @@ MAY_IMPORT = {
 NUMPY = {
     "expr",
     *(f"readings.{m}" for m in ("kernels", "rotary", "run", "verify", "weights", "walk")),
+    "sources.values",
     "report.verify",
     "report.walk",
 }

@@ -448,18 +448,24 @@ def walk(
     model: Any,
     workload: Any,
     step: Annotated[
-        str | None, typer.Option("--step", metavar="PATH", help="show this operation only, or those whose paths begin so")
+        str | None, typer.Option("--step", metavar="PATH", help="only this operation, or those whose paths begin so")
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="PATH", help="stop after this operation")] = None,
     input: Annotated[
         str | None,
-        typer.Option("--input", metavar="FILE", help="x, token_ids, A and weights by their paths (.toml, .json, .npz), or .safetensors"),
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="x, token_ids, A and weights by their paths (.toml, .json, .npz), or weights (.safetensors)",
+        ),
     ] = None,
     weights: Annotated[
         Literal["integers", "random"], typer.Option("--weights", help="the numbers of what is not given")
     ] = "integers",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="of the numbers that are not given")] = 0,
-    decimals: Annotated[int, typer.Option("--decimals", min=0, max=15, help="at most so many are shown")] = 3,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="of the numbers that are not given")] = 0,
+    decimals: Annotated[
+        int, typer.Option("--decimals", metavar="N", min=0, max=15, help="at most so many are shown")
+    ] = 3,
     whole: Annotated[bool, typer.Option("--all", help="whole matrices, and every sequence of the batch")] = False,
     shrink: Annotated[
         bool, typer.Option("--shrink", help="walk a tiny model of the same structure, with weights of its own")

@@ -189,6 +189,8 @@ class Attention(Record):
     scale: float | None = None  # of the scores; None: 1 / sqrt(d_head)
     softcap: float | None = None  # scores become cap * tanh(scores / cap)
     clip_qkv: float | None = None
+    cache_all: bool = False  # the cache of a windowed layer keeps all tokens nevertheless (GPT-Neo's class)
+    cache_repeated: bool = False  # keys and values are cached once for each query head (Falcon 40B's class)
     temperature: tuple[float, float] | None = None  # Llama 4: (floor, scale) of the queries' growth with position
     dropout: float = 0.0
 
@@ -332,7 +334,8 @@ class Layer(Record):
     """One layer: x + mixer(norm(x)), then x + ffn(norm(x)), with the norms where `place` says.
 
     pre: before each part. post: after each residual sum. output: on each part's output, before the sum.
-    sandwich: pre and output. none: there are no norms. `parallel`: mixer and ffn read the same input, with one norm (shared) or two.
+    sandwich: pre and output. none: no norms.
+    `parallel`: mixer and ffn read the same input, with one norm (shared) or two.
     """
 
     name: str = "layer"

@@ -15,8 +15,9 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
 
     x: [B, queries, D]; returns [B, queries, D]. Keys of a causal layer are those in the cache and the new ones.
     """
-    if a.window and keys == KEYS:
-        keys = _window_keys(b, a.window, queries)
+    span = None if a.cache_all else a.window or a.chunk
+    if span and keys == KEYS:
+        keys = _window_keys(b, span, queries)
     d_model = x.dims[-1]
     heads = b.axis("heads", a.n_heads)
     grouped = a.kv_heads != a.n_heads
@@ -42,13 +43,15 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
         q, k = _norm_heads(b, a, "q_norm", q), _norm_heads(b, a, "k_norm", k)
     if a.temperature:
         q = b.map("q_temperature", "scale", q, by_position=a.temperature, note="grow with position")
-    if source is None and keys == KEYS:
+    if grouped and a.cache_repeated:
+        k, v = (_repeat_heads(b, n, t, heads) for n, t in (("k", k), ("v", v)))
+    if source is None and keys.startswith(KEYS):
         k, v = _cache(b, "k", k, keys), _cache(b, "v", v, keys)
     elif source is not None and k.dims[-2] == ("source",):  # the same at every step of decoding
         k, v = (_cache(b, n, t, "source", once=True) for n, t in (("k", k), ("v", v)))
     elif source is None:  # the same tokens, under a name of their own beside the queries'
         k, v = (_as_keys(b, n, t, keys) for n, t in (("k", k), ("v", v)))
-    if grouped:
+    if grouped and not a.cache_repeated:
         k, v = (_repeat_heads(b, n, t, heads) for n, t in (("k", k), ("v", v)))
 
     scale = a.scale if a.scale is not None else a.d_head**-0.5

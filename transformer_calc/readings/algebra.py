@@ -22,6 +22,8 @@ LETTERS = {
     "tokens": "tok",
     "positions": "pos",
     "segments": "seg",
+    "q_down": "C_q",
+    "kv_down": "C_kv",
     "scores": "scores",
     "softmax": "A",
     "mix": "Z",
@@ -43,7 +45,7 @@ DIGITS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 class Letters:
-    """Names tensors in the order in which a run makes them: the residual stream is X₀, X₁, X₂ …, norms N₁, N₂ …"""
+    """Names tensors in the order in which a run makes them; the residual stream is X₀, X₁, X₂, norms are N₁, N₂."""
 
     def __init__(self, graph: Graph) -> None:
         order = [path for runs in graph.orders.values() for cycle, times in runs for path in cycle * times]
@@ -63,8 +65,10 @@ class Letters:
         last = op.path.rpartition(".")[2]
         if op.kind in KEEP and inputs:
             return inputs[0]
+        if op.kind == "norm" and inputs:  # of queries, keys or a latent
+            return inputs[0]
         head, _, rest = last.partition("_")
-        if head in ("q", "k", "v") and (rest or op.kind == "linear"):
+        if head in ("q", "k", "v") and last not in LETTERS and (rest or op.kind == "linear"):
             return head.upper() + ({"nope": "_n", "rope": "_r"}.get(rest.partition("_")[0], ""))
         if last == "act" and inputs:
             return f"{inputs[0]}′"
@@ -145,7 +149,7 @@ def right_side(op: Op, inputs: Sequence[str], weights: Sequence[str]) -> str:
             if function == "scale" and "factor" in op.attrs:
                 return f"{op.attrs['factor']:.4g} · {x}"
             return f"{FUNCTIONS.get(function, function)}({x})"
-        case "slice" | "concat" | "rotary":
+        case "view" | "cache" | "repeat" | "dropout" | "slice" | "concat" | "rotary":
             return f"{', '.join(inputs)}: {op.note}" if op.note else ", ".join(inputs)
         case "parameter":
             return f"{weights[0]}" + (f": {op.note}" if op.note else "")

@@ -392,8 +392,8 @@ def seeded_inputs(model: Model, graph: Graph, sizes: Sizes, known: Mapping[str, 
         rng = random.Random(f"{name}/{seed}")
         if own == "token_ids" and stack and isinstance(stack.embedding, Tokens):
             vocab, tokens = stack.embedding.vocab, size[-1]
-            rows = [rng.sample(range(vocab), tokens) if tokens <= vocab else rng.choices(range(vocab), k=tokens)]
-            rows += [rng.choices(range(vocab), k=tokens) for _ in range(size[0] - 1)]
+            draw = rng.sample if tokens <= vocab else rng.choices  # tokens that differ, where there are enough
+            rows = [draw(range(vocab), k=tokens) for _ in range(size[0])]
             inputs[run_name] = np.array(rows)
         elif own == "A":  # each position is the mean of itself and those before it
             inputs[run_name] = np.tril(np.ones(size)) / np.arange(1, size[0] + 1)[:, None]
@@ -407,8 +407,8 @@ def seeded_weights(
 ) -> Callable[[str, int], Array]:
     """The given weights, and small ones in place of those that are missing.
 
-    integers: tables of −1 … 2, matrices and biases of −1, 0 and 1, halved or quartered where a row has many; norms leave
-    what they scale as it is. random: everything in −1 … 1, with two decimals.
+    integers: tables of −1 … 2, matrices and biases of −1, 0 and 1, halved or quartered where a row has many; norms
+    leave what they scale as it is. random: everything in −1 … 1, with two decimals.
     """
     ops = {
         _join(b.path, op.path, p.name): (op, p) for b in graph.blocks for op in b.ops for p in op.params if not p.tied
@@ -424,7 +424,7 @@ def seeded_weights(
                 first = 1.0 - op.attrs["offset"] if param.name == "weight" else 0.0
                 fresh = np.full(size, first)
                 if style == "random":
-                    fresh = fresh + _small(rng, style, size, 0, 0) / 2
+                    fresh = (fresh + _small(rng, style, size, 0, 0) / 2).round(2)
             else:
                 fresh = _small(rng, style, size, -1, 2 if op.kind == "lookup" else 1)
                 if param.name == "weight" and op.kind in ("linear", "expert_linear", "convolution"):

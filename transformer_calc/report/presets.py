@@ -70,7 +70,9 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, dict):
         return ", ".join(f"{key} {_text(inner)}" for key, inner in value.items())
-    return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(f"[{_text(inner)}]" if isinstance(inner, list) else _text(inner) for inner in value)
+    return str(value)
 
 
 def _shown(value: Any) -> str:

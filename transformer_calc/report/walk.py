@@ -35,15 +35,18 @@ from transformer_calc.spec import Patches, Workload
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
 
-MOST_PARAMS = 20_000
+MOST_PARAMS = 50_000
 MOST_TOKENS = 64
 USUAL_TOKENS = 4  # where nothing is asked for and the model has no usual length that is as small
 SIDE = 12  # rows and columns of a matrix that are shown; of a larger one its corner
 CORNER = 6
 BLOCKS = 8  # matrices of one tensor that are shown
 FACTORS = 6  # of an entry that is worked out
+UNCHANGED = ("view", "cache", "dropout", "repeat")
 BATCH = ("batch", "batch_images")
 WORDS = {
+    "batch": "sequence",
+    "batch_images": "image",
     "heads": "head",
     "kv_heads": "key/value head",
     "seq": "position",
@@ -95,16 +98,15 @@ def build(
     last = last_of(run_graph, until, "--until") if until is not None else None
     steps = walk(run_graph, sizes, used, inputs, last)
     steps = [one for one in steps if only is None or one.path in only]
-    shown = _Shown(decimals, whole=whole, alone=only is not None)
+    shown = _Shown(decimals, whole=whole)
     sections = [section for one in steps for section in shown.step(one)]
     axes = [
         axis for one in steps for seen in (*one.inputs, *one.weights, one.output) for dim in seen.dims for axis in dim
     ]
     letters, symbols = legend(graph, sizes, used=axes)
     title = f"{model.title}, shrunk: a tiny model of the same structure" if shrink else model.title
-    head = Text(
-        f"{title}: {_count(on.batch, 'sequence')} of {_count(on.seq, 'token')}{_target(on)}\n{_told(known, weights, seed, steps, checkpoint)}"
-    )
+    run_on = f"{_count(on.batch, 'sequence')} of {_count(on.seq, 'token')}{_target(on)}"
+    head = Text(f"{title}: {run_on}\n{_told(known, weights, seed, steps, checkpoint)}")
     data = {
         "seed": seed,
         "weights": weights,
@@ -154,7 +156,7 @@ def _refuse_if_too_large(model: Transformer, total: int, on: Workload) -> None:
         if model.source == "hyperparameters":
             hint = "smaller sizes, such as --vocab 10"
         raise InputError(
-            f"{model.spec.name} has {total:,} parameters, which nobody follows by hand; a walk takes at most {MOST_PARAMS:,}",
+            f"{model.spec.name} has {total:,} parameters, too many to follow; a walk takes at most {MOST_PARAMS:,}",
             hint=hint,
         )
     for name, tokens in (("--seq", on.seq), ("--target-seq", on.target or 0)):
@@ -202,21 +204,21 @@ def _told(known: Given, weights: str, seed: int, steps: Iterable[Step], checkpoi
 
 
 def _plain(step: Step) -> dict[str, Any]:
-    def value(seen: Seen, *, with_values: bool = True) -> dict[str, Any]:
-        plain = {
+    def value(seen: Seen) -> dict[str, Any]:
+        return {
             "name": seen.name,
             "letter": seen.letter,
             "axes": seen.axes,
             "symbols": seen.symbols,
             "shape": seen.shape,
+            "values": seen.values.tolist(),
         }
-        return plain | ({"values": seen.values.tolist()} if with_values else {})
 
     return {
         "path": step.path,
         "op": step.op.kind,
         "algebra": step.algebra,
-        "inputs": [value(seen, with_values=seen.given) for seen in step.inputs],
+        "inputs": [value(seen) for seen in step.inputs],
         "weights": [value(seen) | {"path": seen.key[0]} for seen in step.weights],
         "output": value(step.output),
     }
@@ -246,8 +248,8 @@ def _entries(steps: Iterable[Step]) -> Table:
 class _Shown:
     """Writes steps; remembers what was shown, so that nothing is shown twice without need."""
 
-    def __init__(self, decimals: int, *, whole: bool, alone: bool) -> None:
-        self.decimals, self.whole, self.alone = decimals, whole, alone
+    def __init__(self, decimals: int, *, whole: bool) -> None:
+        self.decimals, self.whole = decimals, whole
         self.seen: set[Any] = set()
 
     def step(self, step: Step) -> Iterable[Matrix]:
@@ -260,9 +262,10 @@ class _Shown:
         ]
         aside = [grid for seen in parts for grid in self._grids(seen, self._weighs(step, seen))]
         made = self._grids(out, step.op.kind == "softmax")
-        if step.op.kind in ("view", "cache", "dropout", "repeat") and step.inputs and not self.alone:
+        self.seen.add(id(out.values))
+        if step.op.kind in UNCHANGED and step.inputs and not parts and not step.inputs[0].given:
             before = self._grids(step.inputs[0], False)
-            if [g.rows for g in before] == [g.rows for g in made] and not step.inputs[0].given:
+            if [grid.rows for grid in before] == [grid.rows for grid in made]:
                 yield Matrix(step.path, (*lines, "  the same numbers"), ())
                 return
         weighed = [seen for seen in parts if self._weighs(step, seen)] + ([out] if step.op.kind == "softmax" else [])
@@ -274,11 +277,11 @@ class _Shown:
             yield Matrix(step.path, tuple(lines), (*((tuple(aside),) if aside else ()), *((grid,) for grid in made)))
 
     def _is_new(self, seen: Seen) -> bool:
-        """Weights and inputs are shown where they come first; of a step on its own, all that it uses."""
+        """What a step uses is shown with it, unless it was shown before."""
         key = seen.key if seen.key[0] else id(seen.values)
         first = key not in self.seen
         self.seen.add(key)
-        return self.alone or (first and (seen.given or bool(seen.key[0])))
+        return first
 
     @staticmethod
     def _weighs(step: Step, seen: Seen) -> bool:
@@ -336,7 +339,7 @@ class _Shown:
         if v.ndim < 2:
             return [Grid(self._label(seen, ""), self._rows(v.reshape(1, -1), places, weighs=False), _bars(v, bars))]
         leading = v.shape[:-2]
-        grids = []
+        grids: list[Grid] = []
         for index in _indices(leading):
             if not self.whole and any(i and dim and dim[0] in BATCH for i, dim in zip(index, dims, strict=False)):
                 continue

@@ -97,8 +97,17 @@ def load(
                     changed.pop(alias, None)
             changed[key] = value
         if field == "layers":
-            for key in ("layer_types", "attention_types"):  # lists of the old length
-                changed.pop(key, None)
+            changed.pop("attention_types", None)  # lists of the old length
+            for key in ("layer_types", "layers_block_type", "mlp_layer_types"):
+                given = changed.pop(key, None)
+                if (
+                    isinstance(given, list)
+                    and given
+                    and given.count(given[0]) == len(given)
+                    and type(value) is int
+                    and value <= 10**5
+                ):
+                    changed[key] = given[:1] * value
     config = Config(changed, entry, where)
     model = entry.build(config)
     for field in fields:

@@ -265,7 +265,7 @@ def _gpt_neo(c: Config) -> Model:
     )
     kinds = {"global": replace(layer, name="global")}
     assert isinstance(layer.mixer, Attention)
-    kinds["local"] = replace(layer, name="local", mixer=replace(layer.mixer, window=c.int("window_size")))
+    kinds["local"] = replace(layer, name="local", mixer=replace(layer.mixer, window=c.int("window_size"), cache_all=True))
     names = GPT2_NAMES | {
         "attn.q": "attn.attention.q_proj",
         "attn.k": "attn.attention.k_proj",
@@ -398,6 +398,7 @@ def _falcon(c: Config) -> Model:
         qkv=bias,
         o=bias,
         n_kv_heads=kv_heads,
+        cache_repeated=new,
         rotary=None if alibi else rotary(c, width),
         alibi=alibi,
         alibi_scale=width**-0.5,

@@ -128,7 +128,8 @@ def _exaone_moe(c: Config) -> Model:
     experts = _routed(c, _v3_router(c), "num_experts", c.int("num_shared_experts"))
     full: dict[str, Any] = {"rotary": None} if c.maybe_int("sliding_window") else {}
     layer, dense = Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), c.int("first_k_dense_replace", minimum=0)
-    return model(c, _crossed(c, layer, experts, dense, every, **full), rms(c), CORRECTED)
+    names = CORRECTED | {"ffn.route.correction": "mlp.e_score_correction_bias"}
+    return model(c, _crossed(c, layer, experts, dense, every, **full), rms(c), names)
 
 
 def _minimax_m2(c: Config) -> Model:
@@ -152,7 +153,7 @@ def _minimax_m2(c: Config) -> Model:
     )
     mixer = attention(c, part=part, qk_norm=rms(c), qk_norm_over="inner")
     layers = Layers.uniform(Layer(mixer=mixer, ffn=experts, norm=rms(c)), c.int("num_hidden_layers"))
-    names = NAMES | {"ffn.route.correction": "mlp.e_score_correction_bias"}
+    names = NAMES | {"ffn.route.correction": "block_sparse_moe.e_score_correction_bias"}
     return model(c, layers, rms(c), names)
 
 
@@ -185,7 +186,7 @@ def _shared_names(part: str) -> dict[str, str]:
 
 
 def _granitemoehybrid(c: Config) -> Model:
-    """Granite 4 where all of its layers are attention, as in the smallest ones; without experts only the shared part."""
+    """Granite 4 where all layers are attention, as in its smallest models; without experts only the shared part."""
     order = c.words("layer_types", ("attention", "full_attention", "mamba", "linear_attention"), None)
     if not order or {"mamba", "linear_attention"} & set(order):
         raise InputError(
@@ -477,11 +478,11 @@ FAMILIES = [
         _hunyuan_moe,
         flags={"experts": "num_experts", "experts_per_token": "moe_topk", "d_expert": "intermediate_size"},
         inert=f"""{ROUTER_LOSS} attention_head_dim cla_share_factor dense_list org_vocab_size pool_type num_media_embeds
-            anyres_pooling_size anyres_vit_max_image_size anyres_vit_two_views skip_cls_token norm_type class_num eod_token_id im_end_id im_newline_id im_start_id
-            mask_init_id pad_id text_end_id text_start_id
-            moe_drop_tokens moe_random_routing_dropped_token routed_scaling_factor n_group topk_group vit_type vit_path
-            vit_mapping_type vit_norm_type vit_used_rms_norm vit_remove_prenorm vit_input_resolution vit_patch
-            vit_token vit_add_patchemb_bias mlp_bias xdrope_section position_embedding_xdrope""",
+            anyres_pooling_size anyres_vit_max_image_size anyres_vit_two_views skip_cls_token norm_type class_num
+            eod_token_id im_end_id im_newline_id im_start_id mask_init_id pad_id text_end_id text_start_id
+            moe_drop_tokens moe_random_routing_dropped_token routed_scaling_factor n_group topk_group vit_type
+            vit_path vit_mapping_type vit_norm_type vit_used_rms_norm vit_remove_prenorm vit_input_resolution
+            vit_patch vit_token vit_add_patchemb_bias mlp_bias xdrope_section position_embedding_xdrope""",
         aliases={"num_local_experts": "num_experts", "num_experts_per_tok": "moe_topk"},
     ),
     Family("vaultgemma", GEMMA2, _vaultgemma, inert="hidden_act cache_implementation"),

@@ -1,0 +1,398 @@
+"""`tcalc walk`: the forward pass by hand, held against the same sums done in plain Python."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from transformer_calc import InputError, load
+from transformer_calc.cli import run
+from transformer_calc.report.walk import build
+
+Rows = list[list[float]]
+
+X: Rows = [[1, 0, 2], [3, 2, 0], [0, 4, 2], [4, 2, 0], [2, 1, 3]]
+A: Rows = [
+    [1, 0, 0, 0, 0],
+    [0.5, 0.5, 0, 0, 0],
+    [0.25, 0.25, 0.5, 0, 0],
+    [0.25, 0.25, 0.25, 0.25, 0],
+    [0.1, 0.2, 0.3, 0.2, 0.2],
+]
+W1: Rows = [[1, 0, -1, 2], [0, 1, 1, -1], [1, -1, 0, 1]]
+B1: list[float] = [0, 1, -1, 0]
+W2: Rows = [[1, 0, 1], [0, 2, -1], [-1, 1, 0], [1, -1, 0]]
+B2: list[float] = [1, 0, -1]
+SEEDED: Rows = [[1, 0, 0, 0], [1, 0, 1, 0], [0, -1, 0, 0], [-1, 0, 1, 1]]  # the preset's W_q, seed 0
+
+
+def product(a: Rows, b: Rows) -> Rows:
+    return [[sum(x * y for x, y in zip(row, column, strict=True)) for column in zip(*b, strict=True)] for row in a]
+
+
+def plus(a: Rows, b: list[float]) -> Rows:
+    return [[x + y for x, y in zip(row, b, strict=True)] for row in a]
+
+
+def exercise(x: Rows, a: Rows, w1: Rows, b1: list[float], w2: Rows, b2: list[float]) -> tuple[Rows, Rows, Rows]:
+    """(Z, ReLU(Z·W₁ + b₁), and what comes out)."""
+    z = product(a, x)
+    inner = [[max(entry, 0) for entry in row] for row in plus(product(z, w1), b1)]
+    return z, inner, plus(product(inner, w2), b2)
+
+
+def steps(model: Any, *, on: dict[str, int] | None = None, **options: Any) -> dict[str, dict[str, Any]]:
+    """The steps of a walk by their paths."""
+    report = build(model, model.workload(**(on or {})), **options)
+    return {step["path"]: step for step in report.to_dict()["steps"]}  # type: ignore[attr-defined]
+
+
+def values(step: dict[str, Any]) -> Any:
+    return np.array(step["output"]["values"])
+
+
+def printed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    assert run(["walk", *args]) == 0
+    return capsys.readouterr().out
+
+
+class TestTheClassicExercise:
+    def test_is_worked_out_as_by_hand(self) -> None:
+        found = steps(load("exercise"))
+        z, inner, y = exercise(X, A, W1, B1, W2, B2)
+        assert list(found) == [
+            "embed.vectors",
+            "layers.0.attn.mix",
+            "layers.0.ffn.up",
+            "layers.0.ffn.act",
+            "layers.0.ffn.down",
+        ]
+        assert found["embed.vectors"]["output"]["values"] == [X]
+        for path, wanted in (("attn.mix", z), ("ffn.act", inner), ("ffn.down", y)):
+            assert values(found[f"layers.0.{path}"])[0] == pytest.approx(np.array(wanted), abs=1e-12)
+        assert y[1] == [8, -2, 1]  # the second row, on paper
+
+    def test_says_the_algebra(self) -> None:
+        found = steps(load("exercise"))
+        assert [step["algebra"] for step in found.values()] == [
+            "X, the input matrix",
+            "Z = A·X",
+            "U = Z·W₁ + b₁",
+            "U′ = ReLU(U) = ReLU(Z·W₁ + b₁)",
+            "Y = U′·W₂ + b₂",
+        ]
+
+    def test_has_the_shapes_of_the_exercise(self) -> None:
+        found = steps(load("exercise"))
+        weights = [(w["letter"], w["shape"]) for step in found.values() for w in step["weights"]]
+        assert weights == [("W₁", [3, 4]), ("b₁", [4]), ("W₂", [4, 3]), ("b₂", [3])]
+        a, x = found["layers.0.attn.mix"]["inputs"]
+        assert (a["name"], a["shape"], a["symbols"], x["shape"]) == ("A", [5, 5], ["S", "S"], [1, 5, 3])
+        assert [sum(row) for row in a["values"]] == pytest.approx([1] * 5)
+
+    def test_is_printed_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, "exercise")
+        assert "  row 2, column 1: 0.5·1 + 0.5·3 + 0·0 + 0·4 + 0·2 = 2\n" in out
+        assert "  0.50  0.50     ·     ·     ·  │ Σ = 1    2.0  1.0  1.0\n" in out
+        assert out.count("Σ = 1") == 5
+        assert "  0   1   1  −1 " in out
+
+    def test_with_other_numbers_from_a_file(self, tmp_path: Path) -> None:
+        rng = random.Random(1)
+
+        def matrix(rows: int, columns: int) -> Rows:
+            return [[rng.randint(-3, 3) for _ in range(columns)] for _ in range(rows)]
+
+        x, w1, w2 = matrix(5, 3), matrix(3, 4), matrix(4, 3)
+        b1, b2 = matrix(1, 4)[0], matrix(1, 3)[0]
+        a = [[w / sum(row) for w in row] for row in [[1 + rng.random() for _ in range(5)] for _ in range(5)]]
+        file = tmp_path / "mine.json"
+        own = {"x": x, "A": a, "layers": {"ffn": {"up": {"weight": w1, "bias": b1}}}}
+        file.write_text(json.dumps({**own, "layers.0.ffn.down.weight": w2, "layers.0.ffn.down.bias": b2}))
+        found = steps(load("exercise"), input=str(file))
+        for path, wanted in zip(("attn.mix", "ffn.act", "ffn.down"), exercise(x, a, w1, b1, w2, b2), strict=True):
+            assert values(found[f"layers.0.{path}"])[0] == pytest.approx(np.array(wanted), abs=1e-12)
+
+    def test_has_the_readings_of_every_model(self) -> None:
+        model = load("exercise")
+        assert model.params().total == 3 * 4 + 4 + 4 * 3 + 3
+        flops = {op.path: op.flops for op in model.shapes()}
+        assert flops["layers.attn.mix"] == 2 * 5 * 5 * 3
+        assert flops["layers.ffn.up"] == flops["layers.ffn.down"] == 2 * 5 * 3 * 4
+        for command in ("shapes", "params", "flops", "verify"):
+            assert run([command, "exercise", "--json"]) == 0
+
+
+class TestAttention:
+    def test_rows_sum_to_1_and_the_upper_triangle_is_masked(self) -> None:
+        found = steps(load("walk"))
+        scores, weights = values(found["layers.0.attn.mask"]), values(found["layers.0.attn.softmax"])
+        assert weights.shape == (1, 2, 3, 3)
+        above = np.triu(np.ones((3, 3), bool), 1)
+        assert (scores[..., above] == np.finfo(float).min).all()
+        assert (weights[..., above] == 0).all()
+        assert (weights[..., ~above] > 0).all()
+        assert weights.sum(-1) == pytest.approx(np.ones((1, 2, 3)))
+
+    def test_both_are_seen(self, capsys: pytest.CaptureFixture[str]) -> None:
+        masked = printed(capsys, "--step", "layers.0.attn.mask")
+        assert masked.count("−∞") == 1 + 2 * 3  # the algebra's, and three of each head
+        assert "scores, head 2" in masked
+        out = printed(capsys, "--step", "layers.0.attn.softmax")
+        assert out.count("1.000      ·      ·  │ Σ = 1") == 2
+        assert out.count("Σ = 1") == 6
+        assert "A, head 1 (rows sum to 1)" in out
+
+    def test_is_softmax_of_the_scores_times_the_values(self) -> None:
+        found = {path.removeprefix("layers.0.attn."): step for path, step in steps(load("walk")).items()}
+        n = values(steps(load("walk"))["layers.0.attn_norm"])[0].tolist()
+        q, k, v = (product(n, found[name]["weights"][0]["values"]) for name in "qkv")
+        heads = []
+        for head in (0, 1):
+            part = slice(2 * head, 2 * head + 2)
+            rows = []
+            for i in range(3):
+                scores = [
+                    sum(a * b for a, b in zip(q[i][part], k[j][part], strict=True)) / 2**0.5 for j in range(i + 1)
+                ]
+                powers = [math.exp(score) for score in scores]
+                rows.append([sum(p * v[j][c] for j, p in enumerate(powers)) / sum(powers) for c in range(4)[part]])
+            heads.append(rows)
+        assert values(found["mix"])[0] == pytest.approx(np.array(heads))
+
+    def test_letters_follow_the_text_books(self) -> None:
+        found = {path: step["algebra"] for path, step in steps(load("walk")).items()}
+        assert found["embed.add_positions"] == "X₀ = tok + pos"
+        assert found["layers.0.attn.q"] == "Q = N₁·W_q"
+        assert found["layers.0.attn.scores"] == "scores = Q·Kᵀ / √E"
+        assert found["layers.0.attn.softmax"] == "A = softmax(scores), over the keys"
+        assert found["layers.0.attn.mix"] == "Z = A·V"
+        assert found["layers.0.attn_residual"] == "X₁ = X₀ + O"
+        assert found["head.lm"] == "logits = N₃·W_Eᵀ"
+
+
+class TestWhichSteps:
+    def test_one(self) -> None:
+        assert list(steps(load("walk"), step="layers.0.ffn.up")) == ["layers.0.ffn.up"]
+
+    def test_those_whose_paths_begin_so(self) -> None:
+        found = steps(load("walk"), step="layers.0.ffn")
+        assert list(found) == ["layers.0.ffn.up", "layers.0.ffn.act", "layers.0.ffn.down"]
+
+    def test_of_every_layer_where_none_is_numbered(self) -> None:
+        model = load("walk", fields={"layers": 2})
+        assert list(steps(model, step="layers.ffn.up")) == ["layers.0.ffn.up", "layers.1.ffn.up"]
+
+    @pytest.mark.parametrize("until", ["layers.0.attn.scores", "layers.attn.scores"])
+    def test_until(self, until: str) -> None:
+        found = list(steps(load("walk", fields={"layers": 2}), until=until))
+        assert (found[0], found[-1]) == ("embed.tokens", "layers.0.attn.scores")
+
+    def test_until_the_end_of_a_part(self) -> None:
+        assert list(steps(load("walk"), until="layers.0.attn"))[-1] == "layers.0.attn.o"
+
+    def test_a_step_alone_shows_what_it_uses(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, "exercise", "--step", "layers.0.ffn.down")
+        assert "  U′                    W₂ [4, 3]     b₂ [3]      Y\n" in out
+        assert "W₂ [4, 3]" in out
+
+    @pytest.mark.parametrize("option", ["step", "until"])
+    def test_a_misspelt_one_gets_the_nearest_name(self, option: str) -> None:
+        with pytest.raises(InputError, match=f"--{option} is 'layers.0.attn.softmx'") as caught:
+            build(load("walk"), load("walk").workload(), **{option: "layers.0.attn.softmx"})  # type: ignore[arg-type]
+        assert caught.value.hint == "did you mean layers.0.attn.softmax?"
+
+    def test_not_both(self) -> None:
+        with pytest.raises(InputError, match="--step and --until"):
+            steps(load("walk"), step="head", until="head")
+
+
+class TestWhatIsGiven:
+    def walk(self, tmp_path: Path, model: str = "walk", **given: Any) -> dict[str, dict[str, Any]]:
+        file = tmp_path / "values.json"
+        file.write_text(json.dumps(given))
+        return steps(load(model), input=str(file))
+
+    def test_token_ids(self, tmp_path: Path) -> None:
+        found = self.walk(tmp_path, token_ids=[4, 4])
+        assert values(found["embed.tokens"]).shape == (1, 2, 4)
+        table = found["embed.tokens"]["weights"][0]["values"]
+        assert found["embed.tokens"]["output"]["values"] == [[table[4], table[4]]]
+
+    def test_a_matrix_in_place_of_the_embedding(self, tmp_path: Path) -> None:
+        x = [[1, 2, 3, 4], [0, 0, 1, 1]]
+        found = self.walk(tmp_path, x=x)
+        assert list(found)[:2] == ["embed.add_positions", "layers.0.attn_norm"]
+        assert found["embed.add_positions"]["output"]["values"] == [x]
+        assert values(found["head.lm"]).shape == (1, 2, 5)
+
+    def test_weights_of_all_layers_and_of_one(self, tmp_path: Path) -> None:
+        one, other = np.eye(4).tolist(), (2 * np.eye(4)).tolist()
+        file = tmp_path / "values.json"
+        file.write_text(json.dumps({"layers.1.attn.q.weight": other, "layers.attn.q.weight": one}))
+        found = steps(load("walk", fields={"layers": 3}), input=str(file))
+        used = [found[f"layers.{i}.attn.q"]["weights"][0]["values"] for i in range(3)]
+        assert used == [one, other, one]
+
+    def test_from_toml_and_npz(self, tmp_path: Path) -> None:
+        (tmp_path / "v.toml").write_text("[layers.0.attn.q]\nweight = [[0,0,0,1],[0,0,1,0],[0,1,0,0],[1,0,0,0]]\n")
+        np.savez(tmp_path / "v.npz", **{"layers.0.attn.q.weight": np.eye(4)[::-1]})  # type: ignore[arg-type]
+        both = [steps(load("walk"), input=str(tmp_path / f"v.{kind}")) for kind in ("toml", "npz")]
+        assert both[0] == both[1]
+        assert both[0]["layers.0.attn.q"]["weights"][0]["values"] == np.eye(4)[::-1].tolist()
+
+    def test_what_is_missing_stays_seeded(self, tmp_path: Path) -> None:
+        assert self.walk(tmp_path)["layers.0.ffn.up"] == steps(load("walk"))["layers.0.ffn.up"]
+
+    @pytest.mark.parametrize(
+        ("given", "says"),
+        [
+            (
+                {"layers.attn.q.weight": [[1, 2]]},
+                r"layers.attn.q.weight has the shape \[1, 2\]; it must be \[4, 4\], as",
+            ),
+            ({"layers.atn.q.weight": [[1]]}, "'layers.atn.q.weight' is neither an input nor a weight"),
+            ({"head.lm.weight": [[1]]}, "head.lm.weight is tied: it is embed.tokens.weight"),
+            ({"layers.attn.q.weight": [[1, "a"]]}, r"layers.attn.q.weight\[1\]\[2\] is 'a'; it must be a number"),
+            ({"layers.attn.q.weight": [[1, 2], [3]]}, r"layers.attn.q.weight\[2\] has 1 entry, but .* has 2 entries"),
+            ({"layers.attn.q.weight": []}, "layers.attn.q.weight is empty"),
+            ({"layers.attn.q.weight": True}, "layers.attn.q.weight is True; it must be a number"),
+            ({"token_ids": [0, 5]}, "token_ids holds 5; its entries must be whole numbers from 0 to 4"),
+            ({"token_ids": [0.5]}, "token_ids holds 0.5"),
+            ({"token_ids": 3}, r"token_ids has the shape \[\]"),
+            ({"x": [[1, 2, 3]]}, r"x has the shape \[1, 1, 3\]; it must be \[1, 1, 4\], as \[B, S, D\]"),
+            ({"A": [[1]]}, "'A' is neither an input nor a weight"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, tmp_path: Path, given: dict[str, Any], says: str) -> None:
+        with pytest.raises(InputError, match=says):
+            self.walk(tmp_path, **given)
+
+    def test_lengths_that_do_not_fit(self, tmp_path: Path) -> None:
+        file = tmp_path / "values.json"
+        file.write_text(json.dumps({"x": X[:4]}))
+        with pytest.raises(InputError, match=r"A has the shape \[5, 5\]; it must be \[4, 4\]"):
+            steps(load("exercise"), input=str(file))
+        with pytest.raises(InputError, match=r"x has the shape \[1, 5, 3\]; it must be \[1, 2, 3\]"):
+            steps(load("exercise"), on={"seq": 2})
+
+    @pytest.mark.parametrize("name", ["v.txt", "none.json", "v.npz"])
+    def test_files_that_are_none(self, tmp_path: Path, name: str) -> None:
+        if name == "v.npz":
+            (tmp_path / name).write_bytes(b"PK no")
+        with pytest.raises(InputError, match=name):
+            steps(load("walk"), input=str(tmp_path / name))
+
+    def test_a_checkpoint_of_another_model(self, tmp_path: Path) -> None:
+        safetensors = pytest.importorskip("safetensors.numpy")
+        safetensors.save_file({"a": np.eye(2)}, tmp_path / "m.safetensors")
+        with pytest.raises(InputError, match="more do not fit"):
+            steps(load("walk"), input=str(tmp_path / "m.safetensors"))
+
+
+class TestSmallModels:
+    def test_the_user_s_own(self) -> None:
+        fields = {"layers": 2, "d_model": 6, "heads": 3, "kv_heads": 1, "d_ff": 8, "vocab": 9, "gated": True}
+        model = load(fields={**fields, "activation": "silu", "norm": "rmsnorm", "positions": "rotary"})
+        found = steps(model)
+        assert found["layers.1.attn.softmax"]["output"]["shape"] == [1, 3, 4, 4]
+        assert found["layers.0.ffn.product"]["algebra"] == "M = G′ ⊙ U"
+
+    def test_large_ones_are_refused_with_the_way_out(self) -> None:
+        with pytest.raises(InputError, match="gpt2 has 124,439,808 parameters") as caught:
+            steps(load("gpt2"))
+        assert "--shrink" in (caught.value.hint or "")
+
+    def test_long_ones_too(self) -> None:
+        with pytest.raises(InputError, match="--seq is 65; a walk takes at most 64 tokens"):
+            steps(load("walk"), on={"seq": 65})
+
+    def test_a_cache_is_refused(self) -> None:
+        with pytest.raises(InputError, match="--context is 2"):
+            steps(load("walk"), on={"context": 2})
+
+    @pytest.mark.parametrize("preset", ["llama-3-8b", "deepseek-v3", "t5-small", "bert-base-uncased", "mixtral-8x7b"])
+    def test_shrunk_ones_are_walked(self, preset: str, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, preset, "--shrink")
+        assert "a tiny model of the same structure" in out
+        assert "…" in out
+
+    def test_a_large_matrix_is_shown_by_its_corner_or_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
+        fields = ("--layers", "1", "--d-model", "14", "--heads", "2", "--vocab", "5", "--step", "embed.tokens")
+        cut, whole = printed(capsys, *fields), printed(capsys, *fields, "--all")
+        assert "…" in cut
+        assert "…" not in whole
+        assert "W_E [5, 14]" in cut
+
+    def test_only_the_first_sequence_unless_asked(self, capsys: pytest.CaptureFixture[str]) -> None:
+        fields = ("--batch", "2", "--step", "embed.add_positions")
+        assert "sequence 2" not in printed(capsys, *fields)
+        assert "sequence 2" in printed(capsys, *fields, "--all")
+
+
+class TestNumbers:
+    def test_the_seed_decides(self) -> None:
+        assert steps(load("walk")) == steps(load("walk"))
+        assert steps(load("walk")) != steps(load("walk"), seed=1)
+
+    def test_seeded_weights_are_the_same_on_every_machine(self) -> None:
+        weight = steps(load("walk"), step="layers.0.attn.q")["layers.0.attn.q"]["weights"][0]["values"]
+        assert weight == SEEDED
+
+    def test_integers_are_whole_and_random_ones_have_two_decimals(self) -> None:
+        for style, scale in (("integers", 1), ("random", 100)):
+            for step in steps(load("walk"), weights=style).values():
+                for weight in step["weights"]:
+                    entries = scale * np.array(weight["values"])
+                    assert entries == pytest.approx(entries.round())
+
+    def test_json_has_every_digit(self) -> None:
+        model = load("walk")
+        written = json.loads(json.dumps(build(model, model.workload()).to_dict()))
+        assert [step["path"] for step in written["steps"]] == list(steps(model))
+        entry = written["steps"][-1]["output"]["values"][0][0][0]
+        assert len(repr(entry)) > 10
+
+    @pytest.mark.parametrize("width", [40, 80, 120])
+    def test_nothing_is_wider_than_the_page(
+        self, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", str(width))
+        for args in (["exercise"], [], ["gemma-2-2b", "--shrink"]):
+            assert max(map(len, printed(capsys, *args).splitlines())) <= width
+
+    @pytest.mark.parametrize("format", ["md", "csv"])
+    def test_other_formats(self, format: str, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, "exercise", "--format", format)
+        if format == "csv":
+            assert "layers.0.attn.mix,Z = A·X,0x1x0,2.0\n" in out
+        else:
+            assert "### layers.0.attn.mix" in out
+            assert "```text\nZ = A·X" in out
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"mixer": "averaging", "heads": 2}, "heads is 2, but mixer is 'averaging'"),
+        ({"mixer": "averaging", "input": "vectors", "vocab": 9}, "vocab is 9, but input is 'vectors'"),
+        ({"mixer": "averaging", "input": "vectors", "head": "lm"}, "head is 'lm', but input is 'vectors'"),
+    ],
+)
+def test_words_of_a_part_that_is_not_there(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        load(fields={"layers": 1, "d_model": 4, **fields})
+
+
+def test_averaging_beside_tokens_norms_and_a_head() -> None:
+    found = steps(load(fields={"layers": 2, "d_model": 4, "mixer": "averaging", "vocab": 7}), on={"seq": 3})
+    a = np.array(found["layers.1.attn.mix"]["inputs"][0]["values"])
+    assert a == pytest.approx(np.array([[1, 0, 0], [1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3]]))
+    assert found["layers.1.attn_residual"]["algebra"] == "X₃ = X₂ + Z"
+    assert found["head.lm"]["output"]["shape"] == [1, 3, 7]

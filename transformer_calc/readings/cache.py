@@ -1,0 +1,61 @@
+"""What a decoder keeps of the tokens that it has seen: keys and values, or the latent that they are made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
+
+if TYPE_CHECKING:
+    from transformer_calc.expr import Size
+
+
+class Cached(NamedTuple):
+    """One cached tensor of a block; it stands `repeat` times (an axis), and grows with the context unless `once`."""
+
+    path: str
+    op: Op
+    block: Block
+    window: int | None
+    once: bool
+
+    def elements(self, sizes: Sizes, context: Size) -> Size:
+        """Entries of all of them, with `context` tokens in the cache."""
+        from transformer_calc.expr import minimum
+
+        (keys,) = self.op.output.dims[-2]
+        kept = sizes[keys] if self.once else minimum(context, self.window) if self.window else context
+        repeat = sizes[self.block.repeat] if self.block.repeat else 1
+        return repeat * product(self.op.output.dims, {**sizes, keys: kept})
+
+
+def cached(graph: Graph) -> list[Cached]:
+    """Every tensor that is kept from one token to the next."""
+    found = []
+    for block in graph.blocks:
+        masks = {op.path.rpartition(".")[0]: op.attrs for op in block.ops if op.kind == "mask"}
+        for op in block.ops:
+            if op.kind == "cache":
+                path = f"{block.path}.{op.path}" if block.path else op.path
+                attrs: Any = masks.get(op.path.rpartition(".")[0], {})
+                short = op.output.dims[-2][0].startswith("context_")  # the cache of a windowed layer
+                window = attrs["window"] or attrs["chunk"] if short else None
+                found.append(Cached(path, op, block, window, bool(op.attrs.get("once"))))
+    return found
+
+
+def elements(graph: Graph, sizes: Sizes, context: Size) -> Size:
+    """Entries of a whole model's cache with `context` tokens in it; cross-attention's are the source's."""
+    total: Size = 0
+    for part in cached(graph):
+        total = total + part.elements(sizes, context)
+    return total
+
+
+def per_token(graph: Graph, sizes: Sizes) -> Size:
+    """Entries that one more token adds, while no window is full."""
+    total: Size = 0
+    for part in cached(graph):
+        if not part.once:
+            total = total + part.elements(sizes, 1)
+    return total

@@ -208,11 +208,7 @@ def _seen(found: Iterable[Row], sizes: Sizes, letters: Sizes, shown: frozenset[s
 def _compare(graph: Graph, sizes: Sizes, found: list[Row], forward: Any, tokens: int) -> tuple[dict[str, Any], Table]:
     """The rules of thumb 2·N and 6·N per token against the count, and the way from one to the other."""
     counts = params(graph, sizes)
-    weights: Any = sum(
-        2 * part.active(sizes)
-        for part in components(graph)
-        if part.path in _multiplied(found)
-    )
+    weights: Any = sum(2 * part.active(sizes) for part in components(graph) if part.path in _multiplied(found))
     per_token = forward / tokens
     scores: Any = sum(row.times(sizes) * row.forward.matmul for row in found if row.op.kind == "einsum") / tokens
     tied: Any = (

@@ -265,7 +265,9 @@ def _gpt_neo(c: Config) -> Model:
     )
     kinds = {"global": replace(layer, name="global")}
     assert isinstance(layer.mixer, Attention)
-    kinds["local"] = replace(layer, name="local", mixer=replace(layer.mixer, window=c.int("window_size"), cache_all=True))
+    kinds["local"] = replace(
+        layer, name="local", mixer=replace(layer.mixer, window=c.int("window_size"), cache_all=True)
+    )
     names = GPT2_NAMES | {
         "attn.q": "attn.attention.q_proj",
         "attn.k": "attn.attention.k_proj",

@@ -186,3 +186,12 @@ def test_components_are_what_the_operations_hold() -> None:
         if param.counted
     )
     assert held == sum(part.total(sizes) for part in components(graph)) == 15_706_484_224
+
+
+def test_docstrings_of_the_library_are_true() -> None:
+    import doctest
+
+    from transformer_calc import api, errors, expr
+
+    for module in (api, errors, expr):
+        assert doctest.testmod(module, extraglobs={"load": load}).failed == 0

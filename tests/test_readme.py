@@ -14,7 +14,7 @@ from transformer_calc.sources import families
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"^```console\n\$ (tcalc [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FAMILIES = re.compile(r"(<!-- families -->\n)(.*?)(?=\n\n## )", re.DOTALL)
+FAMILIES = re.compile(r"(<!-- families -->\n)((?:\n|`[^\n]*\n)*)")
 
 
 def transcript(command: str) -> str:
@@ -51,5 +51,5 @@ def test_families_are_listed() -> None:
 if __name__ == "__main__":
     text = README.read_text(encoding="utf-8")
     text = BLOCK.sub(lambda m: f"```console\n$ {m[1]}\n{transcript(m[1])}```", text)
-    text = FAMILIES.sub(lambda m: f"{m[1]}\n{known_families()}", text)
+    text = FAMILIES.sub(lambda m: f"{m[1]}\n{known_families()}\n\n", text)
     README.write_text(text, encoding="utf-8")

@@ -14,6 +14,7 @@ from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
+    from transformer_calc.readings.flops import Flops
     from transformer_calc.readings.params import Params
     from transformer_calc.readings.shapes import Shaped
 
@@ -134,12 +135,32 @@ class Transformer:
 
         workload: batch, seq, target_seq, context, as in `workload`.
 
-        >>> load("lesson").shapes(batch=5, seq=12)[2].output.shape
+        >>> load("lesson").shapes(batch=5, seq=12)[4].output.shape
         [5, 12, 512]
         """
         from transformer_calc.readings.shapes import shapes
 
         return shapes(self.graph, self.graph.sizes(self.workload(**workload)))
+
+    def flops(
+        self, *, needed: bool = False, recompute: str = "none", latent: str = "naive", **workload: int | None
+    ) -> Flops:
+        """FLOPs of a batch: forward, backward, train and hardware, each with matmul, other and total.
+
+        needed: of score matrices only what the mask lets through; recompute: none, selective or full; latent: the form
+        of latent attention, naive or absorbed; workload: batch, seq, target_seq, context, as in `workload`.
+
+        >>> load("gpt3").flops(batch=1, seq=2048).forward.matmul
+        734804261732352
+        """
+        from transformer_calc.graph.model import build
+        from transformer_calc.readings.flops import rows, totals
+
+        run = self.workload(**workload)
+        graph = build(self.spec, absorbed=True) if latent == "absorbed" else self.graph
+        sizes = graph.sizes(run)
+        found = rows(graph, sizes, needed=needed, recompute=recompute, decode=run.context > 0)
+        return totals(list(found), sizes)
 
     def describe(self) -> dict[str, Any]:
         """For reports: what the model is."""

@@ -14,6 +14,16 @@ from collections import Counter
 from pathlib import Path
 
 
+def whole_windows(row: dict) -> int:
+    """Elements of a cache whose windowed layers keep the whole window: transformers' class keeps one token less."""
+    total = row["kv_elements"]
+    for group in row.get("layers", []):
+        if "SlidingWindow" in group["class"]:
+            for (batch, heads, kept, width), _ in (group["tensors"][name] for name in ("keys", "values")):
+                total += group["count"] * batch * heads * width if kept < row["seq"] else 0
+    return total
+
+
 def fold(folder: Path) -> dict:
     """One entry for each model of the folder's index."""
     models = {}
@@ -37,6 +47,11 @@ def fold(folder: Path) -> dict:
             "embedding": sum(count for _, count in truth["embedding_tensors"]),
             "active": (truth.get("moe") or {}).get("active_params"),
             "tensors": [[n, list(shape), count] for (n, shape), count in sorted(shapes.items())],
+            "kv": [
+                {key: row[key] for key in ("batch", "seq", "src", "tgt") if key in row} | {"elements": whole_windows(row)}
+                for row in truth.get("kv_cache", [])
+                if "kv_elements" in row
+            ],
             "flops": [row for row in flops if row.get("experts", "top-k") == "top-k"],
         }
     return models

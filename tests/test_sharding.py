@@ -1,0 +1,93 @@
+"""Parameters on many devices: shares add up to the model, and what does not divide is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from transformer_calc import InputError, Workload, load
+from transformer_calc.readings.sharding import Mesh, check, params_of, parts_of, share, stages
+
+MODELS = ["gpt3", "llama-3-70b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "qwen3-30b-a3b", "opt-175b"]
+GRAPHS = {name: load(name).graph for name in MODELS}
+SIZES: dict[str, Any] = {name: graph.sizes(Workload()) for name, graph in GRAPHS.items()}
+POWERS = st.sampled_from([1, 2, 4, 8, 16])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(MODELS), POWERS, POWERS, POWERS, POWERS)
+def test_shares_of_all_devices_add_up_to_the_model(name: str, dp: int, tp: int, pp: int, ep: int) -> None:
+    """Every shard once: a device's entries times the devices that a tensor is spread over."""
+    graph, sizes = GRAPHS[name], SIZES[name]
+    mesh = Mesh(dp=dp, tp=tp, pp=pp, ep=ep)
+    try:
+        check(mesh, graph, sizes)
+        found = list(stages(graph, mesh))
+    except InputError:
+        assume(False)
+    assume(sizes["vocab"] % tp == 0)
+    total = sum(
+        count * share(part, mesh, sizes).entries * share(part, mesh, sizes).ways
+        for stage in found
+        for part, count in parts_of(stage, graph, sizes)
+    )
+    model = load(name).params()
+    tied = not any(part.path == "head.lm.weight" for stage in found for part, _ in parts_of(stage, graph, sizes))
+    again = sizes["vocab"] * sizes["d_model"] if tied and pp > 1 else 0  # the last stage's copy of the token table
+    assert total == model.total + again
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(MODELS), st.sampled_from([1, 2, 3, 4, 5, 6, 8, 10, 12, 16]))
+def test_every_layer_stands_on_one_stage(name: str, pp: int) -> None:
+    graph = GRAPHS[name]
+    try:
+        found = list(stages(graph, Mesh(pp=pp)))
+    except InputError:
+        assume(False)
+    for block in graph.blocks:
+        held = sum(count for stage in found for b, count in stage.blocks if b is block)
+        assert held == (SIZES[name][block.repeat] if block.repeat else 1)
+
+
+def test_deepseek_v3_on_64_expert_ranks() -> None:
+    """Each device holds 4 of 256 experts of 58 layers, and everything else whole."""
+    graph, sizes = GRAPHS["deepseek-v3"], SIZES["deepseek-v3"]
+    (stage,) = stages(graph, Mesh(dp=64, ep=64))
+    _, experts = params_of(stage, graph, Mesh(dp=64, ep=64), sizes)
+    assert experts == 58 * 4 * 3 * 7168 * 2048
+
+
+def test_fewer_key_heads_than_ranks_are_replicated() -> None:
+    graph, sizes = GRAPHS["llama-3-70b"], SIZES["llama-3-70b"]
+    mesh = Mesh(tp=16)
+    check(mesh, graph, sizes)
+    (stage,) = stages(graph, mesh)
+    held = {part.path: share(part, mesh, sizes) for part, _ in parts_of(stage, graph, sizes)}
+    assert held["layers.attn.q.weight"] == (8192 * 8192 // 16, 16)
+    assert held["layers.attn.k.weight"] == (8192 * 128, 8)
+
+
+REFUSED = [
+    ("gpt3", Mesh(tp=7), "--tp is 7; it must divide the 96 query heads"),
+    ("gpt3", Mesh(ep=2, dp=2), "--ep is 2, but the model has no experts"),
+    ("gpt3", Mesh(sp=True), "--sp splits the sequence"),
+    ("mixtral-8x7b", Mesh(ep=4, dp=2), "--ep is 4; it must divide --dp times --cp (2)"),
+    ("mixtral-8x7b", Mesh(ep=3, dp=3), "--ep is 3; it must divide the 8 experts"),
+    ("gpt3", Mesh(dp=0), "--dp is 0; it must be at least 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "mesh", "message"), REFUSED)
+def test_a_mesh_that_does_not_divide_the_model_is_refused(name: str, mesh: Mesh, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        check(mesh, GRAPHS[name], SIZES[name])
+    assert error.value.message.startswith(message)
+
+
+def test_layers_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(InputError, match="--pp is 7; it must divide the 96 layers"):
+        list(stages(GRAPHS["gpt3"], Mesh(pp=7)))

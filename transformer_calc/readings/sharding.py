@@ -1,0 +1,163 @@
+"""Many devices: which axis is split over which dimension of the mesh, and what one device then holds.
+
+Tensor parallelism splits heads, feed-forward widths and the vocabulary (Megatron-LM, arXiv 1909.08053, §3); expert
+parallelism the experts (GShard, arXiv 2006.16668); pipeline parallelism the layers; data and context parallelism the
+batch and the sequence. A device's share is division by the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Block, Graph, Sizes
+from transformer_calc.readings.params import Component, components
+
+# axis -> the mesh dimension that splits it
+RULES = {
+    "heads": "tp",
+    "kv_heads": "tp",
+    "index_heads": "tp",
+    "d_ff": "tp",
+    "d_shared": "tp",
+    "vocab": "tp",
+    "padded_vocab": "tp",
+    "experts": "ep",
+    "batch": "dp",
+}
+PADDED = ("vocab", "padded_vocab")  # rounded up to a multiple of the ranks, as Megatron-LM pads the vocabulary
+REPLICATED = ("kv_heads",)  # kept whole where there are fewer than ranks
+
+
+class Mesh(NamedTuple):
+    """How many ways each kind of parallelism splits the work; devices = dp · tp · pp · cp, ep within dp · cp."""
+
+    dp: int = 1
+    tp: int = 1
+    pp: int = 1
+    cp: int = 1
+    ep: int = 1
+    sp: bool = False  # norms and dropouts split the sequence over tp (Korthikanti et al. 2022, arXiv 2205.05198, §4.2)
+
+    @property
+    def devices(self) -> int:
+        """All of them."""
+        return self.dp * self.tp * self.pp * self.cp
+
+
+class Stage(NamedTuple):
+    """A pipeline stage: how often each block of the graph stands on it."""
+
+    number: int
+    blocks: tuple[tuple[Block, int], ...]
+    first: bool
+    last: bool
+
+
+def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
+    """Refuse a mesh that does not divide the model."""
+    for name in ("dp", "tp", "pp", "cp", "ep"):
+        ways = getattr(mesh, name)
+        if ways < 1:
+            raise InputError(f"--{name} is {ways}; it must be at least 1")
+    if mesh.sp and mesh.tp == 1:
+        raise InputError("--sp splits the sequence over the tensor-parallel ranks, but --tp is 1")
+    if mesh.dp * mesh.cp % mesh.ep:
+        raise InputError(f"--ep is {mesh.ep}; it must divide --dp times --cp ({mesh.dp * mesh.cp})")
+    if mesh.ep > 1 and "experts" not in graph.axes:
+        raise InputError(f"--ep is {mesh.ep}, but the model has no experts")
+    for axis, dimension in RULES.items():
+        for name in (a for a in graph.axes if a == axis or a.startswith(f"{axis}_")):
+            size, ways = sizes[name], getattr(mesh, dimension)
+            if name.startswith(PADDED) or axis == "batch":
+                continue
+            if name.startswith(REPLICATED) and isinstance(size, int) and size < ways and ways % size == 0:
+                continue
+            if size % ways:
+                what = graph.axes[name].meaning
+                raise InputError(f"--{dimension} is {ways}; it must divide the {size:,} {what}")
+
+
+def divisor(axis: str, mesh: Mesh, sizes: Sizes) -> tuple[str, int]:
+    """(mesh dimension, ways) that split an axis; ways is 1 where it is kept whole."""
+    base = next((rule for rule in RULES if axis == rule or axis.startswith(f"{rule}_")), "")
+    if not base:
+        return "", 1
+    ways = getattr(mesh, RULES[base])
+    if base in REPLICATED and sizes[axis] < ways:
+        return RULES[base], int(sizes[axis])  # type: ignore[arg-type]
+    return RULES[base], ways
+
+
+class Share(NamedTuple):
+    """What one device holds of a parameter tensor, and over how many devices the tensor is spread."""
+
+    entries: int
+    ways: int
+
+
+def share(part: Component, mesh: Mesh, sizes: Sizes) -> Share:
+    """One device's share of a parameter tensor; a mesh dimension splits a tensor once, and tp splits no experts."""
+    from transformer_calc.expr import ceil_div
+
+    entries, spread, used = 1, 1, {"tp"} if part.routed else set[str]()
+    for axis in (axis for dim in part.dims for axis in dim):
+        dimension, ways = divisor(axis, mesh, sizes)
+        if not dimension or dimension in used:
+            ways = 1
+        else:
+            used.add(dimension)
+        entries, spread = entries * ceil_div(sizes[axis], ways), spread * ways
+    return Share(entries, spread)
+
+
+def stages(graph: Graph, mesh: Mesh) -> Iterator[Stage]:
+    """The layers of each pipeline stage, equally many; the first has the embedding, the last the head."""
+    repeated = {block.path: block for block in graph.blocks if block.repeat}
+    runs = [run for runs in graph.orders.values() for run in runs]
+    layers = sum(len(cycle) * times for cycle, times in runs)
+    if layers % mesh.pp:
+        raise InputError(f"--pp is {mesh.pp}; it must divide the {layers:,} layers")
+    each = layers // mesh.pp
+    for number in range(mesh.pp):
+        low, high, start = number * each, (number + 1) * each, 0
+        held: dict[str, int] = {}
+        for cycle, times in runs:
+            for place, path in enumerate(cycle):
+                # layers start + place + i · len(cycle), i < times, that are in [low, high)
+                before = [min(max(-(-(bound - start - place) // len(cycle)), 0), times) for bound in (low, high)]
+                held[path] = held.get(path, 0) + before[1] - before[0]
+            start += len(cycle) * times
+        first, last = number == 0, number == mesh.pp - 1
+        blocks = [(repeated[path], count) for path, count in held.items() if count]
+        ends = [b for b in graph.blocks if (first and b.role == "embed") or (last and b.role in ("final", "head"))]
+        blocks += [(block, 1) for block in ends]
+        yield Stage(number, tuple(blocks), first, last)
+
+
+def parts_of(stage: Stage, graph: Graph, sizes: Sizes) -> Iterator[tuple[Component, int]]:
+    """(parameter tensor, how many of it) on a stage.
+
+    With more than one stage a tied token table stands on the last one once more, for the head.
+    """
+    every = components(graph)
+    counts = {(block.path, block.title): count for block, count in stage.blocks}
+    for part in every:
+        count = counts.get((part.block.path, part.block.title), 0)
+        if part.block.copies != part.block.repeat:  # layers that share their parameters
+            count = min(count, int(sizes[part.block.copies]))  # type: ignore[arg-type]
+        if count:
+            yield part, count
+    if stage.last and not stage.first:
+        tied = {param.tied for block, _ in stage.blocks for op in block.ops for param in op.params}
+        yield from ((part, 1) for part in every if part.path in tied)
+
+
+def params_of(stage: Stage, graph: Graph, mesh: Mesh, sizes: Sizes) -> tuple[int, int]:
+    """(parameters, those of them that are experts) on one device of a stage."""
+    total = experts = 0
+    for part, count in parts_of(stage, graph, sizes):
+        held = count * share(part, mesh, sizes).entries
+        total, experts = total + held, experts + (held if part.routed else 0)
+    return total, experts

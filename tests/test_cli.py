@@ -150,6 +150,7 @@ def test_the_workload_of_an_encoder_decoder(tcalc: Shell) -> None:
 # --- what every answer has ----------------------------------------------------------------------------------
 
 COMMANDS = ["shapes lesson", "params lesson", "presets", "presets lesson", "presets show lesson"]
+COMMANDS += ["hardware", "hardware h100", "hardware show h100"]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -221,7 +222,9 @@ def test_the_formula_in_each_notation(tcalc: Shell) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
-@pytest.mark.parametrize("line", ["params gpt3", "params deepseek-v3 --by layer", "presets", "presets show gpt3"])
+@pytest.mark.parametrize(
+    "line", ["params gpt3", "params deepseek-v3 --by layer", "presets", "presets show gpt3", "hardware"]
+)
 def test_tables_fit_the_terminal(tcalc: Shell, monkeypatch: pytest.MonkeyPatch, line: str, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     wide = [text for text in tcalc.answer(line).splitlines() if len(text) > width]
@@ -350,6 +353,7 @@ def test_colour_only_on_a_terminal(environment: dict[str, str], colored: bool) -
 # --- help and completion ------------------------------------------------------------------------------------
 
 HELPS = ["", "shapes", "params", "presets", "presets list", "presets show"]
+HELPS += ["hardware", "hardware list", "hardware show"]
 
 
 @pytest.mark.parametrize("command", HELPS)
@@ -380,6 +384,8 @@ def test_every_flag_is_in_the_help_and_none_is_cut(tcalc: Shell, command: str) -
         ("shapes --preset lesson-", ["lesson-ffn", "lesson-translation"]),
         ("presets show gpt-j", ["gpt-j-6b"]),
         ("presets mixtral", ["mixtral-8x22b", "mixtral-8x7b"]),
+        ("hardware show h100-", ["h100-pcie", "h100-sxm"]),
+        ("hardware gaudi", ["gaudi2", "gaudi3"]),
         ("params --format ", ["table", "json", "csv", "md"]),
         ("params --by l", ["layer"]),
         ("params --experts", ["--experts", "--experts-per-token"]),

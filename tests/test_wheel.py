@@ -24,7 +24,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_every_preset_and_the_types_marker(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"transformer_calc/presets/models/{p.name}" for p in (ROOT / "presets" / "models").glob("*.toml")} <= names
+    presets = {f"transformer_calc/presets/{p.parent.name}/{p.name}" for p in (ROOT / "presets").glob("*/*.toml")}
+    assert presets <= names
+    assert {name.split("/")[2] for name in presets} == {"models", "hardware"}
     assert "transformer_calc/py.typed" in names
     assert not [name for name in names if name.startswith("tests/")]
 
@@ -42,6 +44,15 @@ def test_the_installed_wheel_answers_away_from_the_checkout(wheel: Path, tmp_pat
         env={**os.environ, "PYTHONPATH": str(site)},
     )
     assert json.loads(run.stdout)["params"]["total"] == 174_604_259_328
+    run = subprocess.run(
+        [sys.executable, "-m", "transformer_calc", "hardware", "show", "h100", "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+    )
+    assert json.loads(run.stdout)["device"]["name"] == "h100-sxm"
     where = subprocess.run(
         [sys.executable, "-c", "import transformer_calc; print(transformer_calc.__file__)"],
         check=True,

@@ -73,9 +73,10 @@ class DefaultsToList(Group):
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Offer what `list` takes beside the commands."""
-        from typer._click.shell_completion import CompletionItem
-
-        return [*super().shell_complete(ctx, incomplete), *map(CompletionItem, _preset_names(incomplete))]
+        return [
+            *super().shell_complete(ctx, incomplete),
+            *self.commands["list"].params[0].shell_complete(ctx, incomplete),
+        ]
 
 
 def _write_examples(lines: str | None, formatter: Any) -> None:
@@ -100,19 +101,41 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help is twice as fast, and brackets need no escaping
     context_settings=_SETTINGS,
 )
-presets_app = typer.Typer(
-    cls=DefaultsToList,
+
+
+def _catalogue(name: str, help: str, short_help: str, epilog: str) -> typer.Typer:
+    """Make a group of commands of which `list` is meant where none is named."""
+    group = typer.Typer(
+        cls=DefaultsToList,
+        help=help,
+        short_help=short_help,
+        epilog=epilog,
+        invoke_without_command=True,
+        rich_markup_mode=None,
+        context_settings=_SETTINGS,
+    )
+    app.add_typer(group, name=name)
+    return group
+
+
+presets_app = _catalogue(
+    "presets",
     help="List the presets (tcalc presets [FILTER]), or show one with its sources (tcalc presets show NAME).",
     short_help="List the models that are known by name.",
     epilog="""
       tcalc presets
       tcalc presets llama --json
       tcalc presets show gpt3""",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    context_settings=_SETTINGS,
 )
-app.add_typer(presets_app, name="presets")
+hardware_app = _catalogue(
+    "hardware",
+    help="List the devices (tcalc hardware [FILTER]), or show one with its sources (tcalc hardware show NAME).",
+    short_help="List the devices that are known by name.",
+    epilog="""
+      tcalc hardware
+      tcalc hardware tpu --json
+      tcalc hardware show h100""",
+)
 
 
 # --- options that several commands share --------------------------------------------------------------------
@@ -122,6 +145,12 @@ def _preset_names(incomplete: str) -> Iterable[str]:
     from .sources import presets
 
     return [name for name in presets.names() if name.startswith(incomplete)]
+
+
+def _device_names(incomplete: str) -> Iterable[str]:
+    from .sources import hardware
+
+    return [name for name in hardware.names() if name.startswith(incomplete)]
 
 
 def _option(name: str, panel: str, type_: Any, default: Any, *flags: str, **settings: Any) -> Parameter:
@@ -488,6 +517,113 @@ def walk(
     )
 
 
+_WEIGHTS = typer.Option("--weights", metavar="TYPE", help="how weights are stored: bf16, fp8, int8, int4, nf4, q4_k …")
+_KV_DTYPE = typer.Option("--kv-dtype", metavar="TYPE", help="how the cache is stored: bf16, fp8, int8 …")
+_ATTENTION = typer.Option("--attention", help="flash keeps no score matrix")
+_LOGITS = typer.Option("--logits", help="of the last position, or of all")
+_BLOCK_SIZE = typer.Option("--block-size", metavar="N", help="tokens of a page of the cache")
+_DP = typer.Option("--dp", metavar="N", help="copies of the model, which share the batch")
+_TP = typer.Option("--tp", metavar="N", help="devices that share each matrix")
+_PP = typer.Option("--pp", metavar="N", help="stages of layers")
+_CP = typer.Option("--cp", metavar="N", help="devices that share each sequence")
+_EP = typer.Option("--ep", metavar="N", help="devices that share the experts")
+_DEVICE = typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")
+_OVERHEAD = typer.Option("--overhead", metavar="BYTES", help="of framework and allocator on each device")
+
+
+def _plan(ways: Mapping[str, str], block_size: str, **how: Any) -> Any:
+    """How a model is served, from the flags that `memory` and `fit` share."""
+    from .report.memory import plan
+
+    sizes = {name: units.parse_count(value, field=f"--{name}") for name, value in ways.items()}
+    return plan(sizes, block_size=units.parse_count(block_size, field="--block-size"), **how)
+
+
+@command(
+    app,
+    examples="""
+      tcalc memory llama-3-70b --device h100-sxm --tp 8 --batch 16 --context 8k
+      tcalc memory deepseek-v3 --weights fp8 --ep 16 --dp 16 --batch 16 --context 32k
+      tcalc memory llama-3-8b --weights int4 --device rtx-4090 --context 32k --check""",
+)
+def memory(
+    model: Any,
+    workload: Any,
+    mode: Annotated[Literal["infer"], typer.Option("--mode", help="what the memory is for")] = "infer",
+    weights: Annotated[str, _WEIGHTS] = "bf16",
+    kv_dtype: Annotated[str, _KV_DTYPE] = "bf16",
+    attention: Annotated[Literal["flash", "eager"], _ATTENTION] = "flash",
+    logits: Annotated[Literal["last", "all"], _LOGITS] = "last",
+    block_size: Annotated[str, _BLOCK_SIZE] = "1",
+    dp: Annotated[str, _DP] = "1",
+    tp: Annotated[str, _TP] = "1",
+    pp: Annotated[str, _PP] = "1",
+    cp: Annotated[str, _CP] = "1",
+    ep: Annotated[str, _EP] = "1",
+    device: Annotated[str | None, _DEVICE] = None,
+    overhead: Annotated[str, _OVERHEAD] = "0",
+    check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
+) -> "Report":
+    """Say what serving needs on each device."""
+    from .report.memory import build
+    from .sources import hardware
+
+    if check and device is None:
+        raise InputError("--check asks whether it fits, but no device is given", "--device NAME")
+    ways = {"dp": dp, "tp": tp, "pp": pp, "cp": cp, "ep": ep}
+    plan = _plan(ways, block_size, weights=weights, kv_dtype=kv_dtype, attention=attention, logits=logits)
+    return build(
+        model,
+        workload,
+        plan,
+        overhead=units.parse_count(overhead, field="--overhead", minimum=0),
+        device=hardware.load(device) if device is not None else None,
+        fit=check,
+    )
+
+
+@command(
+    app,
+    examples="""
+      tcalc fit llama-3-8b --device h100-sxm --context 8k
+      tcalc fit llama-3-70b --device h100-sxm --tp 4 --solve context
+      tcalc fit deepseek-v3 --device h200-sxm --weights fp8 --solve devices --context 4k""",
+)
+def fit(
+    model: Any,
+    workload: Any,
+    device: Annotated[str, _DEVICE],
+    solve: Annotated[
+        Literal["batch", "context", "devices"],
+        typer.Option("--solve", help="what to look for: the most, or the fewest"),
+    ] = "batch",
+    devices: Annotated[
+        str | None, typer.Option("--devices", metavar="N", help="short for --tp N: so many share each matrix")
+    ] = None,
+    weights: Annotated[str, _WEIGHTS] = "bf16",
+    kv_dtype: Annotated[str, _KV_DTYPE] = "bf16",
+    attention: Annotated[Literal["flash", "eager"], _ATTENTION] = "flash",
+    logits: Annotated[Literal["last", "all"], _LOGITS] = "last",
+    block_size: Annotated[str, _BLOCK_SIZE] = "1",
+    dp: Annotated[str, _DP] = "1",
+    tp: Annotated[str, _TP] = "1",
+    pp: Annotated[str, _PP] = "1",
+    cp: Annotated[str, _CP] = "1",
+    ep: Annotated[str, _EP] = "1",
+    overhead: Annotated[str, _OVERHEAD] = "0",
+) -> "Report":
+    """Find the largest batch or context, or the fewest devices."""
+    from .report.fit import build
+    from .sources import hardware
+
+    if devices is not None and tp != "1":
+        raise InputError(f"--devices is {devices} and --tp {tp}; give one of them")
+    ways = {"dp": dp, "tp": devices or tp, "pp": pp, "cp": cp, "ep": ep}
+    plan = _plan(ways, block_size, weights=weights, kv_dtype=kv_dtype, attention=attention, logits=logits)
+    most = units.parse_count(overhead, field="--overhead", minimum=0)
+    return build(model, workload, plan, device=hardware.load(device), solve=solve, overhead=most)
+
+
 @command(presets_app, with_model=False, name="list", examples="tcalc presets list llama")
 def list_presets(
     filter: Annotated[
@@ -507,6 +643,31 @@ def show_preset(
 ) -> "Report":
     """Show one preset whole, with the sources of its figures."""
     from .report.presets import show
+
+    return show(name)
+
+
+@command(hardware_app, with_model=False, name="list", examples="tcalc hardware list nvidia")
+def list_hardware(
+    filter: Annotated[
+        str | None,
+        typer.Argument(metavar="FILTER", help="part of a name, vendor or kind", autocompletion=_device_names),
+    ] = None,
+) -> "Report":
+    """List the devices, all of them or those that match the filter."""
+    from .report.hardware import build
+
+    return build(filter)
+
+
+@command(hardware_app, with_model=False, name="show", examples="tcalc hardware show a100-80gb --json")
+def show_hardware(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="the device's name, or a file's", autocompletion=_device_names)
+    ],
+) -> "Report":
+    """Show one device whole, with the sources of its figures."""
+    from .report.hardware import show
 
     return show(name)
 

@@ -70,15 +70,15 @@ ACTIVATIONS = ("", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "
 LARGEST = 10**15  # no size of a real model comes near it; larger ones are typing errors
 
 
-def _sizes(record: object, *names: str, minimum: int = 1) -> None:
+def _sizes(record: object, *names: str, minimum: int = 1, maximum: int = LARGEST) -> None:
     for name in names:
         value = getattr(record, name)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int):
             raise InputError(f"{name} is {value!r}; it must be a whole number")
-        if not minimum <= value <= LARGEST:
-            raise InputError(f"{name} is {value}; it must be between {minimum} and {LARGEST:.0e}")
+        if not minimum <= value <= maximum:
+            raise InputError(f"{name} is {value}; it must be between {minimum} and {maximum:.0e}")
 
 
 def _one_of(record: object, name: str, choices: Sequence[str]) -> None:
@@ -187,10 +187,12 @@ class Attention(Record):
     qk_norm_after_rotary: bool = False
     sinks: bool = False  # a learned logit per head that takes part in the softmax only (gpt-oss)
     scale: float | None = None  # of the scores; None: 1 / sqrt(d_head)
+    scale_by_layer: bool = False  # the first layer's scores are divided by 1, the second's by 2 … (GPT-2's option)
     softcap: float | None = None  # scores become cap * tanh(scores / cap)
     clip_qkv: float | None = None
     cache_all: bool = False  # the cache of a windowed layer keeps all tokens nevertheless (GPT-Neo's class)
     cache_repeated: bool = False  # keys and values are cached once for each query head (Falcon 40B's class)
+    mask_queries: bool = False  # padding sees nothing, too (DeBERTa), so that it sees all alike
     temperature: tuple[float, float] | None = None  # Llama 4: (floor, scale) of the queries' growth with position
     dropout: float = 0.0
 
@@ -277,6 +279,7 @@ class Router(Record):
     bias: bool = False
     scoring: str = "softmax"  # softmax | softmax-topk | sigmoid | sigmoid-input | sparsemixer
     normalize: bool = False  # the chosen weights are divided by their sum
+    least_sum: float = 0.0  # which counts as no less than this
     scaling: float = 1.0
     groups: int = 1  # experts are chosen within the best top_groups groups only
     top_groups: int = 1
@@ -500,9 +503,12 @@ class Positions(Record):
     count: int | None  # rows; None: as many as are asked for, where they are computed
     offset: int = 0  # rows before the first position's (2 in OPT and BART, padding + 1 in RoBERTa)
     spread: int = 0  # sinusoids: d/2 - spread steps from frequency 1 to 1/10000 (1 in tensor2tensor and fairseq)
+    counted: str = "all"  # tokens that have a place: all | kept: by the attention mask | ids: all but those of id `pad`
+    pad: int | None = None
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", ("learned", "sinusoidal", "fixed"))
+        _one_of(self, "counted", ("all", "kept", "ids"))
         if self.count is None and self.kind != "sinusoidal":
             raise InputError(f"the table of {self.kind} positions needs a count")
         _sizes(self, "count")
@@ -527,6 +533,7 @@ class Tokens(Record):
     dropout: float = 0.0
     shared: str = ""  # name of the stack whose token table this one uses
     spare: bool = False  # one more table is stored and never read (untied BART's `shared`)
+    zero_padding: bool = False  # padding becomes zeros, after the norm (DeBERTa)
 
     def __post_init__(self) -> None:
         _sizes(self, "vocab", "pad_to", "d_embed")
@@ -657,16 +664,17 @@ class Probe(Record):
     ffn: Mlp
 
 
-TAKES = ("all", "first", "second", "last", "mean", "end", "patches", "patch_mean", "first_and_patch_mean")
+TAKES = ("all", "first", "second", "last", "mean", "kept_mean", "end", "patches", "patch_mean", "first_and_patch_mean")
 
 
 @record
 class Head(Record):
     """What is computed from a stack's output: logits, a pooled vector, labels.
 
-    It takes all positions, or one vector: the first, second or last position's, or the mean of them. end: that of the
-    token that ends the text. patches, patch_mean, first_and_patch_mean: without an image's added tokens, their mean,
-    and the first token's vector with that mean behind it.
+    It takes all positions, or one vector: the first, second or last position's (of those whose token is not `pad`), or
+    the mean of them (kept_mean: of all but padding). end: that of the token that ends the text. patches, patch_mean,
+    first_and_patch_mean: without an image's added tokens, their mean, and the first token's vector with that mean
+    behind it.
     """
 
     name: str = "head"
@@ -674,6 +682,7 @@ class Head(Record):
     take: str = "all"
     end_token: int | None = None  # the id that take="end" looks for; None: the largest id of the sequence
     end_last: bool = False  # where there are several, the last one counts
+    pad: int | None = None  # the id that take="last" passes over
     scale: float = 1.0  # of what is taken
     layer_mix: bool = False  # a learned average of every layer's input and the last one's output is taken
     steps: tuple[Dense | NormStep | Pool | Probe | Act, ...] = ()
@@ -695,6 +704,7 @@ class Model(Record):
     contrast_bias: bool = False  # SigLIP: a learned bias, too
     average: bool = False  # the heads' outputs are averaged (DeiT with a teacher)
     layout: str = "in_out"  # how weights are stored: in_out (Y = X·W) or out_in (as torch.nn.Linear does)
+    start_token: int | None = None  # a decoder without tokens of its own reads the source's, shifted behind this one
     head_layout: str = ""  # how those of the heads are, where that differs: GPT-2's are nn.Linear, its layers not
     tensor_names: tuple[tuple[str, str], ...] = ()  # part of the graph -> what its tensor is called in Hugging Face
 
@@ -732,3 +742,64 @@ class Workload(Record):
         """For reports: only what applies."""
         named = {"batch": self.batch, "seq": self.seq, "target_seq": self.target, "context": self.context}
         return {key: value for key, value in named.items() if value is not None}
+
+
+@record
+class Price(Record):
+    """What somebody asks, or assumes, for an hour of a device."""
+
+    provider: str
+    usd_per_hour: float
+    terms: str = ""  # on demand, reserved, an assumption of a paper
+    date: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.usd_per_hour < 10**6:
+            raise InputError(f"usd_per_hour is {self.usd_per_hour}; it must be more than 0 and less than 1e+06")
+
+
+@record
+class Device(Record):
+    """What a model runs on: one accelerator, as its datasheet has it. None is unknown.
+
+    Rates are per second: bytes, and FLOPs without structured sparsity, where a multiply-add is 2.
+    """
+
+    name: str
+    title: str = ""
+    vendor: str = ""
+    kind: str = ""
+    year: int | None = None
+    source: str = ""
+    note: str = ""
+    memory_gb: float | None = None  # as the vendor prints it, in the vendor's units
+    memory_bytes: int | None = None  # what programs can use of it
+    memory_note: str = ""
+    bandwidth: int | None = None  # of the memory
+    peaks: tuple[tuple[str, int], ...] = ()  # precision -> rate of the matrix units (fp32: of the vector units)
+    interconnect: int | None = None  # to the other devices, both directions together
+    interconnect_kind: str = ""
+    power: int | None = None  # W, the most that it draws by design
+    prices: tuple[Price, ...] = ()  # the first is the one to reckon with
+    unconfirmed: tuple[str, ...] = ()  # figures that no source was found for: bandwidth, peaks.fp8, …
+
+    def __post_init__(self) -> None:
+        _sizes(self, "memory_bytes", "bandwidth", "interconnect", "power")
+        for precision, rate in self.peaks:
+            if isinstance(rate, bool) or not isinstance(rate, int) or not 0 < rate < 10**21:
+                raise InputError(f"peaks.{precision} is {rate}; it must be a whole number between 1 and 1e+21")
+
+    def peak(self, precision: str) -> int | None:
+        """FLOPs (of integers: operations) per second in a precision; None where it is unknown or there is none."""
+        return dict(self.peaks).get(precision)
+
+    @property
+    def interconnect_each_way(self) -> float | None:
+        """Bytes per second to the other devices in one direction."""
+        return None if self.interconnect is None else self.interconnect / 2
+
+    @property
+    def price(self) -> Price | None:
+        """The price to reckon with, if one is known."""
+        return self.prices[0] if self.prices else None

@@ -48,7 +48,8 @@ def fold(folder: Path) -> dict:
             "active": (truth.get("moe") or {}).get("active_params"),
             "tensors": [[n, list(shape), count] for (n, shape), count in sorted(shapes.items())],
             "kv": [
-                {key: row[key] for key in ("batch", "seq", "src", "tgt") if key in row} | {"elements": whole_windows(row)}
+                {key: row[key] for key in ("batch", "seq", "src", "tgt") if key in row}
+                | {"elements": whole_windows(row)}
                 for row in truth.get("kv_cache", [])
                 if "kv_elements" in row
             ],

@@ -56,7 +56,8 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
 
     scale = a.scale if a.scale is not None else a.d_head**-0.5
     note = "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {a.scale:g}"
-    scores = _scores(b, q, k, scale, note if scale != 1.0 else "Q·Kᵀ")
+    note = f"{note} / layer" if a.scale_by_layer else note if scale != 1.0 else "Q·Kᵀ"
+    scores = _scores(b, q, k, scale, note, by_layer=a.scale_by_layer)
     if a.disentangled:
         scores = _disentangled(b, a, x, q, k, scores, (heads, d_head), scale)
     if a.relative_projection:
@@ -216,11 +217,20 @@ def _concat(b: Builder, path: str, rope: Tensor, nope: Tensor, d_head: str) -> T
     return b.emit("concat", path, (nope, rope), (*nope.dims[:-1], (d_head,)), note="both parts of each head")
 
 
-def _scores(b: Builder, q: Tensor, k: Tensor, scale: float, note: str) -> Tensor:
-    return b.einsum("scores", q, k, (*q.dims[:-1], k.dims[-2]), note=note, scale=scale)
+def _scores(b: Builder, q: Tensor, k: Tensor, scale: float, note: str, *, by_layer: bool = False) -> Tensor:
+    attrs: dict[str, Any] = {"scale": scale, "by_layer": True} if by_layer else {"scale": scale}
+    return b.einsum("scores", q, k, (*q.dims[:-1], k.dims[-2]), note=note, **attrs)
 
 
-def _mask(b: Builder, scores: Tensor, *, causal: bool, window: int | None = None, chunk: int | None = None) -> Tensor:
+def _mask(
+    b: Builder,
+    scores: Tensor,
+    *,
+    causal: bool,
+    window: int | None = None,
+    chunk: int | None = None,
+    rows: bool = False,
+) -> Tensor:
     batch, _, queries, keys = scores.dims
     if causal or window or chunk:
         seen = Tensor("mask", (queries, keys))
@@ -231,12 +241,13 @@ def _mask(b: Builder, scores: Tensor, *, causal: bool, window: int | None = None
         seen, note = Tensor("padding_mask", (batch, keys)), "−∞ at padding"
     if window or chunk:
         b.axis("window", window or chunk)
-    return b.emit("mask", "mask", (scores, seen), scores.dims, note=note, causal=causal, window=window, chunk=chunk)
+    limits_of: dict[str, Any] = {"causal": causal, "window": window, "chunk": chunk, "rows": rows}
+    return b.emit("mask", "mask", (scores, seen), scores.dims, note=note, **limits_of)
 
 
 def _weights(b: Builder, a: Attention, scores: Tensor, heads: str, *, cross: bool) -> Tensor:
     causal = a.causal and not cross
-    masked = _mask(b, scores, causal=causal, window=a.window, chunk=a.chunk)
+    masked = _mask(b, scores, causal=causal, window=a.window, chunk=a.chunk, rows=a.mask_queries)
     params = (Param("sinks", ((heads,),)),) if a.sinks else ()
     note = "over the keys and a sink" if a.sinks else "over the keys"
     weights = b.emit("softmax", "softmax", (masked,), scores.dims, params, note=note)

@@ -28,6 +28,7 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
     attrs = {
         "scoring": r.scoring,
         "normalize": r.normalize,
+        "least_sum": r.least_sum,
         "scaling": r.scaling,
         "groups": r.groups,
         "top_groups": r.top_groups,

@@ -152,6 +152,8 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
                 ((queries,), x.dims[-1]),
                 offset=e.positions.offset,
                 spread=e.positions.spread,
+                counted=e.positions.counted,
+                pad=e.positions.pad,
                 note="of each position",
             )
         else:
@@ -165,6 +167,8 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
                 (weight,),
                 offset=e.positions.offset,
                 fixed=e.positions.kind == "fixed",
+                counted=e.positions.counted,
+                pad=e.positions.pad,
                 note="a row for each position",
             )
         x = b.map("add_positions", "add", x, table_of, note="X + …")
@@ -176,10 +180,17 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
         x = to_model(x)
     if e.norm and not e.norm_first:
         x = b.norm("norm", x, e.norm)
+    if e.zero_padding:
+        x = _without_padding(b, "zero_padding", x)
     x = b.dropout("dropout", x, e.dropout)
     if project and early and not e.norm_last:
         x = to_model(x)
     return x
+
+
+def _without_padding(b: Builder, path: str, x: Tensor) -> Tensor:
+    """Zeros where the attention mask has padding. x: [B, S, D]; returns the same."""
+    return b.map(path, "multiply", x, Tensor("kept", x.dims[:2]), note="0 at padding")
 
 
 def vocab_axis(b: Builder, e: Tokens) -> str:
@@ -356,9 +367,11 @@ def _convolve(b: Builder, c: Convolution, given: Tensor, x: Tensor) -> Tensor:
             groups=c.groups,
             note="over neighbours",
         )
-        y = b.view("rows", y, x.dims, "a vector for each token")
+        y = b.view("rows", y, (batch, tokens, (outer,)), "a vector for each token")
+        y = _without_padding(b, "zero_padding", y)
         y = b.map("act", c.activation, b.dropout("dropout", y, c.dropout), note=c.activation)
-        return b.norm("norm", b.map("residual", "add", x, y, note="X + …"), c.norm)
+        z = b.norm("norm", b.map("residual", "add", x, y, note="X + …"), c.norm)
+        return _without_padding(b, "output", z)
 
 
 def _parallel(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str) -> Tensor:
@@ -424,6 +437,8 @@ def _take(b: Builder, head: Head, stack: Stack, x: Tensor) -> Tensor:
     e, one = stack.embedding, (batch, d_model)
     if head.take == "mean":
         return b.emit("mean", "take", (x,), one, note="over the tokens")
+    if head.take == "kept_mean":
+        return b.emit("mean", "take", (x, Tensor("kept", x.dims[:2])), one, note="over the tokens but padding")
     if head.take == "end":
         which = "with the largest id" if head.end_token is None else f"with id {head.end_token}"
         which += ", the last such" if head.end_last else ""
@@ -432,7 +447,9 @@ def _take(b: Builder, head: Head, stack: Stack, x: Tensor) -> Tensor:
         note = f"the token {which}"
         return b.emit("slice", "take", found, one, take="end", token=head.end_token, last=head.end_last, note=note)
     if "patch" not in head.take:
-        return b.emit("slice", "take", (x,), one, take=head.take, note=f"the {head.take} token's vector")
+        note = f"the {head.take} token's vector"
+        read = (x, Tensor("token_ids", (batch, tokens)))[: 1 if head.take != "last" or head.pad is None else 2]
+        return b.emit("slice", "take", read, one, take=head.take, pad=head.pad, note=note)
     assert isinstance(e, Patches)
     dims, skipped = (batch, _grid(b, e), d_model), e.extra_tokens
     patches = b.emit("slice", "patches", (x,), dims, take="rest", after=skipped, note="patches only")

@@ -130,10 +130,10 @@ def _of_source_alone(op: Op) -> bool:
 
 def _works_on_scores(op: Op) -> bool:
     """Whether an operation makes or takes a score matrix: [batch, heads, queries, keys]."""
-    return any(_is_scores(t.dims) for t in (*op.inputs[:1], op.output)) and op.kind != "linear"
+    return any(is_scores(t.dims) for t in (*op.inputs[:1], op.output)) and op.kind != "linear"
 
 
-def _is_scores(dims: tuple[Dim, ...]) -> bool:
+def is_scores(dims: tuple[Dim, ...]) -> bool:
     return len(dims) == 4 and bool(dims[3]) and dims[3][0].startswith(("context", "keys", "source"))
 
 

@@ -61,6 +61,8 @@ def _einsum(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: M
     (a, b), (da, db) = inputs, (t.dims for t in op.inputs)
     y = contract(machine, a, da, b, db, op.output.dims)
     scale: float = op.attrs.get("scale", 1.0)
+    if op.attrs.get("by_layer"):
+        scale /= (machine.layer or 0) + 1
     return y * scale if scale != 1.0 else y
 
 
@@ -271,7 +273,7 @@ def _shift(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Ma
     if op.attrs["by"] == "query":  # content to position: [B, H, S, 2·span]
         column = np.clip(distance + span, 0, 2 * span - 1)
         return np.take_along_axis(part, np.broadcast_to(column, (*part.shape[:2], queries, keys)), axis=-1)
-    column = np.clip(-distance.T + span, 0, 2 * span - 1)  # position to content: rows are keys
+    column = np.clip(distance.T + span, 0, 2 * span - 1)  # position to content: rows are keys
     found = np.take_along_axis(part, np.broadcast_to(column, (*part.shape[:2], keys, queries)), axis=-1)
     return np.swapaxes(found, -1, -2)
 
@@ -293,18 +295,25 @@ def _cache(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Ma
 
 
 def _lookup(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
-    return params[0][inputs[0] + op.attrs.get("offset", 0)]
+    rows = machine.counted(op, inputs[0]) if "counted" in op.attrs else inputs[0]
+    return params[0][rows + op.attrs.get("offset", 0)]
 
 
 def _sinusoid(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
     """Sines, then cosines, of frequencies from 1 to 1/10000 (Vaswani et al. 2017, §3.5, with halves for pairs)."""
     length, width = (machine.length_of(dim) for dim in op.output.dims[-2:])
-    positions = inputs[0] if inputs else np.arange(length)
+    positions = machine.counted(op, inputs[0]) if inputs else np.arange(length)
+    table = sinusoids(positions + op.attrs.get("offset", 0), width, op.attrs.get("spread", 0))
+    return np.where(positions[..., None] < 0, 0.0, table).astype(machine.dtype)  # padding has no place
+
+
+def sinusoids(positions: Array, width: int, spread: int = 0) -> Array:
+    """A row of so many sines and cosines for each position."""
     half = width // 2
-    steps = np.arange(half) / (half - op.attrs.get("spread", 0))
-    angles = (positions[..., None] + op.attrs.get("offset", 0)) * np.exp(-math.log(10000.0) * steps)
+    steps = np.arange(half) / (half - spread)
+    angles = positions[..., None] * np.exp(-math.log(10000.0) * steps)
     table = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
-    return np.pad(table, [(0, 0)] * (table.ndim - 1) + [(0, width - 2 * half)]).astype(machine.dtype)
+    return np.pad(table, [(0, 0)] * (table.ndim - 1) + [(0, width - 2 * half)])
 
 
 def _parameter(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
@@ -329,7 +338,9 @@ def _view(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Mac
 
 def _repeat(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
     wanted = [machine.length_of(dim) for dim in op.output.dims]
-    return np.repeat(inputs[0], wanted[1] // inputs[0].shape[1], axis=1)
+    x = inputs[0]
+    axis = next((i for i, length in enumerate(x.shape) if length != wanted[i]), 1)
+    return np.repeat(x, wanted[axis] // x.shape[axis], axis=axis)
 
 
 def _concat(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
@@ -358,12 +369,18 @@ def _slice(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Ma
         at = wanted.shape[1] - 1 - wanted[:, ::-1].argmax(-1) if op.attrs["last"] else wanted.argmax(-1)
         return x[rows, at]
     if take == "last":
-        return x[rows, machine.last_token(*x.shape[:2])]
+        if len(inputs) < 2:
+            return x[:, -1]
+        ids = inputs[1]
+        return x[rows, (np.arange(ids.shape[1]) * (ids != op.attrs["pad"])).argmax(-1)]
     return x[:, {"first": 0, "second": 1}[take]]
 
 
 def _mean(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
-    return inputs[0].mean(1)
+    if len(inputs) < 2:
+        return inputs[0].mean(1)
+    kept = inputs[1][..., None]
+    return (inputs[0] * kept).sum(1) / kept.sum(1)
 
 
 # --- mixtures of experts ------------------------------------------------------------------------------------
@@ -401,7 +418,8 @@ def _route(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Ma
     chosen = _best(ranking, k)
     weights = np.take_along_axis(scores, chosen, -1)
     if attrs["normalize"]:
-        weights = weights / (weights.sum(-1, keepdims=True) + (1e-20 if scoring == "sigmoid" else 0))
+        total = weights.sum(-1, keepdims=True) + (1e-20 if scoring == "sigmoid" else 0)
+        weights = weights / np.maximum(total, attrs["least_sum"])
     return weights * attrs["scaling"], machine.routed(op, chosen)
 
 

@@ -30,12 +30,12 @@ def frequencies(attrs: Mapping[str, Any], length: int) -> tuple[Array, float]:
     longest = scaling["max_positions"]
     if kind == "dynamic":
         stretch = factor * max(length, longest) / longest - (factor - 1)
-        return (theta * stretch ** (n / (n - 2))) ** -exponents, 1.0
+        return (theta * stretch ** (over / (over - 2))) ** -exponents, 1.0
     original = scaling.get("original_max_position_embeddings") or longest
     if kind == "llama3":
         return _llama3(inverse, factor, original, scaling), 1.0
     if kind == "yarn":
-        return _yarn(inverse, n, theta, factor, original, scaling)
+        return _yarn(inverse, over, theta, factor, original, scaling)
     if kind in ("longrope", "su"):
         return _longrope(inverse, length, longest, original, scaling)
     raise ValueError(f"rotary scaling {kind!r} cannot be run")
@@ -64,7 +64,7 @@ def _yarn(
     if scaling.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, n - 1)
-    ramp = np.clip((np.arange(n // 2) - low) / (high - low or 0.001), 0, 1)
+    ramp = np.clip((np.arange(len(inverse)) - low) / (high - low or 0.001), 0, 1)
     attention = scaling.get("attention_factor")
     if attention is None:
         m, m_all = scaling.get("mscale"), scaling.get("mscale_all_dim")
@@ -76,8 +76,9 @@ def _longrope(
     inverse: Array, length: int, longest: int, original: int, scaling: Mapping[str, Any]
 ) -> tuple[Array, float]:
     """A factor for each pair, one set for texts up to the original length and one for longer ones."""
-    factors = scaling["long_factor"] if length > original else scaling["short_factor"]
-    attention = scaling.get("attention_factor")
+    which = "long" if length > original else "short"
+    factors = scaling[f"{which}_factor"]
+    attention = scaling.get("attention_factor") or scaling.get(f"{which}_mscale")
     if attention is None:
         grown = scaling.get("factor") or longest / original
         attention = math.sqrt(1 + math.log(grown) / math.log(original)) if grown > 1 else 1.0

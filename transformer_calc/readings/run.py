@@ -60,6 +60,8 @@ class Machine:
         self.graph, self.sizes, self.weights, self.dtype = graph, sizes, weights, dtype
         self.inputs = dict(inputs)
         self.known: dict[str, Array] = {}  # tensors that other blocks made, by full name
+        self.hidden: dict[str, list[Array]] = {}  # of each stack: before each layer, and after the last
+        self.stack = ""  # whose layers ran last
         self.multiply_adds = 0
         self.observed: list[Observed] = []
         self.loads: dict[str, Array] = {}
@@ -75,36 +77,52 @@ class Machine:
 
     def length_of(self, dim: Dim) -> int:
         """The size of a dimension."""
-        return int(product((dim,), self.sizes))  # type: ignore[arg-type]
+        sizes = self.sizes
+        if self.block.stack == "vision" and "batch_images" in sizes:  # beside texts, there may be more or fewer images
+            sizes = {**sizes, "batch": sizes["batch_images"]}
+        return int(product((dim,), sizes))  # type: ignore[arg-type]
 
     def positions(self, tokens: int) -> Array:
         """The position of each token of the running stack."""
         return np.arange(tokens)
 
-    def last_token(self, batch: int, tokens: int) -> Array:
-        """The place of each sequence's last token that is not padding."""
-        mask = self._own("attention_mask")
-        if mask is None:
-            return np.full(batch, tokens - 1)
-        return tokens - 1 - np.asarray(mask)[:, ::-1].argmax(-1)
+    def counted(self, op: Op, positions: Array) -> Array:
+        """The positions, but -1 for padding and the others counted without it, where the operation asks for that.
+
+        What is padding says the attention mask, or the tokens' ids.
+        """
+        kept = None
+        if op.attrs.get("counted") == "kept":
+            kept = self._own("attention_mask")
+        elif op.attrs.get("counted") == "ids":
+            ids = self._own("token_ids")
+            kept = None if ids is None else np.asarray(ids) != op.attrs["pad"]
+        if kept is None or np.all(kept):
+            return positions
+        kept = np.asarray(kept).astype(int)
+        return np.cumsum(kept, -1) * kept - 1
 
     def visible(self, op: Op, queries: int, keys: int) -> Array:
         """Which key each query may look at: true or false, as [1 or B, 1, queries, keys]."""
         row, column = self.positions(queries)[:, None], np.arange(keys)
-        seen = np.ones((queries, keys), bool)
+        seen = np.ones((1, 1, queries, keys), bool)
         attrs = op.attrs
+        source = ("source",) in op.inputs[0].dims
+        mask = self.inputs.get("encoder.attention_mask") if source else self._own("attention_mask")
+        kept = None if mask is None else np.asarray(mask) > 0
         if attrs["causal"]:
             seen &= column <= row
         if attrs["window"]:
             reach = attrs["window"] if attrs["causal"] else attrs["window"] // 2 + 1
             seen &= np.abs(row - column) < reach
         if attrs["chunk"]:
-            seen &= row // attrs["chunk"] == column // attrs["chunk"]
-        source = ("source",) in op.inputs[0].dims
-        mask = self.inputs.get("encoder.attention_mask") if source else self._own("attention_mask")
-        if mask is None:
-            return seen[None, None]
-        return seen[None, None] & (np.asarray(mask)[:, None, None, :] > 0)
+            # chunks are counted from each sequence's first token
+            start = np.zeros((1, 1, 1, 1), int) if kept is None else kept.argmax(-1)[:, None, None, None]
+            seen = seen & ((row - start) // attrs["chunk"] == (column - start) // attrs["chunk"])
+        if kept is None:
+            return seen
+        both = seen & kept[:, None, None, :]
+        return both & kept[:, None, :, None] if attrs["rows"] else both
 
     def routed(self, op: Op, chosen: Array) -> Array:
         """Note the load of each expert."""
@@ -132,6 +150,11 @@ class Machine:
             return self.positions(self.length_of(tensor.dims[-1]))
         if name == "segment_ids":
             return np.zeros([self.length_of(dim) for dim in tensor.dims], int)
+        if name == "kept":
+            mask = self._own("attention_mask")
+            return np.ones([self.length_of(dim) for dim in tensor.dims]) if mask is None else np.asarray(mask)
+        if name == "hidden_states":
+            return np.stack(self.hidden[self.stack], axis=2)
         if name in ("mask", "padding_mask"):
             return np.empty(0)  # `visible` has it
         raise KeyError(f"the run has no {name}")
@@ -189,7 +212,7 @@ class Machine:
 
     def run(self) -> Outcome:
         """Every block in order, each layer in its turn."""
-        hidden: dict[str, list[Array]] = {}
+        hidden = self.hidden
         outputs: dict[str, Array] = {}
         runs_of = {runs[0][0][0]: (stack, runs) for stack, runs in self.graph.orders.items()}
         by_path = {block.path: block for block in self.graph.blocks if block.repeat}
@@ -198,6 +221,7 @@ class Machine:
         for block in self.graph.blocks:
             if block.repeat and block.path in runs_of:
                 stack, runs = runs_of[block.path]
+                self.stack = stack
                 x, states = self._layers(by_path, runs, x)
                 hidden[stack] = states
             elif not block.repeat and block.role == "head":
@@ -208,7 +232,7 @@ class Machine:
                 stack = ""
             elif block.role == "final":
                 x = self._run(block, x)
-                hidden[stack].append(x)
+                hidden[stack][-1] = x
             if stack and x is not None:
                 self.known[f"{stack}.output"] = x
         return Outcome(hidden, outputs, self.observed, self.loads)

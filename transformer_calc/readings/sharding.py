@@ -21,6 +21,7 @@ RULES = {
     "index_heads": "tp",
     "d_ff": "tp",
     "d_shared": "tp",
+    "d_expert": "tp",
     "vocab": "tp",
     "padded_vocab": "tp",
     "experts": "ep",
@@ -98,10 +99,10 @@ class Share(NamedTuple):
 
 
 def share(part: Component, mesh: Mesh, sizes: Sizes) -> Share:
-    """One device's share of a parameter tensor; a mesh dimension splits a tensor once, and tp splits no experts."""
+    """One device's share of a parameter tensor; a mesh dimension splits a tensor once."""
     from transformer_calc.expr import ceil_div
 
-    entries, spread, used = 1, 1, {"tp"} if part.routed else set[str]()
+    entries, spread, used = 1, 1, set[str]()
     for axis in (axis for dim in part.dims for axis in dim):
         dimension, ways = divisor(axis, mesh, sizes)
         if not dimension or dimension in used:

@@ -38,7 +38,7 @@ SMALL = {
     "kv_heads": (3, 1),
     "d_head": (8, 4),
     "d_value": (14, 6),
-    "d_other": (20, 14),  # a model width that is not heads times their width
+    "d_other": (20, 12),  # a model width that is not heads times their width
     "d_ff": (38, 6),
     "d_expert": (26, 4),
     "d_embed": (22, 6),
@@ -105,12 +105,15 @@ def _stack(small: Sizes, stack: Stack) -> Stack:
 
 
 def _d_model(small: Sizes, stack: Stack) -> int:
-    """Heads times their width where it was so, something else where it was not."""
-    mixer = stack.layers.kinds[0].mixer
-    if isinstance(mixer, Attention) and mixer.n_heads * mixer.d_head == stack.d_model:
-        shrunk = _attention(small, mixer)
-        return shrunk.n_heads * shrunk.d_head
-    return small("d_other", stack.d_model)
+    """Heads times their width where it was so, something else where it was not; the same for stacks of one width."""
+    mixer, known = stack.layers.kinds[0].mixer, small.given.setdefault("d_model", {})
+    if stack.d_model not in known:
+        if isinstance(mixer, Attention) and mixer.n_heads * mixer.d_head == stack.d_model:
+            shrunk = _attention(small, mixer)
+            known[stack.d_model] = shrunk.n_heads * shrunk.d_head
+        else:
+            known[stack.d_model] = small("d_other", stack.d_model)
+    return known[stack.d_model]
 
 
 def _layer(small: Sizes, layer: Layer, old: int, d_model: int) -> Layer:
@@ -242,7 +245,7 @@ def _head(small: Sizes, head: Head, old: Stack, new: Stack) -> Head:
         if not isinstance(s, Dense) or s.vocab:
             return replace(s, width=getattr(new.embedding, "vocab", 1)) if isinstance(s, Dense) else s
         if s.name == "projection":  # two stacks meet there
-            return replace(s, width=small("wide", s.width))
+            return replace(s, width=small.given["d_model"].get(s.width) or small("wide", s.width))
         return replace(s, width=_width(small, s.width, old, new), pixels=s.pixels and 3)
 
     end = head.end_token and min(head.end_token, 1)

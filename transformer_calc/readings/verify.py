@@ -53,7 +53,10 @@ def random_inputs(model: Model, workload: Workload, seed: int) -> dict[str, Arra
         else:
             decoding = several and stack.name == "decoder"
             length = workload.target if decoding and workload.target else workload.seq
-            inputs[f"{prefix}token_ids"] = rng.integers(0, e.vocab, (workload.batch, length))
+            ids = rng.integers(0, e.vocab, (workload.batch, length))
+            if e.positions and e.positions.pad is not None:  # nothing is padding
+                ids[ids == e.positions.pad] = (e.positions.pad + 1) % e.vocab
+            inputs[f"{prefix}token_ids"] = ids
     if any(isinstance(layer.mixer, Averaging) for stack in model.stacks for layer in stack.layers.kinds):
         inputs["A"] = rng.dirichlet(np.ones(workload.seq), workload.seq)
     return inputs
@@ -88,12 +91,12 @@ def verify(
 def _operations(graph: Graph, sizes: Sizes, observed: Sequence[Observed], itemsize: int) -> list[Check]:
     seen: dict[str, list[Observed]] = {}
     for one in observed:
-        seen.setdefault(_path(one.block, one.op.path), []).append(one)
+        seen.setdefault(_path(one.block, one.op.output.name), []).append(one)
     checks = []
     for block in graph.blocks:
         repeat = sizes[block.repeat] if block.repeat else 1
         for op in block.ops:
-            path = _path(block.path, op.path)
+            path = _path(block.path, op.output.name)
             runs = seen.pop(path, [])
             checks.append(Check(f"{path}: runs", repeat, len(runs)))
             if not runs:

@@ -15,6 +15,7 @@ import numpy as np
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes, shape
+from transformer_calc.readings.kernels import sinusoids
 from transformer_calc.readings.params import Component, Tensor, tensors
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -26,16 +27,25 @@ RENAMES = [
     (r"block_sparse_moe\.experts\.(\d+)\.w2\.", r"mlp.experts.\1.down_proj."),
     (r"block_sparse_moe\.gate\.", r"mlp.gate."),
     (r"block_sparse_moe\.gate\.", r"mlp.router."),
+    (r"block_sparse_moe\.router\.layer\.", r"block_sparse_moe.router."),
+    (r"block_sparse_moe\.input_linear\.weight$", r"block_sparse_moe.experts.gate_up_proj"),
+    (r"block_sparse_moe\.output_linear\.weight$", r"block_sparse_moe.experts.down_proj"),
     (r"^embed_out\.", r"lm_head."),
     (r"encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)\.", r"layers.\1.attention.\2_proj."),
     (r"encoder\.layer\.(\d+)\.attention\.output\.dense\.", r"layers.\1.attention.o_proj."),
     (r"encoder\.layer\.(\d+)\.intermediate\.dense\.", r"layers.\1.mlp.fc1."),
     (r"encoder\.layer\.(\d+)\.output\.dense\.", r"layers.\1.mlp.fc2."),
     (r"encoder\.layer\.(\d+)\.(layernorm_before|layernorm_after)\.", r"layers.\1.\2."),
+    (r"attention\.attention\.(query|key|value)\.", r"attention.\1_proj."),
+    (r"attention\.output\.dense\.", r"attention.o_proj."),
+    (r"mlp\.weights_out\.", r"mlp.down_proj."),
+    (r"mlp\.moe_statics\.", r"mlp.gate.moe_statics."),
     (r"\.(query|key|value)_proj\.", lambda m: f".{m[1][0]}_proj."),
     (r"\.gamma$", r".weight"),
     (r"\.beta$", r".bias"),
 ]
+# a tensor that holds others, one after the other along its first dimension
+JOINED = [(r"mlp\.weights_in\.", ("mlp.gate_proj.", "mlp.up_proj."))]
 BASES = ("model.", "transformer.", "bert.", "roberta.", "gpt_neox.", "vit.", "electra.", "albert.", "distilbert.")
 
 
@@ -75,7 +85,7 @@ def expected(graph: Graph, sizes: Sizes) -> list[Stored]:
         entries = range(shape(first.dims, sizes)[0]) if "#" in tensor.name else [None]  # type: ignore[arg-type]
         for copy in range(copies):
             for entry in entries:
-                name = _numbered(tensor.name, numbers[copy]).replace("#", str(entry))
+                name = _numbered(tensor.name, numbers[copy], first.block.turns).replace("#", str(entry))
                 found.append(Stored(name, wanted, tensor, copy, entry))
     return found
 
@@ -89,15 +99,18 @@ def layer_numbers(graph: Graph, part: Component, sizes: Sizes) -> list[int]:
     return [number for number, path in enumerate(order) if path == part.block.path]
 
 
-def _numbered(name: str, number: int) -> str:
-    """The layer's number for the first *; further ones are of groups of one."""
-    return name.replace("*", str(number), 1).replace("*", "0")
+def _numbered(name: str, number: int, turns: int) -> str:
+    """The layer's number for *; where there are two, its group's number and its own within the group."""
+    if name.count("*") < 2:
+        return name.replace("*", str(number))
+    return name.replace("*", str(number // turns), 1).replace("*", str(number % turns))
 
 
 def match(graph: Graph, sizes: Sizes, held: Mapping[str, tuple[int, ...]]) -> Match:
     """Hold a checkpoint's tensors (name -> shape) against the graph."""
     wanted = expected(graph, sizes)
     names = {stored.name for stored in wanted}
+    in_file, held = held, _separate(held)
     seen = _known_as(held, names)
     found: dict[str, str] = {}
     apart: dict[str, list[list[str]]] = {}
@@ -113,18 +126,49 @@ def match(graph: Graph, sizes: Sizes, held: Mapping[str, tuple[int, ...]]) -> Ma
         held_apart = [[seen.get(name, "") for name in part] for part in parts]
         if parts and all(name for part in held_apart for name in part):
             apart[stored.name] = held_apart
-        elif not stored.tensor.parts[0].buffer:
+            continue
+        alias = _stored_as(stored, graph, held, seen)
+        if alias:
+            found[stored.name] = alias
+        elif not (stored.tensor.parts[0].buffer or _computed(stored.tensor.parts[0])):
             missing.append(stored.name)
     used = set(found.values()) | {name for parts in apart.values() for part in parts for name in part}
-    aliases = {name for name in held if name not in used and _is_alias(name, graph)}
-    unexpected = [name for name in held if name not in used | aliases]
+    used = {name.partition("#")[0] for name in used}
+    unexpected = [name for name in in_file if name not in used and not _is_alias(name, graph)]
     return Match(found, apart, missing, unexpected, wrong)
+
+
+def _separate(held: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The tensors held, joined ones also part by part: as `name#0`, `name#1`."""
+    parts = dict(held)
+    for name, size in held.items():
+        for pattern, inner in JOINED:
+            if size and size[0] % len(inner) == 0 and re.search(pattern, name):
+                parts |= {f"{name}#{i}": (size[0] // len(inner), *size[1:]) for i in range(len(inner))}
+    return parts
+
+
+def _stored_as(stored: Stored, graph: Graph, held: Mapping[str, tuple[int, ...]], seen: Mapping[str, str]) -> str:
+    """The name under which a checkpoint holds a tied table that lacks the name which it should have."""
+    path, taken = stored.tensor.parts[0].path, set(seen.values())
+    if path == "head.lm.weight" and graph.name in TIED_ANYWAY:
+        return next((name for name in held if name.endswith("shared.weight") and held[name] == stored.shape), "")
+    if not any(param.tied == path for block in graph.blocks for op in block.ops for param in op.params):
+        return ""
+    fits = (n for n in held if n not in taken and n.endswith(ALIASES) and held[n] == stored.shape)
+    return next(fits, "")
+
+
+def _computed(part: Component) -> bool:
+    """Whether it is a table of sines and cosines, which some checkpoints leave out."""
+    name = part.path.removesuffix(".weight")
+    return any(op.attrs.get("fixed") and name.endswith(op.path) for op in part.block.ops)
 
 
 def _known_as(held: Iterable[str], names: set[str]) -> dict[str, str]:
     """Our name for each tensor held -> its name in the checkpoint."""
     seen: dict[str, str] = {}
-    for name in held:
+    for name in sorted(held, key=lambda name: name not in names):  # the names that are right come first
         for ours in _candidates(name):
             if ours in names or ".experts." in ours:
                 seen.setdefault(ours, name)
@@ -136,6 +180,10 @@ def _known_as(held: Iterable[str], names: set[str]) -> dict[str, str]:
 def _candidates(name: str) -> Iterable[str]:
     """Names that a tensor of this name may stand for, the likeliest first."""
     yield name
+    whole, _, number = name.partition("#")
+    if number:
+        name = next(re.sub(p, inner[int(number)], whole) for p, inner in JOINED if re.search(p, whole))
+        yield name
     for base in BASES:
         yield name.removeprefix(base) if name.startswith(base) else f"{base}{name}"
     changed = {name}
@@ -165,11 +213,13 @@ def _is_alias(name: str, graph: Graph) -> bool:
     return (tied and name.endswith(ALIASES)) or name.endswith(BUFFERS)
 
 
+TIED_ANYWAY = ("t5", "mt5", "umt5")  # classes that tie, whatever the config says, unless there are two matrices
 ALIASES = (
     "lm_head.weight",
     "embed_tokens.weight",
     "decoder.weight",
     "decoder.bias",
+    "word_embeddings.weight",
     "proj_out.weight",
     "embed_out.weight",
 )
@@ -207,14 +257,30 @@ class Checkpoint:
 
     def array(self, name: str, dtype: Any = np.float64) -> Array:
         """One tensor as numbers of a type."""
+        name, _, number = name.partition("#")
+        if number:  # of several that are joined
+            whole = self.array(name, dtype)
+            return np.split(whole, next(len(inner) for p, inner in JOINED if re.search(p, name)))[int(number)]
         with _open(self.home[name]) as reader:
             part = reader.get_slice(name)
             kind = part.get_dtype()
-            if kind == "BF16":
-                pass  # noqa: F401: importing it teaches NumPy the type
-            elif kind not in ("F64", "F32", "F16"):
+            if kind == "BF16":  # which NumPy does not know: the upper half of a float32
+                return _bfloat16(self.home[name], name).astype(dtype)
+            if kind not in ("F64", "F32", "F16"):
                 raise InputError(f"{name} is stored as {kind}; only F64, F32, F16 and BF16 weights can be run")
             return np.asarray(reader.get_tensor(name)).astype(dtype)
+
+
+def _bfloat16(path: Path, name: str) -> Array:
+    import json
+
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+        start, end = entry["data_offsets"]
+        file.seek(8 + length + start)
+        halves = np.frombuffer(file.read(end - start), "<u2").reshape(entry["shape"])
+    return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
 def _open(path: Path) -> Any:
@@ -286,7 +352,11 @@ class Loaded:
                 part.path: np.stack([self.checkpoint.array(name, self.dtype) for name in names])
                 for part, names in zip(tensor.parts, self.held.apart[stored.name], strict=True)
             }
-        if stored.name not in self.held.found:  # a buffer that the file lacks
+        if stored.name not in self.held.found:  # a buffer that the file lacks, or a table that is computed
+            first = tensor.parts[0]
+            if _computed(first):
+                rows, width = (int(n) for n in shape(first.dims, sizes))  # type: ignore[arg-type]
+                return {first.path: sinusoids(np.arange(rows), width).astype(self.dtype)}
             return {part.path: np.zeros(shape(part.dims, sizes), self.dtype) for part in tensor.parts}
         whole = self.checkpoint.array(self.held.found[stored.name], self.dtype)
         wanted = [tuple(int(n) for n in shape(part.dims, sizes)) for part in tensor.parts]  # type: ignore[arg-type]

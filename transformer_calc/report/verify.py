@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from transformer_calc import units
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes, product
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings.run import Machine, random_weights
+from transformer_calc.readings.run import Machine, Outcome, random_weights
 from transformer_calc.readings.shrink import shrink
 from transformer_calc.readings.shrink import workload as small_workload
 from transformer_calc.readings.verify import Check, Difference, difference, random_inputs, verify
@@ -49,6 +50,11 @@ INPUTS = {
     "pixel_values": "pixels",
     "input_features": "mel_spectrogram",
 }
+CHOICES = ("input_ids", "attention_mask", "token_type_ids")  # which may come in groups
+# names in reference files of what a run puts out
+OUTPUTS = ("logits", "start_logits", "end_logits", "logits_per_text", "logits_per_image")
+HIDDEN = ("last_hidden", "last_hidden_state")
+POOLED = ("pooler_output", "text_embeds", "image_embeds")
 DECODER = {"decoder_input_ids": "token_ids", "decoder_attention_mask": "attention_mask"}
 
 
@@ -187,6 +193,8 @@ def _with_weights(
     if reference:
         workload = _workload(model, arrays)
     sizes = graph.sizes(workload)
+    if "batch_images" in sizes and "pixel_values" in arrays:
+        sizes["batch_images"] = arrays["pixel_values"].shape[0]
     held = match(graph, sizes, checkpoint.shapes)
     checks = _tensor_checks(held)
     data: dict[str, Any] = {
@@ -250,44 +258,83 @@ def _inputs(spec: Model, arrays: Mapping[str, Any]) -> dict[str, Any]:
     for theirs, ours in INPUTS.items():
         if theirs in arrays:
             stack = "vision." if first and theirs == "pixel_values" else first
-            inputs[f"{stack}{ours}"] = (
-                arrays[theirs].astype(float) if arrays[theirs].dtype.kind == "f" else arrays[theirs]
-            )
+            array = arrays[theirs].astype(float) if arrays[theirs].dtype.kind == "f" else arrays[theirs]
+            if theirs in CHOICES and array.ndim == 3:  # so many choices for each question
+                array = array.reshape(-1, array.shape[-1])
+            inputs[f"{stack}{ours}"] = array
     for theirs, ours in DECODER.items():
         if theirs in arrays:
             inputs[f"decoder.{ours}"] = arrays[theirs]
+    if spec.kind == "encoder-decoder" and "decoder.token_ids" not in inputs:
+        ids = inputs["encoder.token_ids"]
+        inputs["decoder.token_ids"] = np.concatenate([np.full_like(ids[:, :1], spec.start_token), ids[:, :-1]], axis=1)
     return inputs
 
 
 def _workload(model: Transformer, arrays: Mapping[str, Any]) -> Workload:
     """The sizes of what a reference was made with."""
+    spec = model.spec
     for name in ("input_ids", "pixel_values", "input_features"):
         if name in arrays:
-            batch = int(arrays[name].shape[0])
+            given = arrays[name].shape
+            batch = math.prod(given[:-1]) if name in CHOICES else given[0]
             break
     else:
         raise InputError("the reference holds none of input_ids, pixel_values and input_features")
-    seq = int(arrays["input_ids"].shape[1]) if "input_ids" in arrays else None
+    for stack in spec.stacks:
+        needs = {"Patches": "pixel_values", "Audio": "input_features"}.get(type(stack.embedding).__name__, "input_ids")
+        if stack.name != "decoder" and needs not in arrays:
+            raise InputError(f"the reference holds no {needs}, which the {stack.name} needs")
+    seq = int(arrays["input_ids"].shape[-1]) if "input_ids" in arrays else None
     if "input_features" in arrays:
         seq = int(arrays["input_features"].shape[-1]) // 2
-    if seq is not None and model.spec.kind == "vision":
+    if seq is not None and spec.kind == "vision":
         seq = None
-    target = int(arrays["decoder_input_ids"].shape[1]) if "decoder_input_ids" in arrays else None
-    if model.spec.kind == "encoder-decoder" and target is None:
+    if spec.kind != "encoder-decoder":
+        return model.workload(batch=batch, seq=seq)
+    target = seq if "input_ids" in arrays and spec.start_token is not None else None
+    target = int(arrays["decoder_input_ids"].shape[1]) if "decoder_input_ids" in arrays else target
+    if target is None:
         raise InputError("the reference holds no decoder_input_ids, which an encoder–decoder needs")
     return model.workload(batch=batch, seq=seq, target_seq=target)
 
 
-def _compared(arrays: Mapping[str, Any], outcome: Any, rtol: float, atol: float) -> tuple[str, Difference]:
-    """The output that the reference holds, against the run's."""
-    if "logits" in arrays and outcome.outputs:
-        got, name = next(iter(outcome.outputs.values())), "logits"
-    elif "last_hidden" in arrays or "last_hidden_state" in arrays:
-        name = "last_hidden" if "last_hidden" in arrays else "last_hidden_state"
-        got = list(outcome.hidden.values())[-1][-1]
-    else:
-        raise InputError("the reference holds neither logits nor last_hidden")
-    try:
-        return name, difference(got, arrays[name], rtol, atol)
-    except ValueError as error:
-        raise InputError(f"{name}: {error}") from None
+def _compared(arrays: Mapping[str, Any], outcome: Outcome, rtol: float, atol: float) -> tuple[str, Difference]:
+    """The outputs that the reference holds, against the run's; hidden states only where there is nothing else."""
+    names = [name for name in OUTPUTS if name in arrays]
+    names = names or [name for name in (*HIDDEN, *POOLED) if name in arrays][:1]
+    if not names:
+        raise InputError(f"the reference holds neither {', '.join(OUTPUTS)} nor {HIDDEN[0]}")
+    found = []
+    for name in names:
+        wanted = np.asarray(arrays[name])
+        fitting = [got for got in (_shaped(g, wanted) for g in _outputs(name, outcome)) if got is not None]
+        if not fitting:
+            shapes = " or ".join(str(list(got.shape)) for got in _outputs(name, outcome)) or "nothing of that kind"
+            raise InputError(f"{name}: the run gives {shapes}, the reference holds {list(wanted.shape)}")
+        alike = [difference(got, wanted, rtol, atol) for got in fitting]
+        found.append(min(alike, key=lambda off: off.max_abs) if name == "logits" else alike[0])
+    worst = Difference(max(off.max_abs for off in found), max(off.max_rel for off in found), all(o.ok for o in found))
+    return ", ".join(names), worst
+
+
+def _outputs(name: str, outcome: Outcome) -> list[Any]:
+    """The arrays of a run that may be what a reference calls so."""
+    by_head = outcome.outputs
+    if name in HIDDEN:
+        return [list(outcome.hidden.values())[-1][-1], *by_head.values()]
+    if name in ("start_logits", "end_logits"):
+        return [got[..., 0 if name == "start_logits" else 1] for got in by_head.values() if got.shape[-1] == 2]
+    if "similarity" in by_head:
+        texts = by_head["similarity"]
+        if name in ("logits", "logits_per_text", "logits_per_image"):
+            return {"logits": [texts.T, texts], "logits_per_text": [texts]}.get(name, [texts.T])
+    return [by_head["average"]] if "average" in by_head else list(by_head.values())
+
+
+def _shaped(got: Any, wanted: Any) -> Any:
+    """The array in the reference's shape, if they differ by dimensions of 1 or by a grouping into choices only."""
+    if got.shape == wanted.shape:
+        return got
+    same = [n for n in got.shape if n > 1] == [n for n in wanted.shape if n > 1]
+    return got.reshape(wanted.shape) if got.size == wanted.size and (same or got.shape[1:] == (1,)) else None

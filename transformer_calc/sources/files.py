@@ -12,13 +12,14 @@ from transformer_calc.errors import InputError
 LARGEST = 4 * 2**20  # bytes; real config.json files and presets have a few thousand
 
 
-def read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+def read(path: Path, kind: str, parse: Callable[[str], Any], describes: str = "a model") -> dict[str, Any]:
     """The object in a file; `kind` is its format's name, `parse` raises ValueError where it is not that."""
     try:
         with open(path, "rb", opener=_open) as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
-            raise InputError(f"{path} has more than {LARGEST:,} bytes; a {kind} file that describes a model is smaller")
+            smaller = f"a {kind} file that describes {describes} is smaller"
+            raise InputError(f"{path} has more than {LARGEST:,} bytes; {smaller}")
         text = content.decode("utf-8-sig")
         if not text.strip():
             raise InputError(f"{path} is empty")
@@ -26,7 +27,7 @@ def read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a text file; it must be {kind} in UTF-8") from None
     except RecursionError:
-        raise InputError(f"{path} is nested too deeply to describe a model") from None
+        raise InputError(f"{path} is nested too deeply to describe {describes}") from None
     except ValueError as error:  # both parsers' errors are, and so is a number of too many digits
         raise InputError(f"{path} is not {kind}: {error}") from None
     except FileNotFoundError:
@@ -34,7 +35,7 @@ def read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path} holds {_kind(data)}; it must hold an object that describes a model")
+        raise InputError(f"{path} holds {_kind(data)}; it must hold an object that describes {describes}")
     return data
 
 

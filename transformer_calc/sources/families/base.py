@@ -367,6 +367,20 @@ def _freeze(value: Any) -> Any:
     return tuple(_freeze(v) for v in value) if isinstance(value, list) else value
 
 
+# pad_token_id where the config does not say it, and the family's class has one
+PADDING = {
+    **dict.fromkeys("cohere cohere2 ernie4_5 ernie4_5_moe exaone_moe gemma gemma2 gemma3_text".split(), 0),
+    **dict.fromkeys("hunyuan_v1_dense hunyuan_v1_moe vaultgemma".split(), 0),
+    **dict.fromkeys("biogpt olmo olmo2 olmo3 olmoe opt seed_oss xglm".split(), 1),
+    "flex_olmo": 100277,
+    "glm": 151329,
+    "glm4": 151329,
+    "helium": 3,
+    "phi3": 32000,
+    "smollm3": 128004,
+}
+
+
 def causal_heads(
     c: Config,
     d_model: int,
@@ -393,7 +407,8 @@ def causal_heads(
         lm = Dense(name="lm", width=vocab, bias=bias, tied=tied, vocab=True, scale=scale, softcap=softcap)
         return (Head(steps=(lm,), softmax=True),)
     if last == "SequenceClassification":
-        return (Head(take="last", steps=(Dense(name="score", width=c.n_labels, bias=False),)),)
+        pad = c.maybe_int("pad_token_id", PADDING.get(c.family.model_type), minimum=-1)
+        return (Head(take="last", pad=pad, steps=(Dense(name="score", width=c.n_labels, bias=False),)),)
     if last == "TokenClassification":
         return (Head(steps=(Dense(name="classifier", width=c.n_labels, bias=token_bias),)),)
     if last == "QuestionAnswering":

@@ -187,8 +187,6 @@ def _gpt2_heads(c: Config, d_model: int, vocab: int) -> tuple[Head, ...] | None:
 def _gpt2(c: Config) -> Model:
     big_code = c.family.model_type == "gpt_bigcode"
     multi_query = big_code and c.flag("multi_query")
-    if not big_code:
-        c.must("scale_attn_by_inverse_layer_idx", False, "scores that are scaled by the layer's number")
     d_model = c.int("n_embd")
     mixer = attention(
         c,
@@ -198,6 +196,7 @@ def _gpt2(c: Config) -> Model:
         o=True,
         n_kv_heads=1 if multi_query else None,
         scale=None if c.flag("scale_attn_weights") else 1.0,
+        scale_by_layer=not big_code and c.flag("scale_attn_by_inverse_layer_idx"),
         dropout=c.num("attn_pdrop"),
     )
     crossed = c.flag("add_cross_attention")
@@ -498,7 +497,7 @@ def _opt(c: Config) -> Model:
     embedding = Tokens(
         vocab=c.int("vocab_size"),
         d_embed=d_embed,
-        positions=Positions(count=c.int("max_position_embeddings"), offset=2),
+        positions=Positions(count=c.int("max_position_embeddings"), offset=2, counted="kept"),
     )
     heads = causal_heads(c, d_model, embedding.vocab, tied=c.flag("tie_word_embeddings"))
     if d_embed != d_model:  # back to the table's width first

@@ -86,7 +86,7 @@ def _gemma2(c: Config) -> Model:
 
 
 def _gemma3(c: Config) -> Model:
-    c.must("attn_logit_softcapping", None)
+    c.must("attn_logit_softcapping", None, "the class passes it over")
     d_head = c.int("head_dim")
     far = rotary(c, d_head, theta=c.num("rope_theta"), kind="full_attention")
     near = rotary(c, d_head, theta=c.num("rope_local_base_freq"), kind="sliding_attention", scaled=False)
@@ -141,10 +141,10 @@ def _phimoe(c: Config) -> Model:
     assert mixer.rotary
     scaling: dict[str, Any] = dict(mixer.rotary.scaling)
     if scaling:
-        # the class computes the frequencies without a length, and so by the short factors; their size is given
-        if scaling.get("short_mscale") is None or scaling["short_mscale"] != scaling.get("long_mscale"):
-            raise InputError(f"{c.where}rope_scaling needs short_mscale and long_mscale, and both the same")
-        scaling |= {"long_factor": scaling.get("short_factor"), "attention_factor": scaling["short_mscale"]}
+        # the class computes the frequencies without a length, and so by the short factors; their sizes are given
+        if scaling.get("short_mscale") is None or scaling.get("long_mscale") is None:
+            raise InputError(f"{c.where}rope_scaling needs short_mscale and long_mscale")
+        scaling |= {"long_factor": scaling.get("short_factor"), "attention_factor": None}
         mixer = replace(mixer, rotary=replace(mixer.rotary, scaling=tuple(sorted(scaling.items()))))
     layer = Layer(mixer=mixer, ffn=experts, norm=norm)
     names = NAMES | {"ffn.router": "mlp.router"}

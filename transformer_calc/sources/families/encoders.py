@@ -210,7 +210,7 @@ def padded_positions(c: Config, padding: int) -> Positions:
     rows = c.int("max_position_embeddings")
     if rows <= padding + 1:
         raise InputError(f"{c.where}max_position_embeddings is {rows}; the first {padding + 1} rows hold no position")
-    return Positions(count=rows - padding - 1, offset=padding + 1)
+    return Positions(count=rows - padding - 1, offset=padding + 1, counted="ids", pad=padding)
 
 
 def task_dropout(c: Config) -> float:
@@ -480,7 +480,7 @@ def _deberta(c: Config) -> Model:
     )
     parts = 1 + ("c2p" in kinds) + ("p2c" in kinds)  # the scores' variance grows with them, related or not
     scale = (d_head * parts) ** -0.5 if parts > 1 else None
-    layer = bert_layer(c, disentangled=positions if relative else None, scale=scale)
+    layer = bert_layer(c, disentangled=positions if relative else None, scale=scale, mask_queries=True)
     n, kernel = c.int("num_hidden_layers"), c.int("conv_kernel_size", 0, minimum=0)
     layers = Layers.uniform(layer, n)
     if kernel:
@@ -499,6 +499,7 @@ def _deberta(c: Config) -> Model:
         c,
         d_embed=d_embed,
         norm_last=True,
+        zero_padding=True,
         **({} if c.flag("position_biased_input") else {"positions": None}),
     )
     names = DEBERTA_NAMES | lm_names(
@@ -642,7 +643,7 @@ def _modernbert_heads(c: Config, d_model: int, norm: Norm) -> tuple[Head, ...]:
     before: Steps = (dense, NormStep(name="norm", norm=norm))
     dropout, tied = c.num("classifier_dropout"), c.flag("tie_word_embeddings")
     lm = Dense(name="lm", width=c.int("vocab_size"), bias=c.flag("decoder_bias"), tied=tied, vocab=True)
-    pooling, pools = c.text("classifier_pooling"), {"cls": "first", "mean": "mean"}
+    pooling, pools = c.text("classifier_pooling"), {"cls": "first", "mean": "kept_mean"}
     if pooling not in pools:
         raise InputError(f"{c.where}classifier_pooling is {pooling!r:.60}; it must be one of {', '.join(pools)}")
     found = heads(

@@ -180,7 +180,7 @@ def _ernie4_5_moe(c: Config) -> Model:
         top_k=c.int("moe_k"),
         d_expert=width,
         activation=c.activation(),
-        router=Router(normalize=True, correction=True, correction_counts=True),
+        router=Router(normalize=True, least_sum=c.num("moe_norm_min"), correction=True, correction_counts=True),
         d_shared=width * (c.maybe_int("moe_num_shared_experts", minimum=0) or 0) or None,
         shared_bias=bias,
     )
@@ -522,6 +522,7 @@ FAMILIES = [
             "moe_num_experts": 64,
             "moe_k": 6,
             "moe_num_shared_experts": 2,
+            "moe_norm_min": 1e-12,
             "moe_layer_start_index": 1,
             "moe_layer_end_index": -1,
             "moe_layer_interval": 1,
@@ -532,7 +533,7 @@ FAMILIES = [
             "experts_per_token": "moe_k",
             "d_expert": "moe_intermediate_size",
         },
-        inert=f"{UNUSED} moe_norm_min moe_capacity moe_gate moe_use_aux_free",
+        inert=f"{UNUSED} moe_capacity moe_gate moe_use_aux_free",
         aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
     ),
     Family(

@@ -44,8 +44,19 @@ def _task(c: Config, known: Iterable[str]) -> str:
     return task
 
 
-def _model(c: Config, stacks: Iterable[Stack], heads: tuple[Head, ...], names: dict[str, str], base: str = "") -> Model:
-    """A model of one half or both. In `names` `~` stands for `base`; one stack alone has no name in its paths."""
+def _model(
+    c: Config,
+    stacks: Iterable[Stack],
+    heads: tuple[Head, ...],
+    names: dict[str, str],
+    base: str = "",
+    *,
+    shifts: bool = False,
+) -> Model:
+    """A model of one half or both. In `names` `~` stands for `base`; one stack alone has no name in its paths.
+
+    `shifts`: where a decoder is given nothing, it reads the source behind decoder_start_token_id.
+    """
     stacks = tuple(stacks)
     if len(stacks) == 1:
         names = {part.removeprefix(f"{stacks[0].name}."): name for part, name in names.items()}
@@ -54,6 +65,9 @@ def _model(c: Config, stacks: Iterable[Stack], heads: tuple[Head, ...], names: d
         family=c.family.model_type,
         stacks=stacks,
         heads=heads,
+        start_token=c.int("decoder_start_token_id", 2 if c.family.model_type == "bart" else 0, minimum=0)
+        if shifts
+        else None,
         layout="out_in",
         tensor_names=tuple((part, name.replace("~", base)) for part, name in names.items()),
     )
@@ -161,6 +175,7 @@ def _t5(
     """
     c.must("is_decoder", False)
     task, d_model, vocab = _task(c, tasks), c.int("d_model"), c.int("vocab_size")
+    c.raw("scale_decoder_outputs", None)  # of the head for generation only
     drop, norm = c.num("dropout_rate"), Norm(kind="rmsnorm", eps=c.num("layer_norm_epsilon"))
     tied = c.raw("tie_word_embeddings") is None or c.flag("tie_word_embeddings")
     spare = sparse and not tied  # only Switch's class unties the embeddings, too
@@ -214,7 +229,8 @@ def _t5(
     if spare:
         names |= {"encoder.embed.tokens": "~encoder.embed_tokens", "encoder.embed.spare": "~shared"}
     base = "transformer." if task in ("SequenceClassification", "TokenClassification") else ""
-    return _model(c, (stack(half, depths[half]) for half in halves), heads, names, base)
+    shifts = task in ("SequenceClassification", "QuestionAnswering")
+    return _model(c, (stack(half, depths[half]) for half in halves), heads, names, base, shifts=shifts)
 
 
 def _switch_feed_forward(c: Config) -> Mlp:
@@ -388,7 +404,8 @@ def _bart(
     target = c.maybe_int("decoder_vocab_size", None, minimum=0) or vocab if own else vocab
     if task == "CausalLM" and target != vocab:
         raise InputError(f"{c.where}decoder_vocab_size ({target}) is not vocab_size ({vocab}), which the head needs")
-    offset = c.int("pad_token_id", minimum=0) + 1 if positions == "sinusoidal" else offset
+    pad = c.int("pad_token_id", minimum=0) if positions == "sinusoidal" else None
+    offset = offset if pad is None else pad + 1
 
     def stack(name: str) -> Stack:
         encoder = name == "encoder"
@@ -399,10 +416,13 @@ def _bart(
                 count=c.int("max_position_embeddings"),
                 offset=offset,
                 spread=int(positions == "sinusoidal"),
+                counted="all" if pad is None else "ids",
+                pad=pad,
             ),
             norm=Norm() if embed_norm else None,
             norm_first=norm_first and not encoder,
-            scale=d_model**0.5 if c.flag("scale_embedding") else 1.0,
+            # where the norm comes first, the class leaves the scale out
+            scale=d_model**0.5 if c.flag("scale_embedding") and (encoder or not norm_first) else 1.0,
             dropout=c.num("dropout"),
             shared="encoder" if tied and share and not encoder and task != "CausalLM" else "",
             spare=share and not tied and encoder,
@@ -419,7 +439,8 @@ def _bart(
     elif task == "QuestionAnswering":
         heads = (Head(steps=(Dense(name="qa", width=2),)),)
     names = BART_NAMES | ({"encoder.embed.tokens": "~shared"} if tied and share else {})
-    return _model(c, map(stack, halves), heads, names, "" if task == "Model" else "model.")
+    shifts = c.family.model_type == "bart" and task != "CausalLM"
+    return _model(c, map(stack, halves), heads, names, "" if task == "Model" else "model.", shifts=shifts)
 
 
 def _whisper(c: Config) -> Model:

@@ -1,0 +1,159 @@
+"""What serving keeps on one device: weights as they are stored, the cache, and the activations of a pass.
+
+Shares are those of `sharding`; bytes are exact, rounded up to whole ones where a storage type has blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product
+from transformer_calc.readings.cache import Cached, cached
+from transformer_calc.readings.params import Component
+from transformer_calc.readings.sharding import Mesh, Stage, divisor, parts_of, share
+from transformer_calc.storage import Storage, storage
+
+PLAIN = ("fp64", "fp32", "tf32", "bf16", "fp16")  # types that everything is stored in
+ALIASING = (
+    "view",
+    "dropout",
+    "slice",
+    "repeat",
+    "parameter",
+    "cache",
+)  # operations whose output needs no memory of its own
+
+
+class Plan(NamedTuple):
+    """How a model is served."""
+
+    weights: str = "bf16"  # of the layers' matrices; with a plain type, of everything
+    rest: str = "bf16"  # of tables, norms, biases and heads beside quantised matrices
+    kv_dtype: str = "bf16"
+    activations: str = "bf16"
+    attention: str = "flash"  # flash keeps no score matrix
+    block_size: int = 1  # tokens of a page of the cache; the last one is reserved whole
+    logits: str = "last"  # of which positions logits are computed: the last one, or all
+    mesh: Mesh = Mesh()
+
+
+class Held(NamedTuple):
+    """Bytes on one device of a stage."""
+
+    weights: int
+    kv_cache: int
+    activations: int
+
+
+def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> Held:
+    """One device of a stage, with `context` tokens of each sequence in the cache."""
+    mesh = plan.mesh
+    weights = sum(weight_bytes(part, count, mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
+    kept = cache_of(stage, graph, sizes, plan, context)
+    return Held(weights, kept, activation_bytes(stage, sizes, plan))
+
+
+def weight_bytes(part: Component, count: int, mesh: Mesh, sizes: Sizes, plan: Plan) -> int:
+    """Bytes of one device's share of a parameter tensor, `count` times."""
+    kind = weight_type(part, plan)
+    whole, rows = share(part, mesh, sizes).entries, int(product(part.dims[:-1], sizes))  # type: ignore[arg-type]
+    each: int = math.ceil(kind.of(whole, rows=rows, tensors=1))
+    return count * each
+
+
+def weight_type(part: Component, plan: Plan) -> Storage:
+    """How a tensor is stored: quantisation takes the matrices of the layers."""
+    chosen = storage(plan.weights)
+    matrix = len(part.dims) >= 2 and bool(part.block.repeat) and not part.embedding
+    return chosen if matrix or chosen.name in PLAIN else storage(plan.rest)
+
+
+def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> int:
+    """Bytes of one device's share of the cache."""
+    counts = {(block.path, block.title): count for block, count in stage.blocks}
+    kind, total = storage(plan.kv_dtype), 0
+    for part in cached(graph):
+        count = counts.get((part.block.path, part.block.title), 0)
+        if count:
+            total += count * math.ceil(kind.of(_entries(part, sizes, plan, context)))
+    return total
+
+
+def _entries(part: Cached, sizes: Sizes, plan: Plan, context: int) -> int:
+    """Entries of one cached tensor of one layer on one device, in whole pages."""
+    entries, used = 1, set[str]()
+    for axis in (axis for dim in part.op.output.dims for axis in dim):
+        size: Any = sizes[axis]
+        if (axis,) == part.op.output.dims[-2]:
+            size = size if part.once else min(context, part.window) if part.window else context
+            size = math.ceil(size / plan.block_size) * plan.block_size
+            ways = plan.mesh.cp
+        else:
+            dimension, ways = divisor(axis, plan.mesh, sizes)
+            ways = 1 if dimension in used else ways
+            used.add(dimension)
+        entries *= math.ceil(size / ways)
+    return entries
+
+
+def activation_bytes(stage: Stage, sizes: Sizes, plan: Plan) -> int:
+    """The most that a pass holds at once on a device: what one operation reads and writes, and what is needed later."""
+    return max((_live(block, sizes, plan) for block, _ in stage.blocks), default=0)
+
+
+def _live(block: Block, sizes: Sizes, plan: Plan) -> int:
+    """The peak of one block, by the last use of each tensor; views and the like share their source's memory."""
+    source = {op.path: op.inputs[0].name for op in block.ops if op.kind in ALIASING and op.inputs}
+
+    def root(name: str) -> str:
+        while name in source:
+            name = source[name]
+        return name
+
+    last = {root(t.name): i for i, op in enumerate(block.ops) for t in op.inputs}
+    last[root(block.output)] = len(block.ops)
+    live: dict[str, int] = {"x": _bytes(block.ops[0].inputs[0].dims, sizes, plan)} if block.ops[0].inputs else {}
+    most = sum(live.values())
+    for i, op in enumerate(block.ops):
+        if op.path not in source and not (plan.attention == "flash" and _is_scores(op)):
+            live[op.path] = _bytes(op.output.dims, sizes, plan, head=block.role == "head")
+        most = max(most, sum(live.values()))
+        live = {name: size for name, size in live.items() if last.get(name, -1) > i}
+    return most
+
+
+def _is_scores(op: Op) -> bool:
+    dims = op.output.dims
+    return len(dims) == 4 and bool(dims[3]) and dims[3][0].startswith(("context", "keys", "source"))
+
+
+def _bytes(dims: Dims, sizes: Sizes, plan: Plan, *, head: bool = False) -> int:
+    """Bytes of one device's share of an activation."""
+    entries, used = 1, set[str]()
+    for dim in dims:
+        for axis in dim:
+            dimension, ways = divisor(axis, plan.mesh, sizes)
+            ways = 1 if dimension in used else ways
+            used.add(dimension)
+            tokens = axis in ("seq", "target")
+            size: Any = 1 if tokens and head and plan.logits == "last" else sizes[axis]
+            entries *= math.ceil(size / (plan.mesh.cp if tokens else ways))
+    whole: int = math.ceil(storage(plan.activations).of(entries))
+    return whole
+
+
+def check(plan: Plan, sizes: Sizes) -> None:
+    """Refuse a plan that does not fit the workload."""
+    batch, dp = sizes["batch"], plan.mesh.dp
+    if batch % dp:  # type: ignore[operator]
+        raise InputError(f"--dp is {dp}; it must divide the batch of {batch:,}")
+    for option, value, choices in (
+        ("--attention", plan.attention, ("flash", "eager")),
+        ("--logits", plan.logits, ("last", "all")),
+    ):
+        if value not in choices:
+            raise InputError(f"{option} is {value!r}; it must be one of {', '.join(choices)}")
+    for name in (plan.weights, plan.rest, plan.kv_dtype, plan.activations):
+        storage(name)

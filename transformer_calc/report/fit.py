@@ -1,0 +1,104 @@
+"""The report of `tcalc fit`: the largest batch, the longest context or the fewest devices that memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from transformer_calc.errors import InputError
+from transformer_calc.readings.serving import Plan
+from transformer_calc.readings.sharding import Mesh
+from transformer_calc.report import Facts, Report, Text
+from transformer_calc.report.memory import build as memory
+
+if TYPE_CHECKING:
+    from transformer_calc.api import Transformer
+    from transformer_calc.spec import Device, Workload
+
+SOLVE = ("batch", "context", "devices")
+MOST = 2**40  # of a batch or a context: beyond it, nothing is searched
+MOST_DEVICES = 4096
+
+
+def build(
+    model: Transformer, workload: Workload, plan: Plan, *, device: Device, solve: str = "batch", overhead: int = 0
+) -> Report:
+    """What fits on a device, by search over the exact count; the answer fits, and one more does not."""
+    if solve not in SOLVE:
+        raise InputError(f"--solve is {solve!r}; it must be one of {', '.join(SOLVE)}")
+    context = workload.context or workload.seq
+
+    def parts(batch: int, tokens: int, mesh: Mesh) -> dict[str, int]:
+        run = model.workload(batch=batch, context=tokens, seq=workload.seq if workload.target else None)
+        data = memory(model, run, plan._replace(mesh=mesh), overhead=overhead, device=device).to_dict()
+        held: dict[str, int] = data["memory"]["per_device"]  # type: ignore[index]
+        return held
+
+    room = device.memory_bytes
+    if room is None:
+        raise InputError(f"how much memory {device.name} has is unknown", hint="a TOML file of your own may say it")
+    batch, mesh = workload.batch, plan.mesh
+    if solve == "batch":
+        step = mesh.dp
+        batch = step * largest(lambda n: parts(n * step, context, mesh)["total"] <= room)
+    elif solve == "context":
+        context = largest(lambda n: parts(batch, n, mesh)["total"] <= room)
+    else:
+        mesh = _fewest(lambda tried: parts(batch, context, tried)["total"] <= room, mesh)
+    fits = bool(batch and context and mesh.tp)
+    limit = "weights"
+    if fits:
+        now, more = (parts(b, c, mesh) for b, c in ((batch, context), _one_more(solve, batch, context, mesh)))
+        limit = max(("kv_cache", "activations", "weights"), key=lambda name: (more[name] - now[name], now[name]))
+    found = {
+        "fits": fits,
+        "batch": batch,
+        "context": context,
+        "devices": mesh.devices if fits else None,
+        "limit": limit,
+    }
+    data = {"fit": found, "solved_for": solve, "device": {"name": device.name, "memory_bytes": room}}
+    lines: list[Any] = [("fits", "yes" if fits else "no", "text")]
+    if fits:
+        lines += [(name, found[name], "count") for name in SOLVE]
+        lines += [("per device", now["total"], "bytes"), ("of", room, "bytes")]
+    lines.append(("limit", limit.replace("_", " "), "text"))
+    facts = Facts(f"{model.title} on {device.title or device.name}: {_answer(solve)}", tuple(lines))
+    note = Text(f"searched over the exact count of tcalc memory; weights {plan.weights}, cache {plan.kv_dtype}")
+    return Report("fit", model.describe(), workload.to_dict(), data, (facts, note), ok=fits)
+
+
+def _answer(solve: str) -> str:
+    return {"batch": "the largest batch", "context": "the longest context", "devices": "the fewest devices"}[solve]
+
+
+def _one_more(solve: str, batch: int, context: int, mesh: Mesh) -> tuple[int, int]:
+    """(batch, context) of the next step, by which the limit shows."""
+    return (batch, context + 1) if solve == "context" else (batch + mesh.dp, context)
+
+
+def largest(fits: Callable[[int], bool]) -> int:
+    """The largest n from 0 that fits, for a need that grows with n."""
+    if not fits(1):
+        return 0
+    low = 1
+    while low < MOST and fits(2 * low):
+        low *= 2
+    high = 2 * low
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _fewest(fits: Callable[[Mesh], bool], mesh: Mesh) -> Mesh:
+    """The least tensor parallelism that divides the model and fits; tp 0 where none does."""
+    for ways in range(1, MOST_DEVICES + 1):
+        tried = mesh._replace(tp=ways)
+        try:
+            if fits(tried):
+                return tried
+        except InputError as error:
+            if not error.message.startswith("--tp is"):
+                raise
+    return mesh._replace(tp=0)

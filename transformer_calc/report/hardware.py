@@ -1,0 +1,142 @@
+"""The reports of `tcalc hardware`: the list of devices, and one device whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformer_calc import units
+from transformer_calc.report import Column, Report
+from transformer_calc.report.presets import entries, listing, whole
+from transformer_calc.sources import hardware
+from transformer_calc.sources.catalogue import read
+from transformer_calc.spec import Device
+
+PEAKS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
+MARK = "?"
+
+COLUMNS = (
+    Column("name", "device", "text"),
+    Column("title", "title", "text"),
+    Column("vendor", "vendor", "text"),
+    Column("kind", "kind", "text"),
+    Column("year", "year", "text"),
+    Column("memory_gb", "memory as printed, GB", "count"),
+    Column("memory_bytes", "memory, bytes", "count"),
+    Column("bandwidth", "bandwidth, bytes/s", "count"),
+    *(Column(f"peak_{precision}", f"{precision}, FLOP/s", "count") for precision in hardware.PEAKS),
+    Column("interconnect", "interconnect, bytes/s both ways", "count"),
+    Column("interconnect_kind", "interconnect", "text"),
+    Column("power", "power, W", "count"),
+    Column("usd_per_hour", "$ per hour", "text"),
+    Column("price_date", "price of", "text"),
+    Column("price_provider", "price at", "text"),
+    Column("unconfirmed", "unconfirmed", "text"),
+    Column("source", "source", "text"),
+)
+# Figures are texts here: a mark may follow them.
+DRAWN = (
+    Column("name", "device", "text"),
+    Column("memory", "memory", "count"),
+    Column("bandwidth", "GB/s", "count", 1),
+    *(Column(f"peaks.{p}", f"{p} TFLOP/s", "count", 1 if p in ("bf16", "fp8") else 4) for p in PEAKS),
+    Column("interconnect", "links GB/s", "count", 2),
+    Column("power", "power W", "count", 2),
+    Column("price", "$/hour", "count", 3),
+    Column("price_from", "price at, of", "text", 5),
+)
+
+
+def build(filter: str | None = None) -> Report:
+    """Every device whose name, title, vendor, kind or other names hold the filter."""
+    rows, texts = [], []
+    keys = ("title", "vendor", "kind")
+    for name, data in entries(hardware.DEVICES, filter, keys, "a device"):
+        device = hardware.parse(data, hardware.DEVICES.path(name))
+        rows.append({**_figures(device), "aliases": data.get("aliases", [])})
+        texts.append(_texts(device))
+    caption = f"{MARK} unconfirmed. Peaks are dense; links are both directions together. "
+    return listing(hardware.DEVICES, filter, COLUMNS, rows, DRAWN, texts, caption)
+
+
+def show(name: str) -> Report:
+    """One device, as its file has it, with what is unconfirmed marked."""
+    path = hardware.locate(name)
+    data = read(path, "a device")
+    device = hardware.parse(data, path)
+    exact = {
+        **data,
+        **{key: getattr(device, key) for key in hardware.COUNTS if key in data},
+        **({"peaks": dict(device.peaks)} if device.peaks else {}),
+    }
+
+    def seen(table: str, key: str, value: Any) -> str | None:
+        text = _seen(table, key, value)
+        figure = f"{table}.{key}" if table else key
+        return f"{text or value} (unconfirmed)" if figure in device.unconfirmed else text
+
+    return whole(hardware.DEVICES, exact, {}, seen)
+
+
+def _figures(device: Device) -> dict[str, Any]:
+    """For JSON and CSV: every figure, exactly."""
+    price = device.price
+    return {
+        "name": device.name,
+        "title": device.title,
+        "vendor": device.vendor,
+        "kind": device.kind,
+        "year": device.year,
+        "memory_gb": device.memory_gb,
+        "memory_bytes": device.memory_bytes,
+        "bandwidth": device.bandwidth,
+        **{f"peak_{precision}": device.peak(precision) for precision in hardware.PEAKS},
+        "interconnect": device.interconnect,
+        "interconnect_kind": device.interconnect_kind,
+        "power": device.power,
+        "usd_per_hour": price.usd_per_hour if price else None,
+        "price_date": price.date if price else None,
+        "price_provider": price.provider if price else None,
+        "unconfirmed": list(device.unconfirmed),
+        "source": device.source,
+    }
+
+
+def _texts(device: Device) -> dict[str, str]:
+    """For people: figures in the units of datasheets, with a mark where they are unconfirmed."""
+    figures: dict[str, str] = {
+        "bandwidth": _scaled(device.bandwidth, 10**9),
+        "interconnect": _scaled(device.interconnect, 10**9),
+        "power": _scaled(device.power),
+        **{f"peaks.{precision}": _scaled(rate, 10**12) for precision, rate in device.peaks},
+        "memory": "" if device.memory_bytes is None else units.format_bytes(device.memory_bytes),
+    }
+    unconfirmed = {"memory" if key.startswith("memory") else key for key in device.unconfirmed}
+    price = device.price
+    return {
+        "name": device.name,
+        **{key: f"{text}{MARK}" if key in unconfirmed else text for key, text in figures.items()},
+        "price": f"{price.usd_per_hour:.2f}" if price else "",
+        "price_from": f"{price.provider}, {price.date}" if price else "",
+    }
+
+
+def _seen(table: str, key: str, value: Any) -> str | None:
+    if table == "peaks":
+        return f"{_scaled(value, 10**12)} {'TOP/s' if key.startswith('int') else 'TFLOP/s'}"
+    match table, key:
+        case "", "memory_bytes":
+            return f"{value:,} ({units.format_bytes(value)})"
+        case "", "bandwidth":
+            return f"{_scaled(value, 10**9)} GB/s"
+        case "", "interconnect":
+            return f"{_scaled(value, 10**9)} GB/s, both directions together"
+        case "", "power":
+            return f"{value} W"
+        case "prices", _:
+            terms = [f"${value['usd_per_hour']:g} an hour", *(value.get(name, "") for name in hardware.PRICE[1:])]
+            return "; ".join(filter(None, terms))
+    return None
+
+
+def _scaled(value: int | None, unit: int = 1) -> str:
+    return "" if value is None else f"{value / unit:,.6g}"

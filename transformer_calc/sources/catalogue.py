@@ -1,0 +1,89 @@
+"""Things that are known by name: a folder of small TOML files, found, listed and read the same way for all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformer_calc.errors import InputError, nearest, shown
+from transformer_calc.sources import files
+
+
+class Catalogue(NamedTuple):
+    """The files of one kind: `presets/KIND/NAME.toml`, each perhaps with `aliases = [...]` on one line."""
+
+    kind: str  # the folder's name
+    one: str  # what an entry is called
+    command: str  # what lists them: tcalc COMMAND
+
+    def folder(self) -> Path:
+        """Where the files are: beside this package's modules in an installation, beside the package in a checkout."""
+        package = Path(__file__).parent.parent
+        inside = package / "presets" / self.kind
+        return inside if inside.is_dir() else package.parent / "presets" / self.kind
+
+    def path(self, name: str) -> Path:
+        """The file of an entry that is known to exist."""
+        return self.folder() / f"{name}.toml"
+
+    def names(self) -> list[str]:
+        """Every entry's name."""
+        return sorted(path.stem for path in self.folder().glob("*.toml"))
+
+    def aliases(self) -> Iterator[tuple[str, str]]:
+        """(other name, entry), read without parsing the files."""
+        for path in self.folder().glob("*.toml"):
+            line = re.search(r"^aliases\s*=\s*\[(.*)\]", path.read_text(encoding="utf-8"), re.MULTILINE)
+            if line:
+                for alias in re.findall(r'"([^"]+)"', line[1]):
+                    yield alias, path.stem
+
+    def find(self, name: str) -> Path:
+        """The file of an entry, by its name or another name of it, in upper or lower case."""
+        if path := self._file(name):
+            return path
+        hint = self.suggestion(name) or f"tcalc {self.command} lists them"
+        raise InputError(f"{shown(name, 60)} is not a {self.one}", hint=hint)
+
+    def exists(self, name: str) -> bool:
+        """Whether an entry has this name."""
+        return self._file(name) is not None
+
+    def suggestion(self, name: str) -> str | None:
+        """A hint at the entry that a wrong name may stand for, or at how to list those whose names begin with it."""
+        others = dict(self.aliases())
+        wanted = _spelt(name)
+        if path := self._file(wanted):
+            return f"did you mean {path.stem}?"
+        known = [*self.names(), *others]
+        begin = {others.get(other, other) for other in known if other.startswith(wanted)} if wanted else set()
+        if len(begin) > 1:
+            return f"tcalc {self.command} {wanted} lists those whose names begin so"
+        near = min(begin) if begin else nearest(wanted, known)
+        return f"did you mean {others.get(near, near)}?" if near else None
+
+    def _file(self, name: str) -> Path | None:
+        wanted = _spelt(name)
+        path = self.path(wanted)
+        if re.fullmatch(r"[\w.+-]{1,100}", wanted) and path.is_file():
+            return path
+        others = dict(self.aliases())
+        return self.path(others[wanted]) if wanted in others else None
+
+
+def read(path: Path, describes: str = "a model") -> dict[str, Any]:
+    """An entry's file as a dictionary."""
+    import tomllib
+
+    return files.read(path, "TOML", tomllib.loads, describes)
+
+
+def short(value: Any) -> str:
+    """A value of such a file for a message."""
+    return shown(value) if isinstance(value, str) else str(value)[:60]
+
+
+def _spelt(name: str) -> str:
+    return re.sub(r"\s+", "-", name.strip().lower())

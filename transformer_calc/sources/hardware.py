@@ -1,0 +1,114 @@
+"""Devices: accelerators as small TOML files, each with the source of its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformer_calc.errors import InputError, did_you_mean, shown
+from transformer_calc.sources.catalogue import Catalogue, read, short
+from transformer_calc.spec import Device, Price
+
+T = TypeVar("T")
+DEVICES = Catalogue("hardware", "device", "hardware")
+
+TEXTS = ("name", "title", "vendor", "kind", "source", "note", "memory_note", "interconnect_kind")
+COUNTS = ("year", "memory_bytes", "bandwidth", "interconnect", "power")
+TABLES = ("peaks", "prices")
+KEYS = (*TEXTS, *COUNTS, "memory_gb", "aliases", "unconfirmed", *TABLES)
+PEAKS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp16_fp16acc", "fp8", "fp6", "fp4", "int8", "int4")
+PRICE = ("usd_per_hour", "terms", "date", "source")
+
+names, find, exists, suggestion = DEVICES.names, DEVICES.find, DEVICES.exists, DEVICES.suggestion
+
+
+def load(name: str | Path) -> Device:
+    """A device by its name, another name of it, or the path of a TOML file like those of the known ones."""
+    path = locate(name)
+    return parse(read(path, "a device"), path)
+
+
+def locate(name: str | Path) -> Path:
+    """The file of a device."""
+    text = str(name)
+    return find(text) if isinstance(name, str) and "/" not in text and not text.endswith(".toml") else Path(text)
+
+
+def parse(data: Mapping[str, Any], path: Path) -> Device:
+    """The device that a file describes; what it leaves out is unknown."""
+    where = f"{path.name}: "
+    _known(where, data, KEYS)
+    for table in TABLES:
+        if not isinstance(data.get(table, {}), dict):
+            raise InputError(f"{where}{table} is {short(data[table])}; it must be a table: [{table}]")
+    fields: dict[str, Any] = {key: _text(where, key, data[key]) for key in TEXTS if key in data}
+    fields |= {key: _whole(where, key, data[key]) for key in COUNTS if key in data}
+    fields["name"] = fields.get("name") or path.stem
+    if "memory_gb" in data:
+        gb = fields["memory_gb"] = _number(where, "memory_gb", data["memory_gb"])
+        if "memory_bytes" not in data:
+            fields["memory_bytes"] = round(gb * 10**9)
+            fields.setdefault("memory_note", "a GB is taken as 10⁹ bytes")
+    peaks = data.get("peaks", {})
+    _known(where, peaks, PEAKS, "peaks.")
+    fields["peaks"] = tuple((key, _whole(where, f"peaks.{key}", value)) for key, value in peaks.items())
+    fields["prices"] = tuple(_price(where, provider, price) for provider, price in data.get("prices", {}).items())
+    unconfirmed = data.get("unconfirmed", [])
+    if not isinstance(unconfirmed, list) or not all(isinstance(key, str) for key in unconfirmed):
+        raise InputError(f"{where}unconfirmed is {short(unconfirmed)}; it must be a list of keys")
+    figures = [*COUNTS, "memory_gb", *(f"peaks.{key}" for key in peaks)]
+    for key in unconfirmed:
+        if key not in figures:
+            raise InputError(
+                f"{where}unconfirmed names {shown(key)}, which is no figure of it", did_you_mean(key, figures)
+            )
+    fields["unconfirmed"] = tuple(unconfirmed)
+    return _made(where, Device, **fields)
+
+
+def _price(where: str, provider: str, data: Any) -> Price:
+    key = f"prices.{provider}"
+    if not isinstance(data, dict):
+        raise InputError(f'{where}{key} is {short(data)}; it must be a table: [prices."{provider}"]')
+    _known(where, data, PRICE, f"{key}.")
+    if "usd_per_hour" not in data:
+        raise InputError(f"{where}{key} has no usd_per_hour")
+    texts = {name: _text(where, f"{key}.{name}", data[name]) for name in PRICE[1:] if name in data}
+    usd = _number(where, f"{key}.usd_per_hour", data["usd_per_hour"])
+    return _made(f"{where}{key}: ", Price, provider=provider, usd_per_hour=usd, **texts)
+
+
+def _made(where: str, record: Callable[..., T], **fields: Any) -> T:
+    try:
+        return record(**fields)
+    except InputError as error:
+        raise InputError(where + error.message, error.hint) from None
+
+
+def _known(where: str, data: Mapping[str, Any], keys: Iterable[str], prefix: str = "") -> None:
+    for key in data:
+        if key not in keys:
+            hint = did_you_mean(key, keys)
+            raise InputError(
+                f"{where}{shown(prefix + key)} is not a key of a device; there are {', '.join(keys)}", hint
+            )
+
+
+def _text(where: str, key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{where}{key} is {short(value)}; it must be a text")
+    return value
+
+
+def _number(where: str, key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InputError(f"{where}{key} is {short(value)}; it must be a number greater than 0")
+    return value
+
+
+def _whole(where: str, key: str, value: Any) -> int:
+    number = _number(where, key, value)
+    if number != int(number):
+        raise InputError(f"{where}{key} is {short(value)}; it must be a whole number")
+    return int(number)

@@ -544,34 +544,71 @@ def _plan(ways: Mapping[str, str], block_size: str, **how: Any) -> Any:
     examples="""
       tcalc memory llama-3-70b --device h100-sxm --tp 8 --batch 16 --context 8k
       tcalc memory deepseek-v3 --weights fp8 --ep 16 --dp 16 --batch 16 --context 32k
-      tcalc memory llama-3-8b --weights int4 --device rtx-4090 --context 32k --check""",
+      tcalc memory llama-3-8b --weights int4 --device rtx-4090 --context 32k --check
+      tcalc memory gpt3 --mode train --tp 8 --sp --pp 8 --batch 64 --micro-batch 1 --recompute selective""",
 )
 def memory(
     model: Any,
     workload: Any,
-    mode: Annotated[Literal["infer"], typer.Option("--mode", help="what the memory is for")] = "infer",
-    weights: Annotated[str, _WEIGHTS] = "bf16",
-    kv_dtype: Annotated[str, _KV_DTYPE] = "bf16",
-    attention: Annotated[Literal["flash", "eager"], _ATTENTION] = "flash",
-    logits: Annotated[Literal["last", "all"], _LOGITS] = "last",
-    block_size: Annotated[str, _BLOCK_SIZE] = "1",
+    mode: Annotated[Literal["train", "infer"], typer.Option("--mode", help="what the memory is for")] = "infer",
+    device: Annotated[str | None, _DEVICE] = None,
+    check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
+    overhead: Annotated[str, _OVERHEAD] = "0",
     dp: Annotated[str, _DP] = "1",
     tp: Annotated[str, _TP] = "1",
     pp: Annotated[str, _PP] = "1",
     cp: Annotated[str, _CP] = "1",
     ep: Annotated[str, _EP] = "1",
-    device: Annotated[str | None, _DEVICE] = None,
-    overhead: Annotated[str, _OVERHEAD] = "0",
-    check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
+    attention: Annotated[Literal["flash", "eager"], _ATTENTION] = "flash",
+    weights: Annotated[str, _WEIGHTS] = "bf16",
+    kv_dtype: Annotated[str, _KV_DTYPE] = "bf16",
+    logits: Annotated[Literal["last", "all"], _LOGITS] = "last",
+    block_size: Annotated[str, _BLOCK_SIZE] = "1",
+    sp: Annotated[bool, typer.Option("--sp", help="train: norms and dropouts split the sequence over --tp")] = False,
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="RECIPE", help="train: fp32, bf16-mixed, fp16-mixed, bf16, fp8 …")
+    ] = "bf16-mixed",
+    optimizer: Annotated[
+        str, typer.Option("--optimizer", metavar="NAME", help="train: adamw, adam8bit, sgd, lion, muon, adafactor …")
+    ] = "adamw",
+    zero: Annotated[
+        int, typer.Option("--zero", metavar="0..3", help="train: what the data-parallel ranks share (ZeRO, FSDP: 3)")
+    ] = 0,
+    micro_batch: Annotated[
+        str | None, typer.Option("--micro-batch", metavar="N", help="train: sequences of one pass of a device")
+    ] = None,
+    schedule: Annotated[
+        Literal["1f1b", "gpipe"], typer.Option("--schedule", help="train: of the pipeline's micro-batches")
+    ] = "1f1b",
+    recompute: Annotated[
+        Literal["none", "selective", "full"], typer.Option("--recompute", help="train: activations computed again")
+    ] = "none",
+    kernels: Annotated[
+        Literal["fused", "eager"], typer.Option("--kernels", help="train: what norms and the like keep")
+    ] = "fused",
 ) -> "Report":
-    """Say what serving needs on each device."""
-    from .report.memory import build
+    """Say what serving or training needs on each device."""
+    from .report.memory import build, training
     from .sources import hardware
 
     if check and device is None:
         raise InputError("--check asks whether it fits, but no device is given", "--device NAME")
     ways = {"dp": dp, "tp": tp, "pp": pp, "cp": cp, "ep": ep}
-    plan = _plan(ways, block_size, weights=weights, kv_dtype=kv_dtype, attention=attention, logits=logits)
+    if mode == "train":
+        sizes: dict[str, Any] = {name: units.parse_count(value, field=f"--{name}") for name, value in ways.items()}
+        plan = training(
+            {**sizes, "sp": sp},
+            precision=precision,
+            optimizer=optimizer,
+            zero=zero,
+            micro_batch=None if micro_batch is None else units.parse_count(micro_batch, field="--micro-batch"),
+            schedule=schedule,
+            recompute=recompute,
+            attention=attention,
+            kernels=kernels,
+        )
+    else:
+        plan = _plan(ways, block_size, weights=weights, kv_dtype=kv_dtype, attention=attention, logits=logits)
     return build(
         model,
         workload,

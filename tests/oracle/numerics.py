@@ -348,7 +348,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
         False,
     ),
     "bart_classification": ("BartForSequenceClassification", "bart", {**BART, **LABELS}, False),
-    "umt5": ("UMT5ForConditionalGeneration", "umt5", T5, False),
+    "umt5_untied": ("UMT5ForConditionalGeneration", "umt5", T5, False),
     "switch": (
         "SwitchTransformersForConditionalGeneration",
         "switch_transformers",
@@ -423,6 +423,14 @@ def redraw(model: Any, seed: int) -> None:
         weight.data.copy_(value.float().to(weight.dtype))
 
 
+def untie(model: Any, seed: int) -> None:
+    """Give the head a matrix of its own; classes of T5's family are built tied, and loaded untied from such a file."""
+    g = torch.Generator().manual_seed(seed + 1)
+    model.lm_head.weight = torch.nn.Parameter(0.3 * torch.randn(model.lm_head.weight.shape, generator=g))
+    for names in ("_tied_weights_keys", "all_tied_weights_keys"):
+        setattr(model, names, {key: value for key, value in getattr(model, names).items() if "lm_head" not in key})
+
+
 def inputs_of(model: Any, kind: str, padded: bool, rng: np.random.Generator) -> dict[str, Any]:
     """Random inputs of every sort that the class takes."""
     config, name = model.config, type(model).__name__
@@ -463,6 +471,8 @@ def make(name: str) -> None:
     dtype = torch.bfloat16 if given.get("dtype") == "bfloat16" else torch.float32
     model = getattr(transformers, cls)._from_config(config, attn_implementation="eager", dtype=dtype).eval()
     redraw(model, seed)
+    if name.endswith("_untied"):
+        untie(model, seed)
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)

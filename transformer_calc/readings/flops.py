@@ -134,6 +134,7 @@ def _works_on_scores(op: Op) -> bool:
 
 
 def is_scores(dims: tuple[Dim, ...]) -> bool:
+    """Whether these are the dimensions of a score matrix."""
     return len(dims) == 4 and bool(dims[3]) and dims[3][0].startswith(("context", "keys", "source"))
 
 

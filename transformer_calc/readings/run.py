@@ -56,9 +56,11 @@ class Machine:
         inputs: Mapping[str, Array],
         dtype: Any = np.float64,
         progress: Callable[[float], None] | None = None,
+        untied: Mapping[str, Array] | None = None,
     ) -> None:
         self.graph, self.sizes, self.weights, self.dtype = graph, sizes, weights, dtype
         self.inputs = dict(inputs)
+        self.untied = dict(untied or {})  # weights that are not the ones to which the graph ties them, by path
         self.known: dict[str, Array] = {}  # tensors that other blocks made, by full name
         self.hidden: dict[str, list[Array]] = {}  # of each stack: before each layer, and after the last
         self.stack = ""  # whose layers ran last
@@ -160,12 +162,15 @@ class Machine:
         raise KeyError(f"the run has no {name}")
 
     def _param(self, op: Op, param: Param) -> Array:
+        own = ".".join(p for p in (self.block.path, op.path, param.name) if p)
+        if own in self.untied:
+            return self.untied[own]
         if param.tied.startswith("@"):  # in this block
             path = f"{self.block.path}.{param.tied[1:]}" if self.block.path else param.tied[1:]
         elif param.tied:
             path = param.tied
         else:
-            path = ".".join(p for p in (self.block.path, op.path, param.name) if p)
+            path = own
         copy = 0 if param.tied and not param.tied.startswith("@") else self.copy
         array = self.weights(path, copy)
         if not param.buffer:

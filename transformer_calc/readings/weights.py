@@ -223,6 +223,7 @@ ALIASES = (
     "proj_out.weight",
     "embed_out.weight",
 )
+HEADS = ("lm_head.weight", "decoder.weight", "embed_out.weight", "proj_out.weight", "output_projection.weight")
 BUFFERS = (
     "attn.bias",
     "attn.masked_bias",
@@ -231,6 +232,30 @@ BUFFERS = (
     "rotary_emb.inv_freq",
     "position_ids",
 )
+
+
+def untied(graph: Graph, checkpoint: Checkpoint, held: Match, dtype: Any = np.float64) -> dict[str, Array]:
+    """A head's weights that a checkpoint holds beside the token table and that differ from it: path -> array.
+
+    transformers does not tie the two then, whatever the config says.
+    """
+    used = set(held.found.values())
+    found = {}
+    for block in graph.blocks:
+        for op in block.ops:
+            for param in op.params if block.role == "head" else ():
+                tables = [found for found in map(held.found.get, _names_of(graph, param.tied)) if found]
+                for name in checkpoint.shapes if tables else ():
+                    if name.endswith(HEADS) and name not in used:
+                        own, table = checkpoint.array(name, dtype), checkpoint.array(tables[0], dtype)
+                        if own.shape == table.shape and not np.array_equal(own, table):
+                            found[".".join(p for p in (block.path, op.path, param.name) if p)] = own
+    return found
+
+
+def _names_of(graph: Graph, path: str) -> list[str]:
+    """The stored tensors' names of a parameter that stands once."""
+    return [tensor.name for tensor in tensors(graph) if path and tensor.parts[0].path == path]
 
 
 # --- files ------------------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.cache import cached, elements, per_token
-from transformer_calc.readings.serving import Held, Plan, check, held
-from transformer_calc.readings.sharding import Mesh, stages
+from transformer_calc.readings.serving import PLAIN, Plan, check, held
+from transformer_calc.readings.sharding import Mesh, Stage, stages
 from transformer_calc.readings.sharding import check as check_mesh
+from transformer_calc.readings.training import Training, kept, micro_batch
+from transformer_calc.readings.training import check as check_training
 from transformer_calc.report import Column, Facts, Report, Table, Text
-from transformer_calc.storage import storage
+from transformer_calc.storage import optimizer, precision, storage
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -24,74 +26,122 @@ COLUMNS = (Column("part", "per device", "text"), Column("bytes", "", "bytes"), C
 STAGES = (
     Column("stage", "stage", "text"),
     Column("weights", "weights", "bytes", 1),
+    Column("gradients", "gradients", "bytes", 3),
+    Column("optimizer", "optimizer", "bytes", 2),
     Column("kv_cache", "KV cache", "bytes", 1),
     Column("activations", "activations", "bytes", 2),
     Column("total", "total", "bytes"),
 )
 
 
-def plan(ways: Mapping[str, int], **how: Any) -> Plan:
+def plan(ways: Mapping[str, Any], **how: Any) -> Plan:
     """How a model is served: the ways of each kind of parallelism, and the other fields of a plan."""
-    mesh: dict[str, Any] = dict(ways)
-    return Plan(mesh=Mesh(**mesh), **how)
+    return Plan(mesh=Mesh(**ways), **how)
+
+
+def training(ways: Mapping[str, Any], **how: Any) -> Training:
+    """How a model is trained, likewise."""
+    return Training(mesh=Mesh(**ways), **how)
 
 
 def build(
     model: Transformer,
     workload: Workload,
-    plan: Plan,
+    plan: Plan | Training,
     *,
     overhead: int = 0,
     device: Device | None = None,
     fit: bool = False,
 ) -> Report:
-    """Memory of serving: each device's weights, cache and activations, and whether a device holds them.
+    """Memory of serving or of training, of each device, and whether a device holds it.
 
-    `overhead`: bytes of the framework, its context and the allocator's loss; `fit`: the answer is no if it does not fit.
+    overhead:  bytes of the framework, its context and the allocator's loss
+    fit:  the answer is no if it does not fit
     """
+    train = isinstance(plan, Training)
     graph = build_graph(model.spec, absorbed=workload.context > 0)  # as latent attention is served
     sizes = graph.sizes(workload)
     check_mesh(plan.mesh, graph, sizes)
-    check(plan, sizes)
-    context = cached_tokens(model, workload)
-    found = [held(stage, graph, sizes, plan, context) for stage in stages(graph, plan.mesh)]
-    parts = [_parts(one, overhead) for one in found]
-    fullest = max(range(len(parts)), key=lambda i: parts[i]["total"])
-    kv = _kv(graph, sizes, plan, context)
-    room = device.memory_bytes if device else None
-    fits = None if room is None else parts[fullest]["total"] <= room
-    assumptions = _assumptions(plan, overhead, device)
+    context = 0 if train else cached_tokens(model, workload)
+    parts = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
+    fullest = max(parts, key=lambda part: part["total"])
+    kv_dtype = "bf16" if isinstance(plan, Training) else plan.kv_dtype
+    kv = _kv(graph, sizes, kv_dtype, context)
+    room = _room(device)
+    fits = None if room is None else fullest["total"] <= room
+    assumptions = _training(plan, sizes) if isinstance(plan, Training) else _serving(plan)
+    assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
     data: dict[str, Any] = {
-        "memory": {"per_device": parts[fullest], "peak_at": _peak_at(workload)},
-        "stages": [{"stage": i, **part} for i, part in enumerate(parts)],
+        "memory": {"per_device": fullest, "peak_at": _peak_at(workload, train=train)},
+        "stages": [{"stage": number, **part} for number, part in enumerate(parts)],
         "kv_cache": kv,
+        "mode": "train" if train else "infer",
         "devices": plan.mesh.devices,
         "fits": fits,
         "device": device and {"name": device.name, "memory_bytes": room},
         "assumptions": assumptions,
     }
-    whole = parts[fullest]
-    rows: list[dict[str, Any]] = [
-        {"part": name.replace("_", " "), "bytes": whole[name], "share": whole[name] / (room or whole["total"])}
+    verb = "trained" if train else "served"
+    of = f" of {device.title or device.name}" if device else ""
+    title = f"{model.title}: {verb} on {plan.mesh.devices:,} {_devices(plan.mesh)}{of}"
+    table = _table(title, fullest, room)
+    facts = Facts("", _facts(kv, workload, context, fits, room, fullest["total"], data["memory"]["peak_at"]))
+    sections: list[Any] = [table, facts]
+    if plan.mesh.pp > 1:
+        sections.append(Table("stages", STAGES, tuple({"stage": str(n), **part} for n, part in enumerate(parts))))
+    sections.append(Text("\n".join(f"{name}: {value}" for name, value in assumptions.items())))
+    ok = not (fit and fits is False)
+    return Report("memory", model.describe(), workload.to_dict(), data, tuple(sections), table, ok=ok)
+
+
+def _stages(graph: Graph, sizes: Sizes, plan: Plan | Training) -> list[Stage]:
+    """The stages of a plan that can be."""
+    if isinstance(plan, Training):
+        check_training(plan, sizes)
+    else:
+        check(plan, sizes)
+    return list(stages(graph, plan.mesh))
+
+
+def _parts(
+    model: Transformer,
+    graph: Graph,
+    sizes: Sizes,
+    stage: Stage,
+    plan: Plan | Training,
+    context: int,
+    overhead: int,
+) -> dict[str, int]:
+    """Bytes of each kind on one device of a stage."""
+    parts = dict.fromkeys(PARTS, 0)
+    if isinstance(plan, Training):
+        of = kept(stage, graph, sizes, plan, model.spec.family)._asdict()
+        del of["in_flight"]
+    else:
+        of = held(stage, graph, sizes, plan, context)._asdict()
+    parts |= of | {"other": overhead}
+    return {name: parts[name] for name in PARTS} | {"total": sum(parts.values())}
+
+
+def _room(device: Device | None) -> int | None:
+    if device and device.memory_bytes is None:
+        raise InputError(f"how much memory {device.name} has is unknown", hint="a TOML file of your own may say it")
+    return device.memory_bytes if device else None
+
+
+def _table(title: str, whole: dict[str, int], room: int | None) -> Table:
+    """A row for each kind, as a share of the device, or of the total."""
+    of = room or whole["total"] or 1
+    rows = [
+        {"part": name.replace("_", " "), "bytes": whole[name], "share": whole[name] / of}
         for name in PARTS
         if whole[name]
     ]
-    total = {"part": "total", "bytes": whole["total"], "share": whole["total"] / (room or whole["total"])}
+    total = {"part": "total", "bytes": whole["total"], "share": whole["total"] / of}
     if room:
-        rows.append(
-            {"part": "free", "bytes": max(room - whole["total"], 0), "share": max(room - whole["total"], 0) / room}
-        )
-    of = f" of {device.title}" if device else ""
-    table = Table(f"{model.title}: served on {plan.mesh.devices} {_devices(plan)}{of}", COLUMNS, tuple(rows), total)
-    facts = Facts("", _facts(kv, workload, context, fits, room, whole["total"]))
-    sections: list[Any] = [table, facts]
-    if plan.mesh.pp > 1:
-        lines = tuple({"stage": str(i), **part} for i, part in enumerate(parts))
-        sections.append(Table("stages", STAGES, lines))
-    sections.append(Text("\n".join(f"{name}: {value}" for name, value in assumptions.items())))
-    return Report(
-        "memory", model.describe(), workload.to_dict(), data, tuple(sections), table, ok=not (fit and fits is False)
-    )
+        free = max(room - whole["total"], 0)
+        rows.append({"part": "free", "bytes": free, "share": free / room})
+    return Table(title, COLUMNS, tuple(rows), total)
 
 
 def cached_tokens(model: Transformer, workload: Workload) -> int:
@@ -101,14 +151,9 @@ def cached_tokens(model: Transformer, workload: Workload) -> int:
     return workload.context or (workload.target or workload.seq)
 
 
-def _parts(one: Held, overhead: int) -> dict[str, int]:
-    parts = dict.fromkeys(PARTS, 0) | one._asdict() | {"other": overhead}
-    return {name: parts[name] for name in PARTS} | {"total": sum(parts.values())}
-
-
-def _kv(graph: Graph, sizes: Sizes, plan: Plan, context: int) -> dict[str, Any]:
+def _kv(graph: Graph, sizes: Sizes, kv_dtype: str, context: int) -> dict[str, Any]:
     """The whole model's cache for the whole batch."""
-    kind = storage(plan.kv_dtype)
+    kind = storage(kv_dtype)
     count, one = elements(graph, sizes, context), per_token(graph, sizes)
     batch: Any = sizes["batch"]
     return {
@@ -124,46 +169,54 @@ def _whole(value: Any) -> int | float:
     return int(value) if value == int(value) else float(value)
 
 
-def _peak_at(workload: Workload) -> str:
+def _peak_at(workload: Workload, *, train: bool) -> str:
+    if train:
+        return "start of the backward pass"
     return "decoding a token" if workload.context else "prefill"
 
 
-def _devices(plan: Plan) -> str:
-    ways = [
-        f"{name} {getattr(plan.mesh, name)}" for name in ("dp", "tp", "pp", "cp", "ep") if getattr(plan.mesh, name) > 1
-    ]
-    return ("device" if plan.mesh.devices == 1 else "devices") + (f" ({', '.join(ways)})" if ways else "")
+def _devices(mesh: Mesh) -> str:
+    ways = [f"{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp", "ep") if getattr(mesh, name) > 1]
+    return ("device" if mesh.devices == 1 else "devices") + (f" ({', '.join(ways)})" if ways else "")
 
 
 def _facts(
-    kv: dict[str, Any], workload: Workload, context: int, fits: bool | None, room: int | None, total: int
+    kv: dict[str, Any], workload: Workload, context: int, fits: bool | None, room: int | None, total: int, peak: str
 ) -> Any:
-    lines: list[Any] = []
+    lines: list[Any] = [("peak at", peak, "text")]
     if context:
-        lines += [
-            ("cache of the batch", kv["bytes"], "bytes"),
-            ("cache per token and sequence", kv["bytes_per_token"], "bytes"),
-        ]
+        each = kv["bytes_per_token"]
+        lines += [("cache of the batch", kv["bytes"], "bytes"), ("cache per token and sequence", each, "bytes")]
         lines += [("tokens in the cache", context, "count"), ("sequences", workload.batch, "count")]
     if room:
         lines += [("fits", "yes" if fits else f"no: {total - room:,} bytes too many", "text")]
     return tuple(lines)
 
 
-def _assumptions(plan: Plan, overhead: int, device: Device | None) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "weights": storage(plan.weights).name,
-        "other tensors": plan.weights if storage(plan.weights).name in ("fp32", "bf16", "fp16") else plan.rest,
-        "cache": storage(plan.kv_dtype).name,
-        "activations": f"{plan.activations}, what is live at once; {plan.attention} attention; logits of {_positions(plan)}",
-        "overhead": f"{overhead:,} bytes of framework and allocator (--overhead)",
-    }
+def _serving(plan: Plan) -> dict[str, Any]:
+    chosen, rest = storage(plan.weights).name, storage(plan.rest).name
+    positions = "every position" if plan.logits == "all" else "the last position"
+    said: dict[str, Any] = {"weights": chosen}
+    if chosen not in PLAIN:
+        said["tables, norms, biases, heads"] = rest
+    said["cache"] = storage(plan.kv_dtype).name
     if plan.block_size > 1:
         said["pages"] = f"{plan.block_size} tokens each, the last one reserved whole"
-    if device and device.memory_bytes is None:
-        raise InputError(f"how much memory {device.name} has is unknown", hint="a TOML file of your own may say it")
+    live = f"{plan.activations}, what is live at once in a pass"
+    said["activations"] = f"{live}; {plan.attention} attention; logits of {positions}"
     return said
 
 
-def _positions(plan: Plan) -> str:
-    return "every position" if plan.logits == "all" else "the last position"
+def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
+    recipe = precision(plan.precision)
+    weight, gradient, master = recipe.bytes_per_parameter
+    of_each = f"{weight} bytes a weight, {gradient} a gradient" + (f", {master} a master copy" if master else "")
+    every = f", every {plan.every} layers" if plan.recompute == "full" and plan.every > 1 else ""
+    return {
+        "precision": f"{recipe.name}: {of_each} ({recipe.source})",
+        "optimizer": f"{optimizer(plan.optimizer).name} ({optimizer(plan.optimizer).source})",
+        "ZeRO stage": plan.zero,
+        "micro-batch": f"{micro_batch(plan, sizes):,} sequences, schedule {plan.schedule}",
+        "activations": f"{plan.attention} attention, {plan.kernels} kernels, recomputation {plan.recompute}{every}",
+        "communication buffers": "not counted",
+    }

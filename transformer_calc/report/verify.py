@@ -18,7 +18,7 @@ from transformer_calc.readings.run import Machine, Outcome, random_weights
 from transformer_calc.readings.shrink import shrink
 from transformer_calc.readings.shrink import workload as small_workload
 from transformer_calc.readings.verify import Check, Difference, difference, random_inputs, verify
-from transformer_calc.readings.weights import Checkpoint, Loaded, Match, match
+from transformer_calc.readings.weights import Checkpoint, Loaded, Match, match, untied
 from transformer_calc.report import Column, Report, Table, Text
 from transformer_calc.spec import Model, Workload
 
@@ -206,7 +206,9 @@ def _with_weights(
     if reference and held.ok:
         _refuse_if_too_large(_need(graph, sizes))
         inputs = _inputs(model.spec, arrays)
-        machine = Machine(graph, sizes, Loaded(graph, sizes, checkpoint, held), inputs, progress=progress)
+        loaded, own = Loaded(graph, sizes, checkpoint, held), untied(graph, checkpoint, held)
+        lines += [f"{path} differs from the token table, and is not tied to it" for path in own]
+        machine = Machine(graph, sizes, loaded, inputs, progress=progress, untied=own)
         outcome = machine.run()
         name, off = _compared(arrays, outcome, rtol, atol)
         data |= {"ok": off.ok, "max_abs_diff": off.max_abs, "max_rel_diff": off.max_rel, "rtol": rtol, "atol": atol}

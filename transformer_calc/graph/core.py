@@ -392,3 +392,8 @@ class Builder:
     def dropout(self, path: str, x: Tensor, rate: float) -> Tensor:
         """Dropout where the architecture has it."""
         return self.emit("dropout", path, (x,), x.dims, rate=rate, note=f"drop {rate:g}") if rate else x
+
+
+def suffix_of(axis: str, name: str) -> str:
+    """What tells an axis from others of its name: an axis made from it takes the same suffix."""
+    return axis.removeprefix(name).lstrip("_")

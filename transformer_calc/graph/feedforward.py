@@ -5,6 +5,8 @@ from __future__ import annotations
 from transformer_calc.graph.core import Builder, Dims, Param, Tensor
 from transformer_calc.spec import Mlp, Moe
 
+GATED = "gate · up, entry by entry"
+
 
 def mlp(b: Builder, m: Mlp, x: Tensor, width: str = "d_ff") -> Tensor:
     """down(act(up(x))), or down(act(gate(x)) * up(x)). x: [B, S, D]; returns the same."""
@@ -12,7 +14,7 @@ def mlp(b: Builder, m: Mlp, x: Tensor, width: str = "d_ff") -> Tensor:
     if m.gated:
         gate = b.linear("gate", x, d_ff, bias=m.bias_in, note="X·W_gate")
         up = b.linear("up", x, d_ff, bias=m.bias_in, note="X·W_up")
-        inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note="gate · up, entry by entry")
+        inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note=GATED)
     else:
         inner = _activation(b, m.activation, b.linear("up", x, d_ff, bias=m.bias_in, note="X·W_up"))
     inner = b.dropout("inner_dropout", inner, m.dropout)
@@ -48,18 +50,19 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
     d_expert = (b.axis("d_expert", m.d_expert),)
     inward, outward = ("out_in", "in_out") if m.layout == "rows" else (m.layout, m.layout)
     with b.scope("experts"):
-        up = b.experts("up", sent, chosen, d_expert, bias=m.bias, layout=inward, note="X·W_up of its experts")
+        first, *second = [
+            b.experts(name, sent, chosen, d_expert, bias=m.bias, layout=inward, note=f"X·W_{name} of its experts")
+            for name in (("gate", "up") if m.gated else ("up",))
+        ]
         if m.gated:
-            gate = b.experts("gate", sent, chosen, d_expert, bias=m.bias, layout=inward, note="X·W_gate")
+            gate, up = first, second[0]
             if m.limit is not None:
                 gate = b.map("gate_clip", "clip", gate, high=m.limit)
                 up = b.map("up_clip", "clip", up, limit=m.limit)
                 up = b.map("up_shift", "scale", up, add=1.0, note="up + 1")
-            inner = b.map(
-                "product", "multiply", _activation(b, m.activation, gate), up, note="gate · up, entry by entry"
-            )
+            inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note=GATED)
         else:
-            inner = _activation(b, m.activation, up)
+            inner = _activation(b, m.activation, first)
         inner = b.dropout("inner_dropout", inner, m.dropout)
         out = b.experts("down", inner, chosen, d_model, bias=m.bias, layout=outward, note="back to the model's width")
     by = (out,) if r.scoring == "sigmoid-input" else (out, weights)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transformer_calc import Transformer, load
+from transformer_calc import InputError, Transformer, load
 from transformer_calc.expr import evaluate, symbol
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings import formulas
@@ -249,3 +249,47 @@ def test_absorbed_graph_has_the_same_parameters() -> None:
 
     absorbed = build_graph(model.spec, absorbed=True)
     assert params(absorbed, absorbed.sizes(model.workload())) == model.params()
+
+
+def test_a_small_model_by_hand() -> None:
+    """Two layers, d_model 4, two heads, ten words, three tokens: every sum on paper."""
+    model = load(fields={"layers": 2, "d_model": 4, "heads": 2, "vocab": 10, "max_positions": 8})
+    data: dict[str, Any] = build(model, model.workload(seq=3)).to_dict()
+    projections = 4 * 2 * 3 * 4 * 4  # q, k, v, o: [3, 4] · [4, 4]
+    scores = 2 * (2 * 2 * 3 * 3 * 2)  # scores and mix: two heads, [3, 2] · [2, 3] and [3, 3] · [3, 2]
+    mlp = 2 * 2 * 3 * 4 * 16
+    head = 2 * 3 * 4 * 10
+    forward = 2 * (projections + scores + mlp) + head
+    assert forward == 2832
+    assert {part: data["flops"][part]["matmul"] for part in ("forward", "backward", "train")} == {
+        "forward": forward,
+        "backward": 2 * forward,
+        "train": 3 * forward,
+    }
+    assert data["per_token"]["forward"] == 944
+    assert isinstance(data["per_token"]["forward"], int)
+    up = next(row for row in data["components"] if row["path"] == "layers.ffn.up")
+    assert (up["formula"], up["backward_formula"]) == ("8·B·S·D²", "16·B·S·D²")
+    assert data["backward_formula"] == "48·L·B·S·D² + 8·L·B·S²·D + 4·B·S·V·D"
+
+
+def test_the_image_needs_no_gradient_and_6n_is_told_so() -> None:
+    data = report("vit-base-patch16-224", compare=True)
+    compare, tokens = data["compare"], data["tokens"]
+    assert compare["train_per_token"] * tokens == pytest.approx(data["flops"]["train"]["matmul"], rel=1e-12)
+    assert compare["train_per_token"] < 3 * compare["forward_per_token"]
+
+
+def test_exact_counts_stay_integers() -> None:
+    compare = report("gpt3", compare=True)["compare"]
+    assert {key for key, value in compare.items() if isinstance(value, float)} == {"two_n_error", "six_n_error"}
+
+
+def test_a_step_with_a_cache_recomputes_nothing() -> None:
+    for refused in (
+        lambda: report("gpt2", workload={"context": 8}, recompute="full"),
+        lambda: load("gpt2").flops(context=8, recompute="full"),
+        lambda: load("gpt2").flops(recompute="some"),
+    ):
+        with pytest.raises(InputError, match="--recompute is"):
+            refused()

@@ -1,16 +1,23 @@
-"""`tcalc memory`: what serving needs on each device."""
+"""`tcalc memory`: what serving and training need on each device."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from transformer_calc import InputError, load
+from transformer_calc import InputError, Transformer, load
+from transformer_calc.cli import run
+from transformer_calc.expr import evaluate, parse
+from transformer_calc.graph.core import shape
+from transformer_calc.readings.lora import Lora, trainable
+from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import Plan
-from transformer_calc.readings.sharding import Mesh
+from transformer_calc.readings.sharding import Mesh, stages
+from transformer_calc.readings.training import SCHEDULES, Training, in_flight, one_pass
 from transformer_calc.report.fit import build as fit_report
 from transformer_calc.report.memory import build
 from transformer_calc.sources import hardware
@@ -130,3 +137,536 @@ def test_the_fewest_devices_are_enough_and_fewer_are_not() -> None:
     assert found["devices"] == 2
     assert memory("llama-3-70b", Plan(mesh=Mesh(tp=2)), device="h100-sxm", context=4000)["fits"]
     assert not memory("llama-3-70b", Plan(mesh=Mesh(tp=1)), device="h100-sxm", context=4000)["fits"]
+
+
+# ---- Training
+
+
+def trained(model: Transformer, plan: Training, **workload: int) -> dict[str, Any]:
+    return build(model, model.workload(**workload), plan).to_dict()
+
+
+def per_device(model: Transformer, plan: Training, **workload: int) -> dict[str, int]:
+    held: dict[str, int] = trained(model, plan, **workload)["memory"]["per_device"]
+    return held
+
+
+def gpt_of(params: float, layers: int, d_model: int) -> Transformer:
+    """A GPT whose vocabulary is as large as it takes to have so many parameters, to half a row of the token table."""
+
+    def of(vocab: int) -> Transformer:
+        sizes = {"layers": layers, "d_model": d_model, "d_ff": 4 * d_model, "heads": 32, "d_head": d_model // 32}
+        return load("gpt3", fields={**sizes, "kv_heads": 32, "vocab": vocab})
+
+    short = params - of(1).params().total
+    return of(1 + round(short / d_model))
+
+
+ZERO_MODELS = {
+    "7.5B": gpt_of(7.5e9, 36, 4096),
+    "128B": gpt_of(128e9, 100, 10240),
+    "1T": gpt_of(1e12, 127, 25600),
+}
+# Rajbhandari et al. 2019, arXiv 1910.02054, Table 1: GB of model states on a device, by ranks, for stages 1, 2 and 3.
+# Some of its cells are truncated, not rounded.
+ZERO = """
+7.5B  1:120,120,120 4:52.5,41.3,30 16:35.6,21.6,7.5 64:31.4,16.6,1.88 256:30.4,15.4,0.47 1024:30.1,15.1,0.12
+128B  1:2048,2048,2048 4:896,704,512 16:608,368,128 64:536,284,32 256:518,263,8 1024:513,257,2
+1T  1:16000,16000,16000 4:7000,5500,4000 16:4750,2875,1000 64:4187,2218,250 256:4046,2054,62.5 1024:4011,2013,15.6
+"""
+ZERO_CELLS = [
+    (name, int(ranks), stage, printed)
+    for name, *cells in (line.split() for line in ZERO.strip().splitlines())
+    for ranks, _, three in (cell.partition(":") for cell in cells)
+    for stage, printed in enumerate(three.split(","), 1)
+]
+
+
+def states(held: dict[str, int]) -> int:
+    return held["weights"] + held["gradients"] + held["optimizer"]
+
+
+@pytest.mark.parametrize(("name", "ranks", "stage", "printed"), ZERO_CELLS)
+def test_zero_table_1(name: str, ranks: int, stage: int, printed: str) -> None:
+    plan = Training(precision="fp16-mixed", zero=stage, mesh=Mesh(dp=ranks))
+    found = states(per_device(ZERO_MODELS[name], plan, batch=ranks, seq=1)) / 1e9
+    last_digit = 10.0 ** -len(printed.partition(".")[2])
+    assert abs(found - float(printed)) < last_digit
+
+
+def test_zero_without_a_stage_shares_nothing() -> None:
+    """16 bytes a parameter; GPT-2 of 1.5B parameters needs at least 24 GB (the same paper, section 3.1)."""
+    for model in (*ZERO_MODELS.values(), load("gpt2-xl")):
+        held = per_device(model, Training(mesh=Mesh(dp=64)), batch=64, seq=1)
+        assert states(held) == 16 * model.params().total
+    assert 24e9 <= states(held) < 25.5e9
+
+
+def test_bytes_of_stage_2_and_of_a_trillion_parameters() -> None:
+    small, large = (ZERO_MODELS[name] for name in ("7.5B", "1T"))
+    two, one = (
+        states(per_device(model, Training(zero=stage, mesh=Mesh(dp=64)), batch=64, seq=1))
+        for model, stage in ((small, 2), (large, 1))
+    )
+    assert two / 1e9 == pytest.approx(16.6, rel=0.005)
+    assert one / 1e9 == pytest.approx(4187, rel=0.0002)
+
+
+@pytest.mark.parametrize(("heads", "width", "saving"), [(96, 12288, 0.70), (128, 20480, 0.65)], ids=["GPT-3", "MT-NLG"])
+def test_selective_recomputation_saves_what_the_paper_says(heads: int, width: int, saving: float) -> None:
+    """Korthikanti et al. 2022, arXiv 2205.05198, section 5: of the layers' activations 70 % and 65 %.
+
+    With dropout, as there, and eager attention; two depths, so that embedding and head are left out.
+    """
+    config = {"model_type": "gpt2", "n_embd": width, "n_head": heads, "n_positions": 2048, "vocab_size": 51200}
+    shallow, deep = (load(config={**config, "n_layer": n}) for n in (2, 4))
+    none, selective = (
+        per_device(deep, plan, seq=2048)["activations"] - per_device(shallow, plan, seq=2048)["activations"]
+        for plan in (Training(attention="eager", recompute=how) for how in ("none", "selective"))
+    )
+    assert 1 - selective / none == pytest.approx(saving, abs=0.005)
+    scores = 5 * heads * 2048 / width
+    assert none == pytest.approx(2 * 2048 * width * (34 + scores), rel=0.001)  # and statistics of norms, in fp32
+
+
+KV = [("deepseek-v3", 70_272), ("llama-3.1-405b", 516_096)]
+
+
+@pytest.mark.parametrize(("preset", "expected"), KV)
+def test_cache_bytes_of_a_token(preset: str, expected: int) -> None:
+    """DeepSeek-AI 2025, "Insights into DeepSeek-V3" (ISCA), Table 1."""
+    assert memory(preset, context=1)["kv_cache"]["bytes_per_token"] == expected
+    assert memory(preset, batch=3, context=1000)["kv_cache"]["bytes"] == 3 * 1000 * expected
+
+
+NAMES = ["gpt2", "llama-3-8b", "gemma-2-9b", "mixtral-8x7b", "t5-base", "bert-base-uncased"]
+TRAINED = {name: load(name) for name in NAMES}
+WAYS = st.sampled_from([1, 2, 4])
+MESHES = st.builds(lambda dp, tp, pp: Mesh(dp=dp, tp=tp, pp=pp), WAYS, WAYS, st.sampled_from([1, 2, 3, 4]))
+CHOICES: dict[str, st.SearchStrategy[Any]] = {
+    "precision": st.sampled_from(["fp32", "bf16-mixed", "bf16", "fp8"]),
+    "optimizer": st.sampled_from(["adamw", "adam8bit", "sgd", "lion", "muon", "adafactor"]),
+    "zero": st.integers(0, 3),
+    "micro_batch": st.sampled_from([None, 1, 2]),
+    "schedule": st.sampled_from(SCHEDULES),
+    "recompute": st.sampled_from(["none", "selective", "full"]),
+    "attention": st.sampled_from(["flash", "eager"]),
+    "kernels": st.sampled_from(["fused", "eager"]),
+    "mesh": MESHES,
+}
+PLANS = st.fixed_dictionaries(CHOICES).map(
+    lambda chosen: Training(**chosen, virtual=2 if chosen["schedule"] == "interleaved" else 1)
+)
+
+
+def tried(name: str, plan: Training) -> dict[str, Any]:
+    """The whole answer, where there is one."""
+    model = TRAINED[name]
+    sizes: dict[str, int] = {"batch": 16, "seq": 64}
+    if "target" in model.graph.workload_axes:
+        sizes["target_seq"] = 32
+    try:
+        return trained(model, plan, **sizes)
+    except InputError:
+        assume(False)
+        raise
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(NAMES), PLANS)
+def test_parts_of_training_add_up(name: str, plan: Training) -> None:
+    data = tried(name, plan)
+    names = ("weights", "gradients", "optimizer", "activations", "kv_cache", "other")
+    for part in [data["memory"]["per_device"], *data["stages"]]:
+        assert sum(part[n] for n in names) == part["total"]
+        assert all(part[n] >= 0 for n in names)
+        assert part["kv_cache"] == 0
+    assert data["memory"]["per_device"]["total"] == max(stage["total"] for stage in data["stages"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(NAMES), PLANS, st.sampled_from(["zero", "tp", "pp", "dp"]))
+def test_more_sharing_never_takes_more(name: str, plan: Training, flag: str) -> None:
+    if flag == "zero":
+        assume(plan.zero < 3)
+        more = plan._replace(zero=plan.zero + 1)
+    else:
+        more = plan._replace(mesh=plan.mesh._replace(**{flag: 2 * getattr(plan.mesh, flag)}))
+    before, after = (tried(name, p)["stages"] for p in (plan, more))
+    if flag == "pp":  # each stage that waits keeps the embedding's activations once more
+        for part in ("weights", "gradients", "optimizer"):
+            assert max(stage[part] for stage in after) <= max(stage[part] for stage in before)
+    else:
+        assert_no_more(after, before)
+
+
+def assert_no_more(after: list[dict[str, int]], before: list[dict[str, int]]) -> None:
+    for one, other in zip(after, before, strict=True):
+        assert all(one[part] <= other[part] for part in one)
+
+
+FLAGS: list[tuple[str, Any, set[str]]] = [
+    ("optimizer", "sgd-momentum", {"optimizer"}),
+    ("zero", 1, {"optimizer"}),
+    ("zero", 2, {"optimizer", "gradients"}),
+    ("zero", 3, {"optimizer", "gradients", "weights"}),
+    ("micro_batch", 4, {"activations"}),
+    ("schedule", "gpipe", {"activations"}),
+    ("recompute", "selective", {"activations"}),
+    ("recompute", "full", {"activations"}),
+    ("attention", "eager", {"activations"}),
+    ("kernels", "eager", {"activations"}),
+    ("precision", "bf16-fp32-grads", {"gradients"}),
+    ("precision", "bf16-fp32-states", {"optimizer"}),
+]
+
+
+@pytest.mark.parametrize(("flag", "value", "touched"), FLAGS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_flag_changes_only_what_depends_on_it(name: str, flag: str, value: Any, touched: set[str]) -> None:
+    plan = Training(micro_batch=1, mesh=Mesh(dp=4, pp=2))
+    before = tried(name, plan)["stages"]
+    after = tried(name, plan._replace(**{flag: value}))["stages"]
+    for one, other in zip(before, after, strict=True):
+        changed = {part for part in one if one[part] != other[part]} - {"total", "stage"}
+        assert changed <= touched
+        if flag not in ("recompute", "attention", "schedule", "kernels"):
+            assert changed == touched
+
+
+# ---- Adapters
+
+# Hu et al. 2021, arXiv 2106.09685, Table 4: GPT-3 175B
+LORA = [(1, ("q", "v"), 4_718_592, 4.7), (8, ("q", "v"), 37_748_736, 37.7), (4, ("q", "k", "v", "o"), 37_748_736, 37.7)]
+
+
+@pytest.mark.parametrize(("rank", "targets", "exact", "millions"), LORA)
+def test_lora_parameters_of_gpt3(rank: int, targets: tuple[str, ...], exact: int, millions: float) -> None:
+    found = trained(load("gpt3"), Training(lora=Lora(rank, targets)), seq=1)["lora"]
+    assert found == {"rank": rank, "targets": list(targets), "trainable_params": exact}
+    assert round(exact / 1e6, 1) == millions
+
+
+def test_lora_memory_of_gpt3() -> None:
+    """Section 4.2: 350 GB instead of 1.2 TB; the adapters of rank 4 are 35 MB (36.0 MiB) in a checkpoint of fp16."""
+    data = trained(load("gpt3"), Training(lora=Lora(4)), seq=1)
+    held, learning = data["memory"]["per_device"], data["lora"]["trainable_params"]
+    assert states(held) / 1e9 == pytest.approx(350, rel=0.005)
+    assert states(held) == 2 * load("gpt3").params().total + 16 * learning
+    assert 2 * learning / 2**20 == 36.0
+
+
+def test_qlora_trains_65b_on_a_device_of_48_gb() -> None:
+    """Dettmers et al. 2023, arXiv 2305.14314: under 48 GB, instead of more than 780 (12 bytes a parameter)."""
+    model = load("llama-65b")
+    whole = per_device(model, Training(precision="bf16-fp32-states", recompute="full"), seq=512)
+    assert states(whole) == 12 * model.params().total
+    assert whole["total"] > 780e9
+    small = Training(precision="bf16-fp32-states", recompute="full", lora=Lora(64, ("all",)), weights="nf4-dq", zero=0)
+    held = per_device(model, small, seq=512)
+    assert 33e9 < held["total"] < 48e9
+    tables = 2 * 32_000 * 8192 + 161 * 8192
+    matrices = model.params().total - tables
+    learning = trained(model, small, seq=512)["lora"]["trainable_params"]
+    assert learning == 80 * 64 * (4 * 2 * 8192 + 3 * (8192 + 22016))
+    quantised = matrices * (32 * 256 + 256 + 4) // (64 * 256)
+    assert held["weights"] == pytest.approx(quantised + 2 * tables + 2 * learning, abs=80 * 7)
+    assert held["gradients"] == 2 * learning
+    assert held["optimizer"] == 8 * learning
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["llama-3-8b", "gpt2", "mixtral-8x7b", "t5-base", "deepseek-v2-lite", "albert-base-v2"]),
+    st.integers(1, 64),
+    st.booleans(),
+)
+def test_adapters_are_rank_times_in_and_out(name: str, rank: int, every: bool) -> None:
+    model = load(name)
+    chosen = Lora(rank, ("all",) if every else ("o", "down"))
+    sizes = model.graph.sizes(model.workload(seq=8))
+    expected: Any = 0
+    for part in components(model.graph):
+        words = part.path.split(".")
+        if words[-1] != "weight" or not part.block.repeat or "router" in words or len(part.dims) < 2:
+            continue
+        if every or words[-2] in chosen.targets:
+            *experts, rows, columns = shape(part.dims, sizes)
+            each = rank * (rows + columns) * (experts[0] if experts else 1)
+            expected += each * (sizes[part.repeat] if part.repeat else 1)
+    assert trainable(model.graph, sizes, chosen) == expected
+
+
+def test_adapters_need_less_than_the_whole_and_more_with_rank() -> None:
+    model = load("llama-3-8b")
+    whole = per_device(model, Training(), batch=4, seq=512)
+    eight, sixteen = (per_device(model, Training(lora=Lora(r, ("all",))), batch=4, seq=512) for r in (8, 16))
+    tokens, layers = 4 * 512, 32
+    assert sixteen["activations"] - eight["activations"] == 2 * tokens * layers * 7 * 8
+    assert sixteen["optimizer"] == 2 * eight["optimizer"]
+    assert all(eight[part] < whole[part] for part in ("gradients", "optimizer", "total"))
+    head = 2 * tokens * 4096  # the input of the head, which is frozen; the last norm's input is there with either
+    assert whole["activations"] + 2 * tokens * layers * 7 * 8 - head == eight["activations"]
+
+
+def test_inputs_of_frozen_matrices_are_not_kept() -> None:
+    model = load("llama-3-8b")
+    every, two = (
+        per_device(model, Training(lora=Lora(8, names)), seq=512)["activations"] for names in (("all",), ("q", "v"))
+    )
+    # what goes into down, the second norm's output, and X·A of five more; flash attention keeps what goes into o
+    assert every - two == 2 * 512 * 32 * (14336 + 4096 + 5 * 8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(NAMES), PLANS, st.sampled_from(["bf16", "nf4-dq", "int8"]), st.sampled_from(["zero", "tp"]))
+def test_more_sharing_never_takes_more_with_adapters(name: str, plan: Training, weights: str, flag: str) -> None:
+    plan = plan._replace(lora=Lora(8, ("all",)), weights=weights)
+    if flag == "zero":
+        assume(plan.zero < 3)
+        more = plan._replace(zero=plan.zero + 1)
+    else:
+        more = plan._replace(mesh=plan.mesh._replace(tp=2 * plan.mesh.tp))
+    before, after = (tried(name, p)["stages"] for p in (plan, more))
+    assert_no_more(after, before)
+
+
+ADAPTERS = [
+    (Lora(8, ("querry",)), "--lora-targets names 'querry'"),
+    (Lora(8, ("router",)), "--lora-targets names 'router'"),
+    (Lora(0), "--lora-rank is 0"),
+]
+
+
+@pytest.mark.parametrize(("adapters", "says"), ADAPTERS)
+def test_adapters_that_cannot_be_are_refused(adapters: Lora, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        trained(load("mixtral-8x7b"), Training(lora=adapters), seq=8)
+    assert error.value.message.startswith(says)
+
+
+# ---- Pipelines that are interleaved, and what is computed again
+
+
+@pytest.mark.parametrize(("layers", "pp", "virtual"), [(96, 8, 3), (105, 35, 3), (24, 2, 2)])
+def test_an_interleaved_pipeline_keeps_more(layers: int, pp: int, virtual: int) -> None:
+    """Korthikanti et al. 2022, arXiv 2205.05198, section 4.2.3: L·(1 + (p - 1)/(p·v)) layers on the first stage."""
+    model = load("gpt3", fields={"layers": layers})
+    plan = Training(micro_batch=1, mesh=Mesh(pp=pp))
+    plain, more = (
+        trained(model, p, batch=4 * pp, seq=2048)["stages"]
+        for p in (plan, plan._replace(schedule="interleaved", virtual=virtual))
+    )
+    found = more[0]["activations"] / plain[0]["activations"]
+    assert found == pytest.approx(1 + (pp - 1) / (pp * virtual), rel=1e-5)  # position ids stand in the first group only
+    for part in ("weights", "gradients", "optimizer"):
+        assert [stage[part] for stage in more] == [stage[part] for stage in plain]
+
+
+def timeline(stage: int, pp: int, virtual: int, passes: int) -> list[list[int]]:
+    """How often each group of a stage is held after every step, from the whole pipeline's order of work."""
+    forward = [(k // (pp * virtual) * pp + k % pp, k // pp % virtual) for k in range(passes * virtual)]
+    backward = [(batch, virtual - 1 - group) for batch, group in forward]
+    warm = min(len(forward), 2 * (pp - stage - 1) + (virtual - 1) * pp)
+    order = [("+", one) for one in forward[:warm]]
+    for one, other in zip(forward[warm:], backward, strict=False):
+        order += [("+", one), ("-", other)]
+    order += [("-", other) for other in backward[len(forward) - warm :]]
+    held: set[tuple[int, int]] = set()
+    found = []
+    for sign, one in order:
+        assert (one in held) == (sign == "-")  # nothing goes backward that has not come forward
+        held ^= {one}
+        found.append([sum(group == g for _, group in held) for g in range(virtual)])
+    assert not held
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([2, 3, 4]), st.sampled_from([2, 3]), st.integers(1, 4), st.booleans())
+def test_interleaved_stages_hold_what_the_order_of_work_says(pp: int, virtual: int, rounds: int, drop: bool) -> None:
+    config = {"model_type": "gpt2", "n_layer": 72, "n_embd": 64, "n_head": 2, "vocab_size": 64, "n_positions": 32}
+    model = load(config=config | ({} if drop else {"resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0}))
+    plan = Training(micro_batch=1, schedule="interleaved", virtual=virtual, mesh=Mesh(pp=pp))
+    sizes = model.graph.sizes(model.workload(batch=rounds * pp, seq=8))
+    data = trained(model, plan, batch=rounds * pp, seq=8)
+    for stage in stages(model.graph, plan.mesh, virtual):
+        each = [one_pass(chunk, model.graph, sizes, plan) for chunk in stage.chunks]
+        steps = timeline(stage.number, pp, virtual, rounds * pp)
+        assert max(map(sum, steps)) == in_flight(stage, sizes, plan)
+        most = max(sum(n * group.kept for n, group in zip(step, each, strict=True)) for step in steps)
+        assert data["stages"][stage.number]["activations"] == most + each[-1].moment
+
+
+def test_groups_of_an_interleaved_pipeline_are_all_layers() -> None:
+    graph = load("gemma-3-27b", fields={"layers": 60}).graph
+    sizes = graph.sizes(load("gemma-3-27b").workload())
+    found = list(stages(graph, Mesh(pp=5), 3))
+    assert [len(stage.chunks) for stage in found] == [3] * 5
+    for block in graph.blocks:
+        held = sum(count for stage in found for b, count in stage.blocks if b is block)
+        assert held == (sizes[block.repeat] if block.repeat else 1)
+
+
+def layer_bytes(plan: Training, **workload: int) -> int:
+    """What one more layer of a small Llama keeps."""
+    two, four = (
+        per_device(load("llama-3-8b", fields={"layers": n, "vocab": 64}), plan, **workload)["activations"]
+        for n in (2, 4)
+    )
+    return (four - two) // 2
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 8, 20])
+def test_recomputed_layers_come_on_top(every: int) -> None:
+    """8 layers: the input of every n-th, and n layers while they are computed again."""
+    model = load("llama-3-8b", fields={"layers": 8, "vocab": 64})
+    layer, x = layer_bytes(Training(), seq=2048), 2 * 2048 * 4096
+    plan = Training(recompute="full", every=every)
+    (stage,) = stages(model.graph, plan.mesh)
+    one = one_pass(stage, model.graph, model.graph.sizes(model.workload(seq=2048)), plan)
+    assert one.working == min(every, 8) * layer - x
+    data = trained(model, plan, seq=2048)["memory"]
+    assert data["peak_at"] == "recomputation of a layer in the backward pass"
+    rest = one.kept - one.loss - -(-8 // every) * x  # before the head, and tables of positions
+    assert data["per_device"]["activations"] == -(-8 // every) * x + rest + min(every, 8) * layer - x
+    assert 0 <= rest < 3 * x
+
+
+def test_the_peak_is_where_more_is_needed() -> None:
+    """Logits of a large vocabulary outweigh a layer; nothing is recomputed without recomputation."""
+    for vocab, recompute, when in (
+        (500_000, "full", "start of the backward pass"),
+        (64, "full", "recomputation of a layer in the backward pass"),
+        (64, "none", "start of the backward pass"),
+    ):
+        model = load("llama-3-8b", fields={"layers": 8, "vocab": vocab})
+        assert trained(model, Training(recompute=recompute), seq=2048)["memory"]["peak_at"] == when
+
+
+def test_selective_recomputation_has_one_layers_scores() -> None:
+    model = load("llama-3-8b", fields={"layers": 8, "vocab": 64})
+    (stage,) = stages(model.graph, Mesh())
+    plan = Training(recompute="selective", attention="eager")
+    one = one_pass(stage, model.graph, model.graph.sizes(model.workload(seq=2048)), plan)
+    assert one.working == layer_bytes(plan._replace(recompute="none"), seq=2048) - layer_bytes(plan, seq=2048)
+
+
+PIPELINES = [
+    (Training(schedule="interleaved", virtual=2), "--schedule is interleaved, but --pp is 1"),
+    (Training(schedule="interleaved", mesh=Mesh(pp=2)), "--virtual is 1"),
+    (Training(virtual=2, mesh=Mesh(pp=2)), "--virtual is 2, but the schedule is 1f1b"),
+    (Training(schedule="interleaved", virtual=5, mesh=Mesh(pp=2)), "--pp times --virtual is 10; it must divide"),
+    (Training(schedule="interleaved", virtual=2, mesh=Mesh(pp=4)), "an interleaved pipeline takes micro-batches by"),
+    (Training(every=2), "--recompute-every is of full recomputation"),
+    (Training(every=0, recompute="full"), "--recompute-every is 0"),
+]
+
+
+@pytest.mark.parametrize(("plan", "says"), PIPELINES)
+def test_a_pipeline_that_cannot_be_is_refused(plan: Training, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        trained(load("gpt3"), plan, batch=6, seq=8)
+    assert error.value.message.startswith(says)
+
+
+# ---- Formulas
+
+
+def said(preset: str, plan: Plan | Training, **workload: int) -> dict[str, Any]:
+    model = load(preset)
+    return build(model, model.workload(**workload), plan, formula=True).to_dict()
+
+
+def test_formulas_of_the_textbooks() -> None:
+    """12·L·D² and the rest; 2 bytes for each key and value; 34 bytes of a GPT block with dropout, statistics beside."""
+    held = said("gpt2", Plan(), seq=1024)
+    assert held["formulas"]["weights"] == "2·D·(12·L·D + 13·L + V + P + 2)"
+    assert held["formulas"]["kv_cache"] == "4·L·B·S·D"
+    assert held["identities"] == ["H·E = D", "F = 4·D"]
+    assert held["symbols"] == {"B": 1, "S": 1024, "D": 768, "V": 50257, "P": 1024, "L": 12}
+    learnt = said("gpt2", Training(attention="eager"), seq=1024)
+    assert learnt["formulas"]["optimizer"] == "12·D·(12·L·D + 13·L + V + P + 2)"
+    assert learnt["formulas"]["activations of layers"] == "B·S·(34·D + 5·S·H + 16)"
+    again = said("gpt2", Training(recompute="full"), seq=1024)
+    assert again["formulas"]["activations of layers"] == "2·B·S·D"
+
+
+def test_formulas_of_adapters_and_of_a_latent_cache() -> None:
+    data = said("gpt3", Training(lora=Lora(4)), seq=16)
+    assert data["formulas"]["gradients"] == "8·L·D·r"
+    assert data["formulas"]["optimizer"] == "48·L·D·r"
+    assert data["symbols"]["r"] == 4
+    assert said("deepseek-v3", Plan(), context=100)["formulas"]["kv_cache"] == "2·L·B·C_0·(E_r + R_kv)"
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from([*NAMES, "deepseek-v2-lite", "gemma-3-4b"]),
+    PLANS,
+    st.sampled_from([None, Lora(8, ("all",))]),
+    st.sampled_from([1, 3]),
+)
+def test_formulas_give_the_bytes(name: str, plan: Training, adapters: Lora | None, every: int) -> None:
+    schedule = "gpipe" if plan.schedule == "gpipe" else "1f1b"
+    plan = plan._replace(mesh=Mesh(), schedule=schedule, virtual=1, lora=adapters)
+    plan = plan._replace(every=every if plan.recompute == "full" else 1)
+    model = load(name)
+    sizes = {"batch": 4, "seq": 128} | ({"target_seq": 32} if "target" in model.graph.workload_axes else {})
+    for chosen in (plan, Plan(attention=plan.attention)):
+        data = build(model, model.workload(**sizes), chosen, formula=True).to_dict()
+        held: Any = data["memory"]["per_device"]  # type: ignore[index]
+        texts: Any = data["formulas"]
+        for part in ("weights", "gradients", "optimizer", "activations", "kv_cache"):
+            unless = part == "optimizer" and plan.optimizer == "adam8bit"  # blocks, and small tensors in fp32
+            assert part in texts or not held[part] or unless, part
+            if part in texts and "." not in texts[part]:
+                values: Any = data["symbols"]
+                assert parsed(texts[part], values) == held[part]
+
+
+def parsed(text: str, values: dict[str, int]) -> Any:
+    """A formula's text at these values."""
+    return evaluate(parse(text), values)
+
+
+def test_formulas_are_of_one_device() -> None:
+    model = load("gpt2")
+    with pytest.raises(InputError, match="--formula is of a model on one device"):
+        build(model, model.workload(batch=2), Plan(mesh=Mesh(dp=2)), formula=True)
+
+
+# ---- The command
+
+
+def asked(capsys: pytest.CaptureFixture[str], *args: str) -> Any:
+    assert run(["memory", *args, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_flags_reach_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    data = asked(capsys, "gpt3", "--mode", "train", "--lora-rank", "1", "--seq", "8", "--formula")
+    assert data["lora"] == {"rank": 1, "targets": ["q", "v"], "trainable_params": 4_718_592}
+    assert data["formulas"]["gradients"] == "8·L·D·r"
+    pipeline = ("gpt3", "--mode", "train", "--pp", "4", "--batch", "8", "--seq", "64", "--recompute", "full")
+    plan = Training(mesh=Mesh(pp=4), recompute="full", schedule="interleaved", virtual=3, every=2)
+    data = asked(capsys, *pipeline, "--schedule", "interleaved", "--virtual", "3", "--recompute-every", "2")
+    assert data["stages"] == trained(load("gpt3"), plan, batch=8, seq=64)["stages"]
+    assert data["lora"] is None
+
+
+MISTAKES = [
+    (("--lora-rank", "2"), "--lora-rank and --lora-targets are of training"),
+    (("--mode", "train", "--lora-targets", "q"), "--lora-targets is given, but not --lora-rank"),
+    (("--mode", "train", "--weights", "int4"), "--weights says how frozen weights are stored"),
+    (("--mode", "train", "--lora-rank", "2", "--lora-targets", "gate"), "--lora-targets names 'gate'"),
+    (("--tp", "2", "--formula"), "--formula is of a model on one device"),
+]
+
+
+@pytest.mark.parametrize(("flags", "says"), MISTAKES)
+def test_flags_that_contradict_each_other(
+    flags: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["memory", "gpt2", *flags]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {says}")

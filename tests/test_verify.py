@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,13 @@ import pytest
 
 from transformer_calc import InputError, Transformer, load
 from transformer_calc.graph import ops
-from transformer_calc.graph.core import Block, Graph, Op
+from transformer_calc.graph.core import Block, Graph, Op, shape
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.params import params
 from transformer_calc.readings.run import Machine, random_weights
 from transformer_calc.readings.shrink import shrink, workload
 from transformer_calc.readings.verify import random_inputs, verify
-from transformer_calc.readings.weights import Checkpoint, Loaded, match
+from transformer_calc.readings.weights import Checkpoint, Loaded, expected, match
 from transformer_calc.report.verify import build
 from transformer_calc.sources import families, presets
 
@@ -355,3 +356,101 @@ def test_a_small_model_runs_as_it_is() -> None:
             load("lesson-translation").graph.sizes(load("lesson-translation").workload()),
         ).total
     )
+
+
+def test_every_check_of_a_tensor_says_its_shape(gpt2: tuple[Path, dict[str, Any]]) -> None:
+    folder, tensors = gpt2
+    checks = report(folder / "config.json", weights=str(folder))["checks"]
+    shapes = {check["what"].removesuffix(": shape"): check["measured"] for check in checks}
+    assert shapes == {name: list(array.shape) for name, array in tensors.items()}
+
+
+WRONG_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "floats for ids": ({"input_ids": np.zeros((2, 3))}, "input_ids is of float64, expected integers"),
+    "one dimension": ({"input_ids": np.zeros(3, int)}, r"input_ids has the shape \[3\]"),
+    "no dimension": ({"input_ids": np.array(3)}, r"input_ids has the shape \[\]"),
+    "past the vocabulary": ({"input_ids": np.full((2, 3), 97)}, "input_ids holds 97, expected ids from 0 to 96"),
+    "below nought": ({"input_ids": np.full((2, 3), -1)}, "input_ids holds -1"),
+    "past the positions": ({"input_ids": np.zeros((1, 65), int)}, "65 tokens are too many to run"),
+    "text": ({"logits": np.full((2, 24, 97), "x")}, "logits is of <U1, expected real numbers"),
+    "not a number": ({"logits": np.full((2, 24, 97), np.nan)}, "logits holds what is not a finite number"),
+    "a mask of another length": ({"attention_mask": np.ones((2, 2))}, r"attention_mask has the shape \[2, 2\]"),
+    "a mask of sevens": ({"attention_mask": np.full((2, 24), 7)}, "expected 0 and 1"),
+    "objects": ({"logits": np.array([None])}, "not an .npz file of arrays"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "says"), WRONG_ARRAYS.values(), ids=WRONG_ARRAYS.keys())
+def test_a_reference_of_wrong_arrays_is_one_sentence(
+    gpt2: tuple[Path, dict[str, Any]], arrays: dict[str, Any], says: str
+) -> None:
+    folder, _ = gpt2
+    held = dict(np.load(folder / "reference.npz"))
+    path = folder / "wrong.npz"
+    np.savez(path, **{**held, **arrays})
+    with pytest.raises(InputError, match=says):
+        report(folder / "config.json", weights=str(folder), reference=str(path))
+
+
+def test_weights_that_are_not_numbers_fail_without_a_number(gpt2: tuple[Path, dict[str, Any]]) -> None:
+    folder, tensors = gpt2
+    name = "transformer.ln_f.weight"
+    save(folder / "model.safetensors", {**tensors, name: tensors[name] * np.nan})
+    data = report(folder / "config.json", weights=str(folder), reference=str(folder / "reference.npz"))
+    assert (data["ok"], data["max_abs_diff"], data["max_rel_diff"]) == (False, None, None)
+
+
+@pytest.mark.parametrize("name", ["../a.safetensors", "/a.safetensors", "", "..", "none.safetensors"])
+def test_an_index_names_files_beside_it_alone(gpt2: tuple[Path, dict[str, Any]], name: str) -> None:
+    folder, tensors = gpt2
+    save(folder.parent / "a.safetensors", tensors)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(tensors, name)}))
+    with pytest.raises(InputError, match="which is not a file beside it"):
+        report(folder / "config.json", weights=str(index))
+
+
+def test_a_shard_may_be_a_link_as_in_the_hugging_face_cache(gpt2: tuple[Path, dict[str, Any]]) -> None:
+    folder, tensors = gpt2
+    save(folder.parent / "blob", tensors)
+    (folder / "a.safetensors").symlink_to(folder.parent / "blob")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(tensors, "a.safetensors")}))
+    assert report(folder / "config.json", weights=str(index))["ok"]
+
+
+@pytest.mark.parametrize("option", ["weights", "reference"])
+def test_a_pipe_is_refused_and_not_waited_for(gpt2: tuple[Path, dict[str, Any]], option: str) -> None:
+    folder, _ = gpt2
+    os.mkfifo(folder / "pipe.npz")
+    files = {"weights": str(folder), "reference": str(folder / "reference.npz"), option: str(folder / "pipe.npz")}
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        report(folder / "config.json", **files)
+
+
+def test_an_expert_of_another_shape_is_named() -> None:
+    model = load(GOLDEN / "numerics" / "mixtral" / "config.json")
+    graph, sizes = model.graph, model.graph.sizes(model.workload())
+    held: dict[str, tuple[int, ...]] = {}
+    for stored in expected(graph, sizes):
+        prefix, experts, _ = stored.name.partition(".experts.")
+        if not experts:
+            held[stored.name] = stored.shape
+            continue
+        for part in stored.tensor.parts:
+            size: Any = tuple(shape(part.dims, sizes))
+            word = part.path.split(".")[-2]
+            held |= {f"{prefix}.experts.{e}.{word}_proj.weight": size[1:] for e in range(size[0])}
+    assert match(graph, sizes, held).ok
+    name = next(name for name in held if ".experts.1." in name)
+    held[name] = (3, *held[name][1:])
+    assert [wrong[0] for wrong in match(graph, sizes, held).wrong_shape] == [name]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"), [({"seq": 2000}, "2,000 tokens are too many to run"), ({"context": 3}, "--context is 3")]
+)
+def test_a_workload_that_cannot_run_is_refused(sizes: dict[str, int], says: str) -> None:
+    model = load("gpt2")
+    with pytest.raises(InputError, match=says):
+        build(model, model.workload(**sizes), size="full")

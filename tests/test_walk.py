@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -396,3 +397,28 @@ def test_averaging_beside_tokens_norms_and_a_head() -> None:
     assert a == pytest.approx(np.array([[1, 0, 0], [1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3]]))
     assert found["layers.1.attn_residual"]["algebra"] == "X₃ = X₂ + Z"
     assert found["head.lm"]["output"]["shape"] == [1, 3, 7]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--seq", "4"], "4 tokens are too many to run: walk has a table of 3 positions"),
+        (["gpt2", "--shrink", "--seq", "5000"], "a walk takes at most 64 tokens"),
+        (["--batch", "1e9"], "a walk takes at most 64 sequences"),
+        (["--input", ""], "--input is empty"),
+        (["--input", "pipe.npz"], "neither a file nor a folder"),
+    ],
+)
+def test_what_cannot_be_walked_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.npz")
+    assert run(["walk", *args]) == 2
+    shown = capsys.readouterr()
+    assert says in shown.err
+    assert not shown.out

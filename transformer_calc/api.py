@@ -58,6 +58,8 @@ class Transformer:
         decoding = self.spec.kind == "encoder-decoder"
         if context:  # the new tokens, unless more are asked for, are one
             target_seq, seq = (target_seq or 1, seq) if decoding else (target_seq, seq or 1)
+        if context and "cached" not in self.graph.axes:
+            raise InputError(f"context is {context}, but {self.spec.name} keeps no cache: it sees all tokens at once")
         usual = self.usual
         batch = usual.get("batch", 1) if batch is None else batch
         seq = usual.get("seq") if seq is None else seq
@@ -78,8 +80,6 @@ class Transformer:
             room = limit - (0 if decoding else context or 0) if limit else USUAL_LENGTH
             seq = whole or max(min(room, USUAL_LENGTH), 1)
         self._check_length(seq + (0 if decoding else context or 0), limit)
-        if context and "cached" not in self.graph.axes:
-            raise InputError(f"context is {context}, but {self.spec.name} keeps no cache: it sees all tokens at once")
         if decoding:
             last = self.spec.stacks[-1].embedding
             table = last.positions if isinstance(last, Tokens) else None
@@ -154,9 +154,10 @@ class Transformer:
         734804261732352
         """
         from transformer_calc.graph.model import build
-        from transformer_calc.readings.flops import rows, totals
+        from transformer_calc.readings.flops import check_options, rows, totals
 
         run = self.workload(**workload)
+        check_options(recompute, latent, decode=run.context > 0)
         graph = build(self.spec, absorbed=True) if latent == "absorbed" else self.graph
         sizes = graph.sizes(run)
         found = rows(graph, sizes, needed=needed, recompute=recompute, decode=run.context > 0)

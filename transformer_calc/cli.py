@@ -475,6 +475,7 @@ def verify(
             rtol=rtol,
             atol=atol,
             progress=update,
+            say=lambda message: _say("note", message),
         )
 
 
@@ -593,14 +594,32 @@ def memory(
         str | None, typer.Option("--micro-batch", metavar="N", help="train: sequences of one pass of a device")
     ] = None,
     schedule: Annotated[
-        Literal["1f1b", "gpipe"], typer.Option("--schedule", help="train: of the pipeline's micro-batches")
+        Literal["1f1b", "gpipe", "interleaved"],
+        typer.Option("--schedule", help="train: of the pipeline's micro-batches"),
     ] = "1f1b",
+    virtual: Annotated[
+        str, typer.Option("--virtual", metavar="N", help="train: groups of layers of a stage, if interleaved")
+    ] = "1",
     recompute: Annotated[
         Literal["none", "selective", "full"], typer.Option("--recompute", help="train: activations computed again")
     ] = "none",
+    recompute_every: Annotated[
+        str,
+        typer.Option("--recompute-every", metavar="N", help="train: the input of every n-th layer is kept, if full"),
+    ] = "1",
     kernels: Annotated[
         Literal["fused", "eager"], typer.Option("--kernels", help="train: what norms and the like keep")
     ] = "fused",
+    formula: Annotated[bool, typer.Option("--formula", help="each part as a formula, too (on one device)")] = False,
+    lora_rank: Annotated[
+        str | None, typer.Option("--lora-rank", metavar="N", help="train: adapters of this rank, on frozen --weights")
+    ] = None,
+    lora_targets: Annotated[
+        str | None,
+        typer.Option(
+            "--lora-targets", metavar="NAMES", help="train: matrices with adapters: q,k,v,o,gate,up,down; all"
+        ),
+    ] = None,
 ) -> "Report":
     """Say what serving or training needs on each device."""
     from .report.memory import build, training
@@ -609,6 +628,10 @@ def memory(
     if check and device is None:
         raise InputError("--check asks whether it fits, but no device is given", "--device NAME")
     ways = {"dp": dp, "tp": tp, "pp": pp, "cp": cp, "ep": ep}
+    if mode == "infer" and (lora_rank or lora_targets):
+        raise InputError("--lora-rank and --lora-targets are of training", "--mode train")
+    if mode == "train" and lora_rank is None and weights != "bf16":
+        raise InputError("--weights says how frozen weights are stored; in training there are none", "--lora-rank N")
     if mode == "train":
         sizes: dict[str, Any] = {name: units.parse_count(value, field=f"--{name}") for name, value in ways.items()}
         plan = training(
@@ -618,9 +641,14 @@ def memory(
             zero=zero,
             micro_batch=None if micro_batch is None else units.parse_count(micro_batch, field="--micro-batch"),
             schedule=schedule,
+            virtual=units.parse_count(virtual, field="--virtual"),
             recompute=recompute,
+            every=units.parse_count(recompute_every, field="--recompute-every"),
             attention=attention,
             kernels=kernels,
+            lora_rank=None if lora_rank is None else units.parse_count(lora_rank, field="--lora-rank"),
+            lora_targets=lora_targets,
+            weights=weights,
         )
     else:
         plan = _plan(ways, block_size, weights=weights, kv_dtype=kv_dtype, attention=attention, logits=logits)
@@ -631,6 +659,7 @@ def memory(
         overhead=units.parse_count(overhead, field="--overhead", minimum=0),
         device=hardware.load(device) if device is not None else None,
         fit=check,
+        formula=formula,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dim, Graph, Op, Sizes
 from transformer_calc.graph.ops import CONTRACTIONS, flops
 
@@ -28,6 +29,21 @@ WITHOUT_GRADIENT = (
     "mel_spectrogram",
     "A",
 )
+
+
+LATENT = ("naive", "absorbed")
+
+
+def check_options(recompute: str, latent: str, *, decode: bool) -> None:
+    """Refuse what no count can be of."""
+    for option, value, choices in (("--recompute", recompute, RECOMPUTE), ("--latent", latent, LATENT)):
+        if value not in choices:
+            raise InputError(f"{option} is {value!r}; it must be one of {', '.join(choices)}")
+    if decode and recompute != "none":
+        raise InputError(
+            f"--recompute is {recompute}, but a step with a cache has no backward pass; it must be none",
+            hint="leave out --context",
+        )
 
 
 class Work(NamedTuple):

@@ -100,11 +100,14 @@ def _entries(part: Cached, sizes: Sizes, plan: Plan, context: int) -> int:
 
 def activation_bytes(stage: Stage, sizes: Sizes, plan: Plan) -> int:
     """The most that a pass holds at once on a device: what one operation reads and writes, and what is needed later."""
-    return max((_live(block, sizes, plan) for block, _ in stage.blocks), default=0)
+    return max((live(block, sizes, plan)[0] for block, _ in stage.blocks), default=0)
 
 
-def _live(block: Block, sizes: Sizes, plan: Plan) -> int:
-    """The peak of one block, by the last use of each tensor; views and the like share their source's memory."""
+def live(block: Block, sizes: Sizes, plan: Plan) -> tuple[int, tuple[Dims, ...]]:
+    """The peak of one block, and which tensors are there then.
+
+    By the last use of each tensor; views and the like share their source's memory.
+    """
     source = {op.path: op.inputs[0].name for op in block.ops if op.kind in ALIASING and op.inputs}
 
     def root(name: str) -> str:
@@ -114,14 +117,20 @@ def _live(block: Block, sizes: Sizes, plan: Plan) -> int:
 
     last = {root(t.name): i for i, op in enumerate(block.ops) for t in op.inputs}
     last[root(block.output)] = len(block.ops)
-    live: dict[str, int] = {"x": _bytes(block.ops[0].inputs[0].dims, sizes, plan)} if block.ops[0].inputs else {}
-    most = sum(live.values())
+    there: dict[str, tuple[int, Dims]] = {}
+    if block.ops[0].inputs:
+        dims = block.ops[0].inputs[0].dims
+        there["x"] = _bytes(dims, sizes, plan), dims
+    most, which = sum(size for size, _ in there.values()), tuple(dims for _, dims in there.values())
     for i, op in enumerate(block.ops):
         if op.path not in source and not (plan.attention == "flash" and _is_scores(op)):
-            live[op.path] = _bytes(op.output.dims, sizes, plan, head=block.role == "head")
-        most = max(most, sum(live.values()))
-        live = {name: size for name, size in live.items() if last.get(name, -1) > i}
-    return most
+            dims = op.output.dims
+            there[op.path] = _bytes(dims, sizes, plan, head=block.role == "head"), dims
+        now = sum(size for size, _ in there.values())
+        if now > most:
+            most, which = now, tuple(dims for _, dims in there.values())
+        there = {name: held for name, held in there.items() if last.get(name, -1) > i}
+    return most, which
 
 
 def _is_scores(op: Op) -> bool:

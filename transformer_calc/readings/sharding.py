@@ -54,6 +54,9 @@ class Stage(NamedTuple):
     blocks: tuple[tuple[Block, int], ...]
     first: bool
     last: bool
+    chunks: tuple[
+        Stage, ...
+    ] = ()  # of an interleaved pipeline: its groups of layers, which follow other stages' groups
 
 
 def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
@@ -113,15 +116,36 @@ def share(part: Component, mesh: Mesh, sizes: Sizes) -> Share:
     return Share(entries, spread)
 
 
-def stages(graph: Graph, mesh: Mesh) -> Iterator[Stage]:
-    """The layers of each pipeline stage, equally many; the first has the embedding, the last the head."""
+def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
+    """The layers of each pipeline stage, equally many; the first has the embedding, the last the head.
+
+    virtual:  groups of layers of a stage, in an interleaved pipeline: stage 0 has the groups 0, p, 2·p …
+    """
+    groups = list(_groups(graph, mesh.pp, virtual))
+    for number in range(mesh.pp):
+        chunks = tuple(groups[number :: mesh.pp])
+        if virtual == 1:
+            yield chunks[0]
+            continue
+        held: dict[tuple[str, str], tuple[Block, int]] = {}
+        for block, count in (pair for chunk in chunks for pair in chunk.blocks):
+            key = (block.path, block.title)
+            held[key] = (block, held[key][1] + count if key in held else count)
+        first, last = chunks[0].first, chunks[-1].last
+        yield Stage(number, tuple(held.values()), first, last, chunks)
+
+
+def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
+    """The layers in equal groups, one after the other."""
+    wanted = pp * virtual
     repeated = {block.path: block for block in graph.blocks if block.repeat}
     runs = [run for runs in graph.orders.values() for run in runs]
     layers = sum(len(cycle) * times for cycle, times in runs)
-    if layers % mesh.pp:
-        raise InputError(f"--pp is {mesh.pp}; it must divide the {layers:,} layers")
-    each = layers // mesh.pp
-    for number in range(mesh.pp):
+    if layers % wanted:
+        what = f"--pp is {pp}" if virtual == 1 else f"--pp times --virtual is {wanted}"
+        raise InputError(f"{what}; it must divide the {layers:,} layers")
+    each = layers // wanted
+    for number in range(wanted):
         low, high, start = number * each, (number + 1) * each, 0
         held: dict[str, int] = {}
         for cycle, times in runs:
@@ -130,7 +154,7 @@ def stages(graph: Graph, mesh: Mesh) -> Iterator[Stage]:
                 before = [min(max(-(-(bound - start - place) // len(cycle)), 0), times) for bound in (low, high)]
                 held[path] = held.get(path, 0) + before[1] - before[0]
             start += len(cycle) * times
-        first, last = number == 0, number == mesh.pp - 1
+        first, last = number == 0, number == wanted - 1
         blocks = [(repeated[path], count) for path, count in held.items() if count]
         ends = [b for b in graph.blocks if (first and b.role == "embed") or (last and b.role in ("final", "head"))]
         blocks += [(block, 1) for block in ends]

@@ -168,11 +168,26 @@ class Difference(NamedTuple):
     ok: bool
 
 
+def too_long(model: Model, workload: Workload) -> str:
+    """What is wrong with more tokens than a stack's table of positions has rows; empty: nothing."""
+    for stack in model.stacks:
+        positions = None if isinstance(stack.embedding, Patches) else stack.embedding.positions
+        tokens = workload.target if stack.name == "decoder" and workload.target else workload.seq
+        if positions and positions.kind != "sinusoidal" and positions.count and tokens > positions.count:
+            kind = "target tokens" if stack.name == "decoder" and workload.target else "tokens"
+            return f"{tokens:,} {kind} are too many to run: {model.name} has a table of {positions.count:,} positions"
+    return ""
+
+
 def difference(got: Array, wanted: Array, rtol: float, atol: float) -> Difference:
-    """Largest absolute and relative difference; agreement is |got - wanted| <= atol + rtol · |wanted| everywhere."""
+    """Largest absolute and relative difference, the latter where `wanted` is not 0.
+
+    Agreement is |got - wanted| <= atol + rtol · |wanted| everywhere.
+    """
     if got.shape != wanted.shape:
         raise ValueError(f"the run gives {list(got.shape)}, the reference holds {list(wanted.shape)}")
-    off = np.abs(got - wanted)
-    relative = off / np.maximum(np.abs(wanted), np.finfo(float).tiny)
+    off, size = np.abs(got - wanted), np.abs(wanted)
+    with np.errstate(over="ignore"):  # beside the smallest numbers, any difference is infinite
+        relative = np.divide(off, size, out=np.zeros(off.shape), where=size > 0)
     agrees = bool(np.all(off <= atol + rtol * np.abs(wanted)))
     return Difference(float(off.max(initial=0.0)), float(relative.max(initial=0.0)), agrees)

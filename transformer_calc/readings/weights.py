@@ -7,13 +7,14 @@ recognised.
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from transformer_calc.errors import InputError
+from transformer_calc.errors import InputError, shown
 from transformer_calc.graph.core import Graph, Sizes, shape
 from transformer_calc.readings.kernels import sinusoids
 from transformer_calc.readings.params import Component, Tensor, tensors
@@ -126,6 +127,9 @@ def match(graph: Graph, sizes: Sizes, held: Mapping[str, tuple[int, ...]]) -> Ma
         held_apart = [[seen.get(name, "") for name in part] for part in parts]
         if parts and all(name for part in held_apart for name in part):
             apart[stored.name] = held_apart
+            for part, inside in zip(stored.tensor.parts, held_apart, strict=True):
+                one: tuple[int, ...] = shape(part.dims, sizes)[1:]  # type: ignore[assignment]
+                wrong += [(name, one, held[name]) for name in inside if held[name] != one]
             continue
         alias = _stored_as(stored, graph, held, seen)
         if alias:
@@ -319,7 +323,7 @@ def _open(path: Path) -> Any:
 
 def _files(path: Path) -> list[Path]:
     """The files that a path stands for."""
-    if path.is_dir():
+    if is_folder(path):
         index = path / "model.safetensors.index.json"
         single = path / "model.safetensors"
         if index.exists():
@@ -330,22 +334,37 @@ def _files(path: Path) -> list[Path]:
         if not found:
             raise InputError(f"{path} is a folder without a safetensors file")
         return found
-    if not path.exists():
-        raise InputError(f"there is no file {path}")
     if path.suffix == ".json":
         import json
 
         try:
             listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
             names = sorted({str(name) for name in listed.values()})
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InputError(f"{path} is not an index of safetensors files: it needs a weight_map") from None
-        shards = [path.parent / name for name in names]
-        lost = [shard for shard in shards if not shard.is_file() or shard.resolve().parent != path.parent.resolve()]
-        if lost:
-            raise InputError(f"{path} names {lost[0].name}, which is not beside it")
-        return shards
+        if not names:
+            raise InputError(f"{path} names no file: its weight_map is empty")
+        for name in names:  # a name, no path; a file may be a link, as in the Hugging Face cache
+            if name in ("", ".", "..") or re.search(r"[/\\\0]", name) or not (path.parent / name).is_file():
+                raise InputError(f"{path} names {shown(name, 100)}, which is not a file beside it")
+        return [path.parent / name for name in names]
     return [path]
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder's; what is neither a folder nor a file is refused, so that no pipe is waited for."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"there is no file {shown(str(path), 100)}") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{shown(str(path), 100)} cannot be read: {why}") from None
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise InputError(f"{path} is neither a file nor a folder")
+    return stat.S_ISDIR(mode)
 
 
 class Loaded:

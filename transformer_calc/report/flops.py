@@ -9,7 +9,7 @@ from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.ops import KINDS
 from transformer_calc.readings import formulas
-from transformer_calc.readings.flops import RECOMPUTE, Row, Work, mean_keys, rows, totals
+from transformer_calc.readings.flops import Flops, Row, Work, check_options, mean_keys, rows, totals
 from transformer_calc.readings.params import components, params
 from transformer_calc.report import Column, Facts, Report, Table, Text
 from transformer_calc.report.common import legend
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from transformer_calc.api import Transformer
     from transformer_calc.spec import Workload
 
-LATENT = ("naive", "absorbed")
 COLUMNS = (
     Column("path", "matmul", "text"),
     Column("repeat", "×", "count", 1),
@@ -40,9 +39,7 @@ def build(
     notation: str = "unicode",
 ) -> Report:
     """FLOPs of a batch: forward, backward and of a training step, per token, and where they are."""
-    for option, value, choices in (("--recompute", recompute, RECOMPUTE), ("--latent", latent, LATENT)):
-        if value not in choices:
-            raise InputError(f"{option} is {value!r}; it must be one of {', '.join(choices)}")
+    check_options(recompute, latent, decode=workload.context > 0)
     graph = model.graph
     if latent == "absorbed":
         from transformer_calc.graph.model import build as build_graph
@@ -56,8 +53,14 @@ def build(
     symbolic = list(rows(graph, letters, **how))
     whole = totals(found, sizes)
     rules = formulas.identities(graph, sizes) + _contexts(graph, sizes)
-    general = formulas.merged_layers(totals(symbolic, letters).forward.matmul, graph)
+    works = totals(symbolic, letters)
+    general = formulas.merged_layers(works.forward.matmul, graph)
     short, used = formulas.textbook(general, rules)
+
+    def formula(size: Any) -> str:
+        return formulas.text(formulas.textbook(size, rules)[0], notation)
+
+    identities = [" = ".join(formulas.text(side, notation) for side in rule) for rule in used]
     tokens = workload.batch * (workload.target or workload.seq)
     lines = [
         {
@@ -67,8 +70,10 @@ def build(
             "forward": row.forward._asdict(),
             "backward": row.backward._asdict(),
             "recomputed": row.recomputed._asdict(),
-            "formula": formulas.text(formulas.textbook(letter.forward.matmul, rules)[0], notation),
-            "other_formula": formulas.text(formulas.textbook(letter.forward.other, rules)[0], notation),
+            "formula": formula(letter.forward.matmul),
+            "other_formula": formula(letter.forward.other),
+            "backward_formula": formula(letter.backward.matmul),
+            "backward_other_formula": formula(letter.backward.other),
         }
         for row, letter in zip(found, symbolic, strict=True)
         if row.forward.total or row.backward.total
@@ -81,7 +86,8 @@ def build(
         "tokens": tokens,
         "formula": formulas.text(short, notation),
         "formula_general": formulas.text(general, notation),
-        "identities": [str(rule) for rule in used],
+        "backward_formula": formula(formulas.merged_layers(works.backward.matmul, graph)),
+        "identities": identities,
         "convention": _convention(how, latent),
         **how,
         "latent": latent,
@@ -98,11 +104,11 @@ def build(
         symbols = symbols._replace(rows=(*symbols.rows, *extra))
     data["components"] = lines
     table = _table(lines, whole.forward, whole.backward, decode=how["decode"])
-    where = (("where", ", ".join(map(str, used)), "text"),) if used else ()
-    formula = Facts("", (("forward", data["formula"], "formula"), *where))
-    sections: list[Any] = [_facts(model, names, per_token, recompute, decode=how["decode"]), formula, symbols, table]
+    where = (("where", ", ".join(identities), "text"),) if used else ()
+    headline = Facts("", (("forward", data["formula"], "formula"), *where))
+    sections: list[Any] = [_facts(model, names, per_token, recompute, decode=how["decode"]), headline, symbols, table]
     if compare:
-        data["compare"], compared = _compare(graph, sizes, found, whole.forward.matmul, tokens)
+        data["compare"], compared = _compare(graph, sizes, found, whole, tokens)
         sections.append(compared)
     sections.append(Text(data["convention"]))
     return Report("flops", model.describe(), workload.to_dict(), data, tuple(sections), table)
@@ -205,43 +211,50 @@ def _seen(found: Iterable[Row], sizes: Sizes, letters: Sizes, shown: frozenset[s
     return values
 
 
-def _compare(graph: Graph, sizes: Sizes, found: list[Row], forward: Any, tokens: int) -> tuple[dict[str, Any], Table]:
+def _compare(graph: Graph, sizes: Sizes, found: list[Row], whole: Flops, tokens: int) -> tuple[dict[str, Any], Table]:
     """The rules of thumb 2·N and 6·N per token against the count, and the way from one to the other."""
     counts = params(graph, sizes)
     weights: Any = sum(2 * part.active(sizes) for part in components(graph) if part.path in _multiplied(found))
-    per_token = forward / tokens
-    scores: Any = sum(row.times(sizes) * row.forward.matmul for row in found if row.op.kind == "einsum") / tokens
-    tied: Any = (
-        sum(row.times(sizes) * row.forward.matmul for row in found if row.op.params and row.op.params[0].tied) / tokens
-    )
-    rest = per_token - weights - scores - tied
+    per_token, training = _per(whole.forward.matmul, tokens), _per(whole.train.matmul, tokens)
+    scores: Any = sum(row.times(sizes) * row.forward.matmul for row in found if row.op.kind == "einsum")
+    heads = [row for row in found if row.op.params and row.op.params[0].tied]
+    tied: Any = sum(row.times(sizes) * row.forward.matmul for row in heads)
+    rest = _per(whole.forward.matmul - weights * tokens - scores - tied, tokens)
+    scores, tied = _per(scores, tokens), _per(tied, tokens)
+    idle = 2 * counts.active - weights
+    decode = sizes.get("cached", 0) != 0
     thumbs = {
-        "2·N, all parameters": 2 * counts.total,
-        "2·N, active parameters": 2 * counts.active,
-        "2·N, without embeddings": 2 * (counts.active - counts.embedding),
+        "2·N, all parameters": (2 * counts.total, per_token),
+        "2·N, active parameters": (2 * counts.active, per_token),
+        "2·N, without embeddings": (2 * (counts.active - counts.embedding), per_token),
     }
-    lines: list[dict[str, Any]] = [
-        {"what": what, "flops": value, "miss": f"{(value - per_token) / per_token:+.1%}", "value": value}
-        for what, value in thumbs.items()
-    ]
+    if counts.active == counts.total:
+        del thumbs["2·N, active parameters"]
     steps = {
         "counted": per_token,
         "  weights that are multiplied, 2 each": weights,
         "  attention: scores and mixing, no parameters": scores,
         "  a tied table, multiplied as the head": tied,
-        "  work that is not done once a token": rest,
+        f"  {_not_once(graph)}": rest,
+        f"  not multiplied: {_not_multiplied(graph, decode)}, 2 each": idle,
     }
+    lines = _misses(thumbs)
     lines += [{"what": what, "flops": value, "miss": "", "value": value} for what, value in steps.items() if value]
-    idle = 2 * counts.active - weights
-    lines.append(
-        {"what": "  not multiplied: embedding tables, norms, biases, 2 each", "flops": idle, "miss": "", "value": idle}
-    )
+    note = ""
+    if not decode:
+        lines += _misses({"6·N, active parameters, training": (6 * counts.active, training)})
+        lines.append({"what": "counted, training", "flops": training, "miss": "", "value": training})
+        if training == 3 * per_token:
+            note = "6·N misses by as much as 2·N: forward and backward are three times the forward"
+        else:
+            note = "the backward pass is less than twice the forward: the input needs no gradient"
     data = {
         "two_n": 2 * counts.active,
         "six_n": 6 * counts.active,
         "forward_per_token": per_token,
-        "train_per_token": 3 * per_token,
+        "train_per_token": training,
         "two_n_error": (2 * counts.active - per_token) / per_token,
+        "six_n_error": (6 * counts.active - training) / training,
         "multiplied": weights,
         "attention": scores,
         "tied_head": tied,
@@ -249,12 +262,35 @@ def _compare(graph: Graph, sizes: Sizes, found: list[Row], forward: Any, tokens:
         "not_multiplied": idle,
     }
     columns = (
-        Column("what", "forward, per token", "text"),
+        Column("what", "per token", "text"),
         Column("flops", "FLOPs", "flops"),
         Column("miss", "misses by", "text"),
     )
-    note = "6·N for training misses by as much: forward and backward are three times the forward"
     return data, Table("rules of thumb", columns, tuple(lines), caption=note)
+
+
+def _misses(thumbs: Mapping[str, tuple[Any, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"what": what, "flops": value, "miss": f"{(value - counted) / counted:+.1%}", "value": value}
+        for what, (value, counted) in thumbs.items()
+    ]
+
+
+def _not_once(graph: Graph) -> str:
+    """Why a weight may meet more or fewer tokens than are counted."""
+    if "decoder" in graph.orders:
+        return "source tokens are not as many as target tokens"
+    if len(graph.orders) > 1:
+        return "image tokens and poolers are not as many as text tokens"
+    if any(block.copies != block.repeat for block in graph.blocks):
+        return "layers that share weights multiply them again"
+    return "weights that meet more, or fewer, than each token once"
+
+
+def _not_multiplied(graph: Graph, decode: bool) -> str:
+    """What of the parameters is in no matmul."""
+    encoder = decode and "encoder" in graph.orders and "decoder" in graph.orders
+    return "embedding tables, norms, biases" + (", what only the source meets" if encoder else "")
 
 
 def _multiplied(found: Iterable[Row]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,10 @@ from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.run import Machine, Outcome, random_weights
 from transformer_calc.readings.shrink import shrink
 from transformer_calc.readings.shrink import workload as small_workload
-from transformer_calc.readings.verify import Check, Difference, difference, random_inputs, verify
-from transformer_calc.readings.weights import Checkpoint, Loaded, Match, match, untied
+from transformer_calc.readings.verify import Check, Difference, difference, random_inputs, too_long, verify
+from transformer_calc.readings.weights import Checkpoint, Loaded, Match, is_folder, match, untied
 from transformer_calc.report import Column, Report, Table, Text
-from transformer_calc.spec import Model, Workload
+from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -69,16 +70,21 @@ def build(
     rtol: float = RTOL,
     atol: float = ATOL,
     progress: Callable[[float], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Report:
     """Run the model and compare; with weights, hold a checkpoint's tensors against the graph instead.
 
-    A tiny model is run on a tiny workload; the model itself on the one that is asked for.
+    A tiny model is run on a tiny workload; the model itself on the one that is asked for, after `say` has told what
+    that takes.
     """
     if size not in SIZES:
         raise InputError(f"--size is {size!r}; it must be one of {', '.join(SIZES)}")
     for name, value in (("--rtol", rtol), ("--atol", atol)):
         if not 0 <= value < float("inf"):
             raise InputError(f"{name} is {value}; it must be a number of at least 0")
+    for option, file in (("--weights", weights), ("--reference", reference)):
+        if file is not None and not file.strip():
+            raise InputError(f"{option} is empty, expected the path of a file")
     if reference and not weights:
         raise InputError("--reference needs the weights that it was made with", hint="--weights model.safetensors")
     if weights:
@@ -86,10 +92,16 @@ def build(
         return _with_weights(model, workload, Path(weights), compare, rtol, atol, progress)
     spec = model.spec if size == "full" else shrink(model.spec)
     on = workload if size == "full" else small_workload(spec)
+    if on.context:
+        raise InputError(f"--context is {on.context:,}, but the run starts with an empty cache", hint="leave it out")
+    if wrong := too_long(spec, on):
+        raise InputError(wrong, hint="a shorter --seq or --target-seq")
     graph = build_graph(spec)
     sizes = graph.sizes(on)
     need = _need(graph, sizes)
-    _refuse_if_too_large(need)
+    _refuse_if_too_large(need, "--size small, or a shorter --seq")
+    if size == "full" and say:
+        say(f"the run needs {units.format_bytes(need)}")
     found = verify(graph, sizes, random_weights(graph, sizes, seed), random_inputs(spec, on, seed), progress=progress)
     failed = [check for check in found.checks if not check.ok]
     data: dict[str, Any] = {
@@ -136,13 +148,12 @@ def _need(graph: Graph, sizes: Sizes) -> int:
     return BYTES * int(entries + max(outputs))
 
 
-def _refuse_if_too_large(need: int) -> None:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**33
+def _refuse_if_too_large(need: int, hint: str) -> None:
+    known = "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {})  # macOS does not say
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else 2**33
     if need > 0.9 * free:
         needs, has = units.format_bytes(need), units.format_bytes(free)
-        raise InputError(
-            f"the run needs {needs} and this machine has {has} free", hint="--size small, or a shorter --seq"
-        )
+        raise InputError(f"the run needs {needs} and this machine has {has} free", hint=hint)
 
 
 def _by_block(graph: Graph, checks: list[Check]) -> Table:
@@ -191,27 +202,35 @@ def _with_weights(
     checkpoint = Checkpoint(weights)
     arrays = _read(reference) if reference else {}
     if reference:
+        _check_arrays(model.spec, arrays)
         workload = _workload(model, arrays)
+        if wrong := too_long(model.spec, workload):
+            raise InputError(f"{reference}: {wrong}")
     sizes = graph.sizes(workload)
     if "batch_images" in sizes and "pixel_values" in arrays:
         sizes["batch_images"] = arrays["pixel_values"].shape[0]
     held = match(graph, sizes, checkpoint.shapes)
-    checks = _tensor_checks(held)
+    checks = _tensor_checks(held, checkpoint)
     data: dict[str, Any] = {
         "ok": held.ok,
         "tensors": len(checkpoint.shapes),
         "files": [f.name for f in checkpoint.files],
     }
     lines = [f"{model.title}: {len(checkpoint.shapes):,} tensors in {weights}", _verdict(held)]
+    if reference:
+        data |= {"max_abs_diff": None, "max_rel_diff": None, "rtol": rtol, "atol": atol}
     if reference and held.ok:
-        _refuse_if_too_large(_need(graph, sizes))
+        _refuse_if_too_large(_need(graph, sizes), "a reference of fewer tokens")
         inputs = _inputs(model.spec, arrays)
         loaded, own = Loaded(graph, sizes, checkpoint, held), untied(graph, checkpoint, held)
         lines += [f"{path} differs from the token table, and is not tied to it" for path in own]
         machine = Machine(graph, sizes, loaded, inputs, progress=progress, untied=own)
-        outcome = machine.run()
+        try:
+            outcome = machine.run()
+        except (ValueError, IndexError, TypeError) as error:
+            raise InputError(f"{reference}: the run broke off at {machine.running}: {error}") from None
         name, off = _compared(arrays, outcome, rtol, atol)
-        data |= {"ok": off.ok, "max_abs_diff": off.max_abs, "max_rel_diff": off.max_rel, "rtol": rtol, "atol": atol}
+        data |= {"ok": off.ok, "max_abs_diff": _finite(off.max_abs), "max_rel_diff": _finite(off.max_rel)}
         checks.append(Check(f"{name} within rtol {rtol:g}, atol {atol:g}", True, off.ok))
         agrees = "agree" if off.ok else "DIFFER"
         lines.append(
@@ -225,13 +244,21 @@ def _with_weights(
     return Report("verify", model.describe(), workload.to_dict(), data, tuple(sections), table, ok=data["ok"])
 
 
-def _tensor_checks(held: Match) -> list[Check]:
+def _finite(number: float) -> float | None:
+    """The number, or None where JSON has none: the run gave what is not a number."""
+    return number if math.isfinite(number) else None
+
+
+def _tensor_checks(held: Match, checkpoint: Checkpoint) -> list[Check]:
     """A check for each tensor that is expected, and for each that is not."""
     checks = [Check(f"{name}: missing", "there", "missing") for name in held.missing]
     checks += [Check(f"{name}: unexpected", "not there", "there") for name in held.unexpected]
     checks += [Check(f"{name}: shape", list(wanted), list(got)) for name, wanted, got in held.wrong_shape]
     wrong = {name for name, _, _ in held.wrong_shape}
-    return checks + [Check(f"{name}: shape", True, True) for name in held.found.values() if name not in wrong]
+    apart = [name for parts in held.apart.values() for part in parts for name in part]
+    right = [name for name in (*held.found.values(), *apart) if name not in wrong]
+    shapes = {name: list(checkpoint.shapes[name.partition("#")[0]]) for name in right}
+    return checks + [Check(f"{name}: shape", size, size) for name, size in shapes.items()]
 
 
 def _verdict(held: Match) -> str:
@@ -243,14 +270,77 @@ def _verdict(held: Match) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     """The arrays of a reference file."""
+    if is_folder(path):
+        raise InputError(f"{path} is a folder, expected an .npz file")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is not an .npz file of arrays")
+    wanted = {*INPUTS, *DECODER, *OUTPUTS, *HIDDEN, *POOLED}
     try:
+        with zipfile.ZipFile(path) as packed:
+            held = [entry for entry in packed.infolist() if entry.filename.removesuffix(".npy") in wanted]
+            size = sum(entry.file_size for entry in held)
+        _refuse_if_too_large(size, "a reference of fewer tokens")
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
+            return {name: file[name] for name in file.files if name in wanted}
+    except InputError:
+        raise
     except Exception as error:  # zip, header and pickle errors of all kinds
         why = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} is not an .npz file of arrays: {why}") from None
+
+
+def _check_arrays(spec: Model, arrays: Mapping[str, Any]) -> None:
+    """Refuse arrays that no run can take: of a wrong type or rank, out of range, or not fitting together."""
+    for name, array in arrays.items():
+        kinds = "iu" if name in ("input_ids", "token_type_ids", "decoder_input_ids") else "iufb"
+        kinds = "iuf" if kinds == "iufb" and not name.endswith("attention_mask") else kinds
+        what = {"iu": "integers", "iuf": "real numbers", "iufb": "0 and 1"}[kinds]
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+            raise InputError(f"{name} is of {getattr(array, 'dtype', 'no type')}, expected {what}")
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} holds what is not a finite number, expected {what}")
+        if kinds == "iufb" and not np.isin(array, (0, 1)).all():
+            raise InputError(f"{name} holds numbers from {array.min():g} to {array.max():g}, expected 0 and 1")
+    tables = {stack.name: stack.embedding for stack in spec.stacks}
+    decoder = tables.pop("decoder", None) if len(tables) > 1 else None
+    for embedding in tables.values():
+        if isinstance(embedding, Tokens):
+            most = {"input_ids": embedding.vocab, "token_type_ids": embedding.segments or None, "attention_mask": None}
+            _check_ids(arrays, most, (2, 3))
+        elif isinstance(embedding, Patches):
+            _check_shape(arrays, "pixel_values", (None, embedding.channels, embedding.height, embedding.width))
+        elif isinstance(embedding, Audio):
+            _check_shape(arrays, "input_features", (None, embedding.mels, None))
+    if isinstance(decoder, Tokens):
+        _check_ids(arrays, {"decoder_input_ids": decoder.vocab, "decoder_attention_mask": None}, (2,))
+        source = next((arrays[name] for name in INPUTS if name in arrays), None)
+        ids = arrays.get("decoder_input_ids")
+        if ids is not None and source is not None and source.ndim != 3 and len(ids) != len(source):
+            raise InputError(f"decoder_input_ids has {len(ids)} sequences, the source has {len(source)}")
+
+
+def _check_ids(arrays: Mapping[str, Any], most: Mapping[str, int | None], ranks: tuple[int, ...]) -> None:
+    """Ids and masks of one stack: of one shape, and each below its limit."""
+    names = [name for name in most if name in arrays]
+    for name in names:
+        array, limit = arrays[name], most[name]
+        if array.ndim not in ranks:
+            raise InputError(f"{name} has the shape {list(array.shape)}, expected [batch, tokens]")
+        if array.shape != arrays[names[0]].shape:
+            of = arrays[names[0]].shape
+            raise InputError(f"{name} has the shape {list(array.shape)}, expected {list(of)}, which {names[0]} has")
+        if limit and array.size and not 0 <= array.min() <= array.max() < limit:
+            bad = array.min() if array.min() < 0 else array.max()
+            raise InputError(f"{name} holds {bad}, expected ids from 0 to {limit - 1:,}")
+
+
+def _check_shape(arrays: Mapping[str, Any], name: str, wanted: tuple[int | None, ...]) -> None:
+    if name in arrays:
+        got = arrays[name].shape
+        fits = len(got) == len(wanted) and all(b in (None, a) for a, b in zip(got, wanted, strict=True))
+        if not fits or 0 in got:
+            words = ", ".join("any" if n is None else str(n) for n in wanted)
+            raise InputError(f"{name} has the shape {list(got)}, expected [{words}]")
 
 
 def _inputs(spec: Model, arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.params import params
 from transformer_calc.readings.shrink import shrink as shrunk
+from transformer_calc.readings.verify import too_long
 from transformer_calc.readings.walk import (
     LOWEST,
     Given,
@@ -26,7 +27,7 @@ from transformer_calc.readings.walk import (
     walk,
     with_vectors,
 )
-from transformer_calc.readings.weights import Checkpoint, Loaded, match
+from transformer_calc.readings.weights import Checkpoint, Loaded, is_folder, match
 from transformer_calc.report import Column, Grid, Matrix, Report, Table, Text
 from transformer_calc.report.common import legend
 from transformer_calc.sources import presets, values
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 MOST_PARAMS = 50_000
 MOST_TOKENS = 64
+MOST_SEQUENCES = 64
 USUAL_TOKENS = 4  # where nothing is asked for and the model has no usual length that is as small
 SIDE = 12  # rows and columns of a matrix that are shown; of a larger one its corner
 CORNER = 6
@@ -80,6 +82,10 @@ def build(
     if step is not None and until is not None:
         raise InputError("--step and --until are both given, expected one of them")
     spec = shrunk(model.spec) if shrink else model.spec
+    if input is not None and not input.strip():
+        raise InputError("--input is empty, expected the path of a file")
+    if input is not None and input.endswith((".npz", ".safetensors")) and is_folder(Path(input)):
+        raise InputError(f"{input} is a folder, expected a file")
     checkpoint = input if input is not None and input.endswith(".safetensors") else None
     found = _values(model, None if checkpoint else input, shrink=shrink)
     asked = workload != model.workload()
@@ -87,7 +93,8 @@ def build(
     graph = build_graph(spec)
     sizes = graph.sizes(on)
     if not shrink:
-        _refuse_if_too_large(model, params(graph, sizes).total, on)
+        _refuse_if_too_many_parameters(model, params(graph, sizes).total)
+    _refuse_if_too_long(spec, on)
     known = given(spec, graph, sizes, found)
     inputs = seeded_inputs(spec, graph, sizes, known.inputs, seed)
     used: Any = seeded_weights(graph, sizes, known.weights, seed, weights)
@@ -150,7 +157,7 @@ def _workload(spec: Any, workload: Workload, sizes: dict[str, int], *, asked: bo
     return Workload(batch=batch, seq=seq, target=target)
 
 
-def _refuse_if_too_large(model: Transformer, total: int, on: Workload) -> None:
+def _refuse_if_too_many_parameters(model: Transformer, total: int) -> None:
     if total > MOST_PARAMS:
         hint = "tcalc walk MODEL --shrink walks a tiny model of the same structure"
         if model.source == "hyperparameters":
@@ -159,9 +166,17 @@ def _refuse_if_too_large(model: Transformer, total: int, on: Workload) -> None:
             f"{model.spec.name} has {total:,} parameters, too many to follow; a walk takes at most {MOST_PARAMS:,}",
             hint=hint,
         )
+
+
+def _refuse_if_too_long(spec: Any, on: Workload) -> None:
     for name, tokens in (("--seq", on.seq), ("--target-seq", on.target or 0)):
-        if tokens > MOST_TOKENS:
-            raise InputError(f"{name} is {tokens:,}; a walk takes at most {MOST_TOKENS} tokens")
+        if tokens > MOST_TOKENS and not (name == "--seq" and isinstance(spec.stacks[0].embedding, Patches)):
+            hint = f"--seq {USUAL_TOKENS}" if name == "--seq" else None
+            raise InputError(f"{name} is {tokens:,}; a walk takes at most {MOST_TOKENS} tokens", hint=hint)
+    if on.batch > MOST_SEQUENCES:
+        raise InputError(f"--batch is {on.batch:,}; a walk takes at most {MOST_SEQUENCES} sequences")
+    if wrong := too_long(spec, on):
+        raise InputError(wrong, hint="a shorter --seq or --target-seq")
 
 
 def _checkpoint(graph: Graph, sizes: Sizes, path: Path) -> Loaded:

@@ -1,0 +1,97 @@
+"""Low-rank adapters: frozen matrices of the layers, each with two thin ones beside it that learn.
+
+LoRA (Hu et al. 2021, arXiv 2106.09685, section 4.1): Y = X·W + (X·A)·B, with A of [in, rank] and B of [rank, out], so
+that rank · (in + out) parameters learn. QLoRA (Dettmers et al. 2023, arXiv 2305.14314) stores W in 4 bits. The backward
+pass needs X, for A, and X·A, for B; the input of a matrix that has no adapter is not kept for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from transformer_calc.errors import InputError, did_you_mean
+from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes
+from transformer_calc.readings.activations import How, Saved
+from transformer_calc.readings.params import Component, components
+
+RANK = "lora_rank"  # the axis between A and B
+ALL = "all"
+
+
+class Lora(NamedTuple):
+    """Which matrices have adapters, and of which rank."""
+
+    rank: int
+    targets: tuple[str, ...] = ("q", "v")
+
+
+def matrices(graph: Graph) -> Iterator[tuple[Block, Op]]:
+    """The linear maps of the layers that may have an adapter: all but routers."""
+    for block in graph.blocks:
+        for op in block.ops if block.repeat else ():
+            routes = any(axis.startswith("experts") for axis in op.output.dims[-1])
+            if op.kind in ("linear", "expert_linear") and op.params and op.params[0].counted and not routes:
+                yield block, op
+
+
+def targets(graph: Graph, lora: Lora) -> frozenset[str]:
+    """Paths of the linear maps with an adapter."""
+    return frozenset(_path(block, op) for block, op in _chosen(graph, lora))
+
+
+def check(graph: Graph, lora: Lora) -> None:
+    """Refuse targets that the model lacks."""
+    if lora.rank < 1:
+        raise InputError(f"--lora-rank is {lora.rank}; it must be at least 1")
+    names = sorted({_name(op) for _, op in matrices(graph)})
+    for target in lora.targets:
+        if target not in (*names, ALL):
+            hint = did_you_mean(target, [*names, ALL]) or f"this model's are {', '.join(names)}, or all of them: all"
+            raise InputError(f"--lora-targets names {target!r}, which is no projection of this model", hint)
+
+
+def adapters(part: Component, paths: frozenset[str]) -> tuple[Component, ...]:
+    """A and B of a parameter tensor, where it is a weight with an adapter; of stacked experts, each expert's."""
+    path, _, name = part.path.rpartition(".")
+    if name != "weight" or path not in paths:
+        return ()
+    stacked, pair = part.dims[:-2], part.dims[-2:]
+    out = part.out - len(stacked)
+    a, b = (*stacked, pair[1 - out], (RANK,)), (*stacked, (RANK,), pair[out])
+    return tuple(part._replace(path=f"{path}.lora_{name}", dims=dims) for name, dims in (("a", a), ("b", b)))
+
+
+def bound(sizes: Sizes, lora: Lora | None) -> Sizes:
+    """Sizes with the rank."""
+    return {**sizes, RANK: lora.rank} if lora else sizes
+
+
+def trainable(graph: Graph, sizes: Sizes, lora: Lora) -> int:
+    """How many parameters learn, in the whole model."""
+    sizes, paths = bound(sizes, lora), targets(graph, lora)
+    every = (adapter for part in components(graph) for adapter in adapters(part, paths))
+    return sum(int(adapter.total(sizes)) for adapter in every)  # type: ignore[arg-type, misc]
+
+
+def saved(graph: Graph, how: How, lora: Lora) -> list[Saved]:
+    """X·A of every adapter, which the backward pass keeps beside what the frozen model does."""
+    if how.recompute == "full":
+        return []
+    rows = []
+    for block, op in _chosen(graph, lora):
+        dims: Dims = (*op.inputs[0].dims[:-1], (RANK,))
+        rows.append(Saved(_path(block, op), f"{op.path}.lora_a", dims, how.bytes, block, block.repeat))
+    return rows
+
+
+def _chosen(graph: Graph, lora: Lora) -> Iterator[tuple[Block, Op]]:
+    return ((block, op) for block, op in matrices(graph) if ALL in lora.targets or _name(op) in lora.targets)
+
+
+def _name(op: Op) -> str:
+    return op.path.rpartition(".")[2]
+
+
+def _path(block: Block, op: Op) -> str:
+    return f"{block.path}.{op.path}" if block.path else op.path

@@ -129,6 +129,38 @@ def test_what_fits_fits_and_one_more_does_not(preset: str, device: str, weights:
         assert total(**more) > room or found[solve] >= 2**40
 
 
+@pytest.mark.parametrize(
+    ("plan", "solve", "sizes"),
+    [
+        (Training(zero=3, mesh=Mesh(dp=8)), "batch", {"batch": 8, "seq": 2048}),
+        (Training(zero=3, mesh=Mesh(dp=8)), "context", {"batch": 8, "seq": 1}),
+        (Training(zero=3, micro_batch=2, mesh=Mesh(dp=8)), "context", {"batch": 32, "seq": 1}),
+        (Training(lora=Lora(16), weights="nf4"), "batch", {"batch": 1, "seq": 1000}),
+        (Training(recompute="full", mesh=Mesh(tp=2, pp=4)), "context", {"batch": 8, "seq": 1}),
+    ],
+)
+def test_what_is_trained_fits_and_one_more_does_not(plan: Training, solve: str, sizes: dict[str, int]) -> None:
+    model, device = load("llama-3-8b"), hardware.load("h100-sxm")
+    found: Any = fit_report(model, model.workload(**sizes), plan, device=device, solve=solve).to_dict()["fit"]
+    assert found["fits"]
+    step = {"batch": plan.mesh.dp, "context": 1}[solve]
+
+    def fits(more: int) -> object:
+        batch, seq = (found[name] + more * (name == solve) for name in ("batch", "context"))
+        data = build(model, model.workload(batch=batch, seq=seq), plan, device=device).to_dict()
+        return data["fits"]
+
+    assert fits(0) is True
+    assert fits(step) is False
+
+
+def test_a_batch_that_goes_through_in_fixed_passes_has_no_largest() -> None:
+    model, device = load("llama-3-8b"), hardware.load("h100-sxm")
+    plan = Training(zero=3, micro_batch=1, mesh=Mesh(dp=8))
+    with pytest.raises(InputError, match="micro-batch"):
+        fit_report(model, model.workload(batch=8, seq=512), plan, device=device, solve="batch")
+
+
 def test_the_fewest_devices_are_enough_and_fewer_are_not() -> None:
     model, chosen = load("llama-3-70b"), hardware.load("h100-sxm")
     found: Any = fit_report(model, model.workload(context=4000), Plan(), device=chosen, solve="devices").to_dict()[

@@ -237,15 +237,24 @@ def _add_commands(args: list[str]) -> None:
 
 
 def command(
-    to: typer.Typer, *, examples: str, with_model: bool = True, name: str | None = None, default: str | None = None
+    to: typer.Typer,
+    *,
+    examples: str,
+    with_model: bool = True,
+    name: str | None = None,
+    default: str | None = None,
+    plan: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., "Report"]], Callable[..., "Report"]]:
     """Make a function that returns a report a command; `with_model` gives it a model and a workload first.
 
     `default`: the preset for a command line that describes no model, where it is not every command's.
+    `plan`: a function of further options, whose result is handed over after the workload.
     """
 
     def register(body: Callable[..., "Report"]) -> Callable[..., "Report"]:
-        own = list(inspect.signature(body).parameters.values())[2 if with_model else 0 :]
+        handed = (2 if with_model else 0) + (1 if plan else 0)
+        own = list(inspect.signature(body).parameters.values())[handed:]
+        of_plan = list(inspect.signature(plan).parameters.values()) if plan else []
         shared = (*_MODEL_OPTIONS, *_OUTPUT_OPTIONS) if with_model else _OUTPUT_OPTIONS
 
         def run_command(**given: Any) -> None:
@@ -260,7 +269,8 @@ def command(
                 workload = model.workload(**sizes)
                 for note in model.notes:
                     _say("note", note)
-                report = body(model, workload, **options)
+                plans = [plan(**{parameter.name: given[parameter.name] for parameter in of_plan})] if plan else []
+                report = body(model, workload, *plans, **options)
             else:
                 report = body(**options)
             _print(report, format)
@@ -268,7 +278,7 @@ def command(
         def add() -> None:
             # Typer reads the options from the signature: positional arguments, own options, shared ones.
             run_command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-                [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]
+                [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in (*own, *of_plan, *shared)]
             )
             run_command.__annotations__ = {}
             to.command(
@@ -533,53 +543,27 @@ def walk(
     )
 
 
-_WEIGHTS = typer.Option("--weights", metavar="TYPE", help="how weights are stored: bf16, fp8, int8, int4, nf4, q4_k …")
-_KV_DTYPE = typer.Option("--kv-dtype", metavar="TYPE", help="how the cache is stored: bf16, fp8, int8 …")
-_ATTENTION = typer.Option("--attention", help="flash keeps no score matrix")
-_LOGITS = typer.Option("--logits", help="of the last position, or of all")
-_BLOCK_SIZE = typer.Option("--block-size", metavar="N", help="tokens of a page of the cache")
-_DP = typer.Option("--dp", metavar="N", help="copies of the model, which share the batch")
-_TP = typer.Option("--tp", metavar="N", help="devices that share each matrix")
-_PP = typer.Option("--pp", metavar="N", help="stages of layers")
-_CP = typer.Option("--cp", metavar="N", help="devices that share each sequence")
-_EP = typer.Option("--ep", metavar="N", help="devices that share the experts")
-_DEVICE = typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")
-_OVERHEAD = typer.Option("--overhead", metavar="BYTES", help="of framework and allocator on each device")
-
-
-def _plan(ways: Mapping[str, str], block_size: str, **how: Any) -> Any:
-    """How a model is served, from the flags that `memory` and `fit` share."""
-    from .report.memory import plan
-
-    sizes = {name: units.parse_count(value, field=f"--{name}") for name, value in ways.items()}
-    return plan(sizes, block_size=units.parse_count(block_size, field="--block-size"), **how)
-
-
-@command(
-    app,
-    examples="""
-      tcalc memory llama-3-70b --device h100-sxm --tp 8 --batch 16 --context 8k
-      tcalc memory deepseek-v3 --weights fp8 --ep 16 --dp 16 --batch 16 --context 32k
-      tcalc memory llama-3-8b --weights int4 --device rtx-4090 --context 32k --check
-      tcalc memory gpt3 --mode train --tp 8 --sp --pp 8 --batch 64 --micro-batch 1 --recompute selective""",
-)
-def memory(
-    model: Any,
-    workload: Any,
+def _plan(
     mode: Annotated[Literal["train", "infer"], typer.Option("--mode", help="what the memory is for")] = "infer",
-    device: Annotated[str | None, _DEVICE] = None,
-    check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
-    overhead: Annotated[str, _OVERHEAD] = "0",
-    dp: Annotated[str, _DP] = "1",
-    tp: Annotated[str, _TP] = "1",
-    pp: Annotated[str, _PP] = "1",
-    cp: Annotated[str, _CP] = "1",
-    ep: Annotated[str, _EP] = "1",
-    attention: Annotated[Literal["flash", "eager"], _ATTENTION] = "flash",
-    weights: Annotated[str, _WEIGHTS] = "bf16",
-    kv_dtype: Annotated[str, _KV_DTYPE] = "bf16",
-    logits: Annotated[Literal["last", "all"], _LOGITS] = "last",
-    block_size: Annotated[str, _BLOCK_SIZE] = "1",
+    dp: Annotated[str, typer.Option("--dp", metavar="N", help="copies of the model, which share the batch")] = "1",
+    tp: Annotated[str, typer.Option("--tp", metavar="N", help="devices that share each matrix")] = "1",
+    pp: Annotated[str, typer.Option("--pp", metavar="N", help="stages of layers")] = "1",
+    cp: Annotated[str, typer.Option("--cp", metavar="N", help="devices that share each sequence")] = "1",
+    ep: Annotated[str, typer.Option("--ep", metavar="N", help="devices that share the experts")] = "1",
+    attention: Annotated[
+        Literal["flash", "eager"], typer.Option("--attention", help="flash keeps no score matrix")
+    ] = "flash",
+    weights: Annotated[
+        str,
+        typer.Option("--weights", metavar="TYPE", help="how weights are stored: bf16, fp8, int8, int4, nf4, q4_k …"),
+    ] = "bf16",
+    kv_dtype: Annotated[
+        str, typer.Option("--kv-dtype", metavar="TYPE", help="how the cache is stored: bf16, fp8, int8 …")
+    ] = "bf16",
+    logits: Annotated[
+        Literal["last", "all"], typer.Option("--logits", help="of the last position, or of all")
+    ] = "last",
+    block_size: Annotated[str, typer.Option("--block-size", metavar="N", help="tokens of a page of the cache")] = "1",
     sp: Annotated[bool, typer.Option("--sp", help="train: norms and dropouts split the sequence over --tp")] = False,
     precision: Annotated[
         str, typer.Option("--precision", metavar="RECIPE", help="train: fp32, bf16-mixed, fp16-mixed, bf16, fp8 …")
@@ -610,7 +594,6 @@ def memory(
     kernels: Annotated[
         Literal["fused", "eager"], typer.Option("--kernels", help="train: what norms and the like keep")
     ] = "fused",
-    formula: Annotated[bool, typer.Option("--formula", help="each part as a formula, too (on one device)")] = False,
     lora_rank: Annotated[
         str | None, typer.Option("--lora-rank", metavar="N", help="train: adapters of this rank, on frozen --weights")
     ] = None,
@@ -620,38 +603,68 @@ def memory(
             "--lora-targets", metavar="NAMES", help="train: matrices with adapters: q,k,v,o,gate,up,down; all"
         ),
     ] = None,
+) -> Any:
+    """How a model is served or trained: the options that `memory` and `fit` share."""
+    from .report.memory import plan, training
+
+    counts = {"dp": dp, "tp": tp, "pp": pp, "cp": cp, "ep": ep, "block-size": block_size, "virtual": virtual}
+    counts |= {"recompute-every": recompute_every}
+    sizes = {name: units.parse_count(value, field=f"--{name}") for name, value in counts.items()}
+    ways: dict[str, Any] = {name: sizes[name] for name in ("dp", "tp", "pp", "cp", "ep")}
+    if mode == "infer":
+        if lora_rank or lora_targets:
+            raise InputError("--lora-rank and --lora-targets are of training", "--mode train")
+        how = {"weights": weights, "kv_dtype": kv_dtype, "attention": attention, "logits": logits}
+        return plan(ways, block_size=sizes["block-size"], **how)
+    if lora_rank is None and weights != "bf16":
+        raise InputError("--weights says how frozen weights are stored; in training there are none", "--lora-rank N")
+    return training(
+        {**ways, "sp": sp},
+        precision=precision,
+        optimizer=optimizer,
+        zero=zero,
+        micro_batch=None if micro_batch is None else units.parse_count(micro_batch, field="--micro-batch"),
+        schedule=schedule,
+        virtual=sizes["virtual"],
+        recompute=recompute,
+        every=sizes["recompute-every"],
+        attention=attention,
+        kernels=kernels,
+        lora_rank=None if lora_rank is None else units.parse_count(lora_rank, field="--lora-rank"),
+        lora_targets=lora_targets,
+        weights=weights,
+    )
+
+
+_OVERHEAD = typer.Option("--overhead", metavar="BYTES", help="of framework and allocator on each device")
+
+
+@command(
+    app,
+    plan=_plan,
+    examples="""
+      tcalc memory llama-3-70b --device h100-sxm --tp 8 --batch 16 --context 8k
+      tcalc memory deepseek-v3 --weights fp8 --ep 16 --dp 16 --batch 16 --context 32k
+      tcalc memory llama-3-8b --weights int4 --device rtx-4090 --context 32k --check
+      tcalc memory gpt3 --mode train --tp 8 --sp --pp 8 --batch 64 --micro-batch 1 --recompute selective""",
+)
+def memory(
+    model: Any,
+    workload: Any,
+    plan: Any,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
+    overhead: Annotated[str, _OVERHEAD] = "0",
+    formula: Annotated[bool, typer.Option("--formula", help="each part as a formula, too (on one device)")] = False,
 ) -> "Report":
     """Say what serving or training needs on each device."""
-    from .report.memory import build, training
+    from .report.memory import build
     from .sources import hardware
 
     if check and device is None:
         raise InputError("--check asks whether it fits, but no device is given", "--device NAME")
-    ways = {"dp": dp, "tp": tp, "pp": pp, "cp": cp, "ep": ep}
-    if mode == "infer" and (lora_rank or lora_targets):
-        raise InputError("--lora-rank and --lora-targets are of training", "--mode train")
-    if mode == "train" and lora_rank is None and weights != "bf16":
-        raise InputError("--weights says how frozen weights are stored; in training there are none", "--lora-rank N")
-    if mode == "train":
-        sizes: dict[str, Any] = {name: units.parse_count(value, field=f"--{name}") for name, value in ways.items()}
-        plan = training(
-            {**sizes, "sp": sp},
-            precision=precision,
-            optimizer=optimizer,
-            zero=zero,
-            micro_batch=None if micro_batch is None else units.parse_count(micro_batch, field="--micro-batch"),
-            schedule=schedule,
-            virtual=units.parse_count(virtual, field="--virtual"),
-            recompute=recompute,
-            every=units.parse_count(recompute_every, field="--recompute-every"),
-            attention=attention,
-            kernels=kernels,
-            lora_rank=None if lora_rank is None else units.parse_count(lora_rank, field="--lora-rank"),
-            lora_targets=lora_targets,
-            weights=weights,
-        )
-    else:
-        plan = _plan(ways, block_size, weights=weights, kv_dtype=kv_dtype, attention=attention, logits=logits)
     return build(
         model,
         workload,
@@ -665,15 +678,18 @@ def memory(
 
 @command(
     app,
+    plan=_plan,
     examples="""
       tcalc fit llama-3-8b --device h100-sxm --context 8k
       tcalc fit llama-3-70b --device h100-sxm --tp 4 --solve context
-      tcalc fit deepseek-v3 --device h200-sxm --weights fp8 --solve devices --context 4k""",
+      tcalc fit deepseek-v3 --device h200-sxm --weights fp8 --solve devices --context 4k
+      tcalc fit llama-3-8b --mode train --dp 8 --zero 3 --recompute full --seq 8k --device h100-sxm""",
 )
 def fit(
     model: Any,
     workload: Any,
-    device: Annotated[str, _DEVICE],
+    plan: Any,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")],
     solve: Annotated[
         Literal["batch", "context", "devices"],
         typer.Option("--solve", help="what to look for: the most, or the fewest"),
@@ -681,26 +697,17 @@ def fit(
     devices: Annotated[
         str | None, typer.Option("--devices", metavar="N", help="short for --tp N: so many share each matrix")
     ] = None,
-    weights: Annotated[str, _WEIGHTS] = "bf16",
-    kv_dtype: Annotated[str, _KV_DTYPE] = "bf16",
-    attention: Annotated[Literal["flash", "eager"], _ATTENTION] = "flash",
-    logits: Annotated[Literal["last", "all"], _LOGITS] = "last",
-    block_size: Annotated[str, _BLOCK_SIZE] = "1",
-    dp: Annotated[str, _DP] = "1",
-    tp: Annotated[str, _TP] = "1",
-    pp: Annotated[str, _PP] = "1",
-    cp: Annotated[str, _CP] = "1",
-    ep: Annotated[str, _EP] = "1",
     overhead: Annotated[str, _OVERHEAD] = "0",
 ) -> "Report":
     """Find the largest batch or context, or the fewest devices."""
     from .report.fit import build
     from .sources import hardware
 
-    if devices is not None and tp != "1":
-        raise InputError(f"--devices is {devices} and --tp {tp}; give one of them")
-    ways = {"dp": dp, "tp": devices or tp, "pp": pp, "cp": cp, "ep": ep}
-    plan = _plan(ways, block_size, weights=weights, kv_dtype=kv_dtype, attention=attention, logits=logits)
+    if devices is not None:
+        count = units.parse_count(devices, field="--devices")
+        if plan.mesh.tp not in (1, count):
+            raise InputError(f"--devices is {count} and --tp {plan.mesh.tp}; give one of them")
+        plan = plan._replace(mesh=plan.mesh._replace(tp=count))
     most = units.parse_count(overhead, field="--overhead", minimum=0)
     return build(model, workload, plan, device=hardware.load(device), solve=solve, overhead=most)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformer_calc.errors import InputError
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.sharding import Mesh
+from transformer_calc.readings.training import Training
 from transformer_calc.report import Facts, Report, Text
 from transformer_calc.report.memory import build as memory
 
@@ -21,15 +22,27 @@ MOST_DEVICES = 4096
 
 
 def build(
-    model: Transformer, workload: Workload, plan: Plan, *, device: Device, solve: str = "batch", overhead: int = 0
+    model: Transformer,
+    workload: Workload,
+    plan: Plan | Training,
+    *,
+    device: Device,
+    solve: str = "batch",
+    overhead: int = 0,
 ) -> Report:
-    """What fits on a device, by search over the exact count; the answer fits, and one more does not."""
+    """What fits on a device, by search over the exact count; the answer fits, and one more does not.
+
+    The context is that of the cache in serving, and the sequence that is trained on.
+    """
     if solve not in SOLVE:
         raise InputError(f"--solve is {solve!r}; it must be one of {', '.join(SOLVE)}")
     context = workload.context or workload.seq
 
     def parts(batch: int, tokens: int, mesh: Mesh) -> dict[str, int]:
-        run = model.workload(batch=batch, context=tokens, seq=workload.seq if workload.target else None)
+        if isinstance(plan, Training):
+            run = model.workload(batch=batch, seq=tokens, target_seq=workload.target)
+        else:
+            run = model.workload(batch=batch, context=tokens, seq=workload.seq if workload.target else None)
         data = memory(model, run, plan._replace(mesh=mesh), overhead=overhead, device=device).to_dict()
         held: dict[str, int] = data["memory"]["per_device"]  # type: ignore[index]
         return held
@@ -38,9 +51,15 @@ def build(
     if room is None:
         raise InputError(f"how much memory {device.name} has is unknown", hint="a TOML file of your own may say it")
     batch, mesh = workload.batch, plan.mesh
+    step = mesh.dp * (plan.micro_batch or 1 if isinstance(plan, Training) else 1)  # a rank takes whole micro-batches
     if solve == "batch":
-        step = mesh.dp
-        batch = step * largest(lambda n: parts(n * step, context, mesh)["total"] <= room)
+        sequences = largest(lambda n: parts(n * step, context, mesh)["total"] <= room)
+        if sequences >= MOST:
+            raise InputError(
+                "--solve batch has no answer here: a device holds passes of one micro-batch, so memory stops growing",
+                hint="tcalc memory with a larger --micro-batch says what a pass may hold",
+            )
+        batch = step * sequences
     elif solve == "context":
         context = largest(lambda n: parts(batch, n, mesh)["total"] <= room)
     else:
@@ -48,7 +67,7 @@ def build(
     fits = bool(batch and context and mesh.tp)
     limit = "weights"
     if fits:
-        now, more = (parts(b, c, mesh) for b, c in ((batch, context), _one_more(solve, batch, context, mesh)))
+        now, more = (parts(b, c, mesh) for b, c in ((batch, context), _one_more(solve, batch, context, step)))
         limit = max(("kv_cache", "activations", "weights"), key=lambda name: (more[name] - now[name], now[name]))
     found = {
         "fits": fits,
@@ -64,7 +83,10 @@ def build(
         lines += [("per device", now["total"], "bytes"), ("of", room, "bytes")]
     lines.append(("limit", limit.replace("_", " "), "text"))
     facts = Facts(f"{model.title} on {device.title or device.name}: {_answer(solve)}", tuple(lines))
-    note = Text(f"searched over the exact count of tcalc memory; weights {plan.weights}, cache {plan.kv_dtype}")
+    kept = (
+        f"weights {plan.weights}, cache {plan.kv_dtype}" if isinstance(plan, Plan) else f"trained in {plan.precision}"
+    )
+    note = Text(f"searched over the exact count of tcalc memory; {kept}")
     return Report("fit", model.describe(), workload.to_dict(), data, (facts, note), ok=fits)
 
 
@@ -72,9 +94,9 @@ def _answer(solve: str) -> str:
     return {"batch": "the largest batch", "context": "the longest context", "devices": "the fewest devices"}[solve]
 
 
-def _one_more(solve: str, batch: int, context: int, mesh: Mesh) -> tuple[int, int]:
+def _one_more(solve: str, batch: int, context: int, step: int) -> tuple[int, int]:
     """(batch, context) of the next step, by which the limit shows."""
-    return (batch, context + 1) if solve == "context" else (batch + mesh.dp, context)
+    return (batch, context + 1) if solve == "context" else (batch + step, context)
 
 
 def largest(fits: Callable[[int], bool]) -> int:

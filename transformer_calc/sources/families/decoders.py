@@ -22,7 +22,9 @@ from transformer_calc.sources.families.base import (
     rotary,
 )
 from transformer_calc.sources.families.llama import (
+    EXPERT_FLAGS,
     LAYER_TYPES,
+    MIXTRAL_FLAGS,
     NAMES,
     ROUTER_LOSS,
     SIZES,
@@ -386,11 +388,6 @@ GEMMA2 = GEMMA | {
     "attn_logit_softcapping": 50.0,
     "final_logit_softcapping": 30.0,
 }
-EXPERT_FLAGS = {
-    "experts": "num_local_experts",
-    "experts_per_token": "num_experts_per_tok",
-    "d_expert": "intermediate_size",
-}
 BIASED = {"attention_bias": False}
 HALF_ROTARY = {"partial_rotary_factor": 0.5}
 COHERE = (
@@ -518,7 +515,7 @@ FAMILIES = [
             "lm_head_bias": False,
         },
         _phimoe,
-        flags={k: v for k, v in EXPERT_FLAGS.items() if k != "experts_per_token"},
+        flags={k: v for k, v in MIXTRAL_FLAGS.items() if k != "experts_per_token"},
         inert=f"{ROUTER_LOSS} input_jitter_noise hidden_dropout",
     ),
     Family("cohere", COHERE | {"rope_theta": 500000.0, "use_qk_norm": False}, _cohere),
@@ -564,7 +561,7 @@ FAMILIES = [
             "norm_topk_prob": False,
         },
         _olmoe,
-        flags=EXPERT_FLAGS | {"experts": "num_experts"},
+        flags=EXPERT_FLAGS | {"d_expert": "intermediate_size"},
         inert=ROUTER_LOSS,
         aliases={"num_local_experts": "num_experts"},
     ),
@@ -614,7 +611,7 @@ FAMILIES = [
         "granitemoe",
         GRANITE | {"num_local_experts": 8, "num_experts_per_tok": 2},
         _granitemoe,
-        flags=EXPERT_FLAGS,
+        flags=MIXTRAL_FLAGS,
         inert=f"{ROUTER_LOSS} init_method normalization_function position_embedding_type",
     ),
     Family("glm", GLM4, _glm),

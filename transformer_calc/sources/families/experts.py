@@ -21,6 +21,8 @@ from transformer_calc.sources.families.base import (
     rotary,
 )
 from transformer_calc.sources.families.llama import (
+    EXPERT_FLAGS,
+    MIXTRAL_FLAGS,
     NAMES,
     ROUTER_LOSS,
     SIZES,
@@ -368,11 +370,7 @@ GPT_OSS_ROPE = {
     "truncate": False,
     "original_max_position_embeddings": 4096,
 }
-FLAGS = {
-    "experts": "n_routed_experts",
-    "experts_per_token": "num_experts_per_tok",
-    "d_expert": "moe_intermediate_size",
-}
+DEEPSEEK_FLAGS = EXPERT_FLAGS | {"experts": "n_routed_experts"}
 # of training, and of layers for multi-token prediction, which stand in no checkpoint's class
 UNUSED = f"{ROUTER_LOSS} aux_loss_alpha seq_aux num_nextn_predict_layers num_mtp_layers"
 LATENT_UNUSED = f"{UNUSED} num_key_value_heads head_dim qk_head_dim"
@@ -403,7 +401,7 @@ FAMILIES = [
             "routed_scaling_factor": 1.0,
         },
         _glm4_moe,
-        flags=FLAGS,
+        flags=DEEPSEEK_FLAGS,
         inert=UNUSED,
         aliases={"num_local_experts": "n_routed_experts"},
     ),
@@ -424,12 +422,12 @@ FAMILIES = [
             "routed_scaling_factor": 1.0,
         },
         _deepseek_v2,
-        flags=FLAGS,
+        flags=DEEPSEEK_FLAGS,
         inert=LATENT_UNUSED,
         aliases={"num_experts": "n_routed_experts"},
     ),
-    Family("deepseek_v3", DEEPSEEK_V3, _deepseek_v3, flags=FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES),
-    Family("kimi_k2", DEEPSEEK_V3, _deepseek_v3, flags=FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES),
+    Family("deepseek_v3", DEEPSEEK_V3, _deepseek_v3, flags=DEEPSEEK_FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES),
+    Family("kimi_k2", DEEPSEEK_V3, _deepseek_v3, flags=DEEPSEEK_FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES),
     Family(
         "deepseek_v32",
         {k: v for k, v in DEEPSEEK_V3.items() if k != "rope_interleave"}
@@ -442,7 +440,7 @@ FAMILIES = [
             "index_topk": 2048,
         },
         _deepseek_v32,
-        flags=FLAGS,
+        flags=DEEPSEEK_FLAGS,
         inert=f"{LATENT_UNUSED} mlp_bias",
         aliases=V3_ALIASES | {"num_experts": "n_routed_experts"},
     ),
@@ -469,7 +467,7 @@ FAMILIES = [
             "index_n_heads": 32,
         },
         _glm_moe_dsa,
-        flags=FLAGS,
+        flags=DEEPSEEK_FLAGS,
         inert=f"{LATENT_UNUSED} index_skip_topk_offset indexer_rope_interleave rope_interleave",
         aliases=V3_ALIASES,
     ),
@@ -499,7 +497,7 @@ FAMILIES = [
             "routed_scaling_factor": 1.8,
         },
         _glm4_moe_lite,
-        flags=FLAGS,
+        flags=DEEPSEEK_FLAGS,
         inert=f"{LATENT_UNUSED} first_k_dense_replace",
         aliases=V3_ALIASES | {"head_dim": "qk_rope_head_dim"},
     ),
@@ -615,11 +613,7 @@ FAMILIES = [
             "swiglu_alpha": 1.702,
         },
         _gpt_oss,
-        flags={
-            "experts": "num_local_experts",
-            "experts_per_token": "num_experts_per_tok",
-            "d_expert": "intermediate_size",
-        },
+        flags=MIXTRAL_FLAGS,
         inert=f"{ROUTER_LOSS} experts_per_token initial_context_length",
         aliases={"num_experts": "num_local_experts"},
     ),

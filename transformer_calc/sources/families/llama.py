@@ -282,6 +282,7 @@ EXPERT_FLAGS = {
     "experts_per_token": "num_experts_per_tok",
     "d_expert": "moe_intermediate_size",
 }
+MIXTRAL_FLAGS = EXPERT_FLAGS | {"experts": "num_local_experts", "d_expert": "intermediate_size"}
 ROUTER_LOSS = "router_aux_loss_coef output_router_logits"  # of training only
 
 FAMILIES = [
@@ -321,11 +322,7 @@ FAMILIES = [
             "router_jitter_noise": 0.0,
         },
         _mixtral,
-        flags={
-            "experts": "num_local_experts",
-            "experts_per_token": "num_experts_per_tok",
-            "d_expert": "intermediate_size",
-        },
+        flags=MIXTRAL_FLAGS,
         inert=ROUTER_LOSS,
         aliases={"num_experts": "num_local_experts"},
     ),

@@ -28,9 +28,11 @@ from transformer_calc.sources.families.decoders import (
     hunyuan_rotary,
     spans_of_pattern,
 )
-from transformer_calc.sources.families.experts import CORRECTED, grouped
+from transformer_calc.sources.families.experts import CORRECTED, DEEPSEEK_FLAGS, grouped
 from transformer_calc.sources.families.llama import (
+    EXPERT_FLAGS,
     LAYER_TYPES,
+    MIXTRAL_FLAGS,
     NAMES,
     ROUTER_LOSS,
     SIZES,
@@ -264,7 +266,6 @@ def _vaultgemma(c: Config) -> Model:
     return gemma_model(c, windowed(c, layer, every=2), names, softcap=c.maybe_num("final_logit_softcapping"))
 
 
-EXPERT_FLAGS = {"experts_per_token": "num_experts_per_tok", "d_expert": "moe_intermediate_size"}
 # of training, and of layers for multi-token prediction, which stand in no checkpoint's class
 UNUSED = f"{ROUTER_LOSS} num_nextn_predict_layers num_mtp_layers num_mtp_modules use_mtp mtp_transformer_layers"
 LONG_LLAMA3 = {
@@ -331,7 +332,7 @@ FAMILIES = [
             "layer_types": None,
         },
         _dots1,
-        flags=EXPERT_FLAGS | {"experts": "n_routed_experts"},
+        flags=DEEPSEEK_FLAGS,
         inert=UNUSED,
         aliases={"num_local_experts": "n_routed_experts"},
     ),
@@ -358,7 +359,7 @@ FAMILIES = [
             "routed_scaling_factor": 1.0,
         },
         _solar_open,
-        flags=EXPERT_FLAGS | {"experts": "n_routed_experts"},
+        flags=DEEPSEEK_FLAGS,
         inert=f"{UNUSED} intermediate_size",
         aliases={"num_local_experts": "n_routed_experts"},
     ),
@@ -385,7 +386,7 @@ FAMILIES = [
             "topk_group": 1,
         },
         _exaone_moe,
-        flags=EXPERT_FLAGS | {"experts": "num_experts"},
+        flags=EXPERT_FLAGS,
         inert=f"{UNUSED} is_moe_layer",
     ),
     Family(
@@ -406,11 +407,7 @@ FAMILIES = [
             "router_jitter_noise": 0.0,
         },
         _minimax_m2,
-        flags={
-            "experts": "num_local_experts",
-            "experts_per_token": "num_experts_per_tok",
-            "d_expert": "intermediate_size",
-        },
+        flags=MIXTRAL_FLAGS,
         inert=UNUSED,
         aliases={"num_experts": "num_local_experts"},
     ),
@@ -427,11 +424,7 @@ FAMILIES = [
             "norm_topk_prob": False,
         },
         _flex_olmo,
-        flags={
-            "experts": "num_experts",
-            "experts_per_token": "num_experts_per_tok",
-            "d_expert": "intermediate_size",
-        },
+        flags=EXPERT_FLAGS | {"d_expert": "intermediate_size"},
         inert=ROUTER_LOSS,
         aliases={"num_local_experts": "num_experts"},
     ),
@@ -439,12 +432,7 @@ FAMILIES = [
         "granitemoeshared",
         GRANITE | {"num_local_experts": 8, "num_experts_per_tok": 2, "shared_intermediate_size": 0},
         _granitemoeshared,
-        flags={
-            "experts": "num_local_experts",
-            "experts_per_token": "num_experts_per_tok",
-            "d_expert": "intermediate_size",
-            "d_shared": "shared_intermediate_size",
-        },
+        flags=MIXTRAL_FLAGS | {"d_shared": "shared_intermediate_size"},
         inert=f"{ROUTER_LOSS} head_dim",
     ),
     Family(

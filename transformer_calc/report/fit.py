@@ -10,7 +10,7 @@ from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.sharding import Mesh
 from transformer_calc.readings.training import Training
 from transformer_calc.report import Facts, Report, Text
-from transformer_calc.report.memory import build as memory
+from transformer_calc.report.memory import count, memory_of
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -43,13 +43,9 @@ def build(
             run = model.workload(batch=batch, seq=tokens, target_seq=workload.target)
         else:
             run = model.workload(batch=batch, context=tokens, seq=workload.seq if workload.target else None)
-        data = memory(model, run, plan._replace(mesh=mesh), overhead=overhead, device=device).to_dict()
-        held: dict[str, int] = data["memory"]["per_device"]  # type: ignore[index]
-        return held
+        return count(model, run, plan._replace(mesh=mesh), overhead).fullest[0]
 
-    room = device.memory_bytes
-    if room is None:
-        raise InputError(f"how much memory {device.name} has is unknown", hint="a TOML file of your own may say it")
+    room = memory_of(device)
     batch, mesh = workload.batch, plan.mesh
     step = mesh.dp * (plan.micro_batch or 1 if isinstance(plan, Training) else 1)  # a rank takes whole micro-batches
     if solve == "batch":

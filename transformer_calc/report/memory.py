@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
@@ -54,6 +54,30 @@ def training(
     return Training(mesh=Mesh(**ways), lora=adapters, **how)
 
 
+class Counted(NamedTuple):
+    """What one device of each stage holds."""
+
+    graph: Graph
+    sizes: Sizes
+    context: int  # tokens of each sequence in the cache
+    stages: list[tuple[dict[str, int], str]]  # bytes of each kind, and when training needs them
+
+    @property
+    def fullest(self) -> tuple[dict[str, int], str]:
+        """The stage that needs the largest device."""
+        return max(self.stages, key=lambda stage: stage[0]["total"])
+
+
+def count(model: Transformer, workload: Workload, plan: Plan | Training, overhead: int = 0) -> Counted:
+    """Bytes of each kind on one device of each stage; `overhead` is added to each."""
+    graph = build_graph(model.spec, absorbed=workload.context > 0)  # as latent attention is served
+    sizes = graph.sizes(workload)
+    check_mesh(plan.mesh, graph, sizes)
+    context = 0 if isinstance(plan, Training) else cached_tokens(model, workload)
+    filled = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
+    return Counted(graph, sizes, context, filled)
+
+
 def build(
     model: Transformer,
     workload: Workload,
@@ -73,16 +97,12 @@ def build(
     if formula and plan.mesh.devices > 1:
         raise InputError("--formula is of a model on one device", "leave out --dp, --tp, --pp and --cp")
     train = isinstance(plan, Training)
-    graph = build_graph(model.spec, absorbed=workload.context > 0)  # as latent attention is served
-    sizes = graph.sizes(workload)
-    check_mesh(plan.mesh, graph, sizes)
-    context = 0 if train else cached_tokens(model, workload)
-    filled = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
+    graph, sizes, context, filled = counted = count(model, workload, plan, overhead)
     parts = [part for part, _ in filled]
-    fullest, peak_at = max(filled, key=lambda pair: pair[0]["total"])
+    fullest, peak_at = counted.fullest
     kv_dtype = "bf16" if isinstance(plan, Training) else plan.kv_dtype
     kv = _kv(graph, sizes, kv_dtype, context)
-    room = _room(device)
+    room = memory_of(device) if device else None
     fits = None if room is None else fullest["total"] <= room
     assumptions = _training(plan, sizes) if isinstance(plan, Training) else _serving(plan)
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
@@ -195,10 +215,11 @@ def _lora(graph: Graph, sizes: Sizes, plan: Plan | Training) -> dict[str, Any] |
     return {"rank": rank, "targets": list(targets), "trainable_params": lora.trainable(graph, sizes, plan.lora)}
 
 
-def _room(device: Device | None) -> int | None:
-    if device and device.memory_bytes is None:
+def memory_of(device: Device) -> int:
+    """Bytes of memory of a device of which that is known."""
+    if device.memory_bytes is None:
         raise InputError(f"how much memory {device.name} has is unknown", hint="a TOML file of your own may say it")
-    return device.memory_bytes if device else None
+    return device.memory_bytes
 
 
 def _table(title: str, whole: dict[str, int], room: int | None) -> Table:

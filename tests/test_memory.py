@@ -154,6 +154,16 @@ def test_what_is_trained_fits_and_one_more_does_not(plan: Training, solve: str, 
     assert fits(step) is False
 
 
+@pytest.mark.parametrize("preset", ["bert-base-uncased", "vit-base"])
+def test_a_model_without_a_cache_is_served_by_its_sequence(preset: str) -> None:
+    model, device = load(preset), hardware.load("rtx-4090")
+    found: Any = fit_report(model, model.workload(), Plan(), device=device).to_dict()["fit"]
+    assert found["fits"]
+    for more, fits in ((0, True), (1, False)):
+        data = build(model, model.workload(batch=found["batch"] + more), Plan(), device=device).to_dict()
+        assert data["fits"] is fits
+
+
 def test_a_batch_that_goes_through_in_fixed_passes_has_no_largest() -> None:
     model, device = load("llama-3-8b"), hardware.load("h100-sxm")
     plan = Training(zero=3, micro_batch=1, mesh=Mesh(dp=8))

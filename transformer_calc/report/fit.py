@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError
+from transformer_calc.readings.cache import cached
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.sharding import Mesh
 from transformer_calc.readings.training import Training
@@ -32,14 +33,14 @@ def build(
 ) -> Report:
     """What fits on a device, by search over the exact count; the answer fits, and one more does not.
 
-    The context is that of the cache in serving, and the sequence that is trained on.
+    The context is that of the cache in serving; it is the sequence in training, and where nothing is cached.
     """
     if solve not in SOLVE:
         raise InputError(f"--solve is {solve!r}; it must be one of {', '.join(SOLVE)}")
     context = workload.context or workload.seq
 
     def parts(batch: int, tokens: int, mesh: Mesh) -> dict[str, int]:
-        if isinstance(plan, Training):
+        if isinstance(plan, Training) or not cached(model.graph):
             run = model.workload(batch=batch, seq=tokens, target_seq=workload.target)
         else:
             run = model.workload(batch=batch, context=tokens, seq=workload.seq if workload.target else None)
@@ -82,8 +83,10 @@ def build(
     kept = (
         f"weights {plan.weights}, cache {plan.kv_dtype}" if isinstance(plan, Plan) else f"trained in {plan.precision}"
     )
-    note = Text(f"searched over the exact count of tcalc memory; {kept}")
-    return Report("fit", model.describe(), workload.to_dict(), data, (facts, note), ok=fits)
+    said = [f"searched over the exact count of tcalc memory; {kept}"]
+    if solve == "context" and model.max_positions and context > model.max_positions:
+        said.append(f"of memory alone: the model has {model.max_positions:,} positions")
+    return Report("fit", model.describe(), workload.to_dict(), data, (facts, Text("\n".join(said))), ok=fits)
 
 
 def _answer(solve: str) -> str:

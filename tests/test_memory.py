@@ -334,12 +334,17 @@ def test_more_sharing_never_takes_more(name: str, plan: Training, flag: str) -> 
         more = plan._replace(zero=plan.zero + 1)
     else:
         more = plan._replace(mesh=plan.mesh._replace(**{flag: 2 * getattr(plan.mesh, flag)}))
-    before, after = (tried(name, p)["stages"] for p in (plan, more))
+    before, after = (without_buffers(tried(name, p)["stages"]) for p in (plan, more))
     if flag == "pp":  # each stage that waits keeps the embedding's activations once more
         for part in ("weights", "gradients", "optimizer"):
             assert max(stage[part] for stage in after) <= max(stage[part] for stage in before)
     else:
         assert_no_more(after, before)
+
+
+def without_buffers(stages: list[dict[str, int]]) -> list[dict[str, int]]:
+    """Sharing costs buffers of communication, and with them the peak may be at another moment."""
+    return [{part: stage[part] for part in stage if part not in ("other", "total")} for stage in stages]
 
 
 def assert_no_more(after: list[dict[str, int]], before: list[dict[str, int]]) -> None:
@@ -349,10 +354,11 @@ def assert_no_more(after: list[dict[str, int]], before: list[dict[str, int]]) ->
 
 FLAGS: list[tuple[str, Any, set[str]]] = [
     ("optimizer", "sgd-momentum", {"optimizer"}),
-    ("zero", 1, {"optimizer"}),
-    ("zero", 2, {"optimizer", "gradients"}),
-    ("zero", 3, {"optimizer", "gradients", "weights"}),
-    ("micro_batch", 4, {"activations"}),
+    ("zero", 1, {"optimizer", "other"}),
+    ("zero", 2, {"optimizer", "gradients", "other"}),
+    ("zero", 3, {"optimizer", "gradients", "weights", "activations", "other"}),  # the moment of the peak may be another
+    ("ddp_buckets", "copies", {"other"}),
+    ("micro_batch", 4, {"activations", "other"}),
     ("schedule", "gpipe", {"activations"}),
     ("recompute", "selective", {"activations"}),
     ("recompute", "full", {"activations"}),
@@ -373,7 +379,128 @@ def test_a_flag_changes_only_what_depends_on_it(name: str, flag: str, value: Any
         changed = {part for part in one if one[part] != other[part]} - {"total", "stage"}
         assert changed <= touched
         if flag not in ("recompute", "attention", "schedule", "kernels"):
-            assert changed == touched
+            assert changed | {"activations"} == touched | {"activations"}
+
+
+# ---- Buffers of communication
+
+
+def others(model: Transformer, plan: Training, **workload: int) -> dict[str, int]:
+    held: dict[str, int] = trained(model, plan, **workload)["memory"]["other"]
+    return held
+
+
+def test_a_bucket_of_gradients_is_what_deepspeed_allocates_and_no_more_than_there_are() -> None:
+    """5e8 elements (DeepSpeed, reduce_bucket_size); GPT-2 has 124 million."""
+    for zero in (1, 2):
+        plan = Training(zero=zero, mesh=Mesh(dp=8))
+        assert others(load("llama-3-8b"), plan, batch=8, seq=8) == {"gradient_bucket": 1_000_000_000}
+        assert others(load("gpt2"), plan, batch=8, seq=8) == {"gradient_bucket": 2 * 124_439_808}
+        assert others(load("gpt2"), plan._replace(bucket=1000), batch=8, seq=8) == {"gradient_bucket": 2000}
+        assert others(load("gpt2"), plan._replace(precision="fp32"), batch=8, seq=8) == {
+            "gradient_bucket": 4 * 124_439_808
+        }
+
+
+def test_gradients_are_views_of_their_buckets_or_copied_there() -> None:
+    plan = Training(mesh=Mesh(dp=8))
+    assert others(load("gpt2"), plan, batch=8, seq=8) == {}
+    assert others(load("gpt2"), plan._replace(ddp_buckets="copies"), batch=8, seq=8) == {
+        "gradient_copies": 2 * 124_439_808
+    }
+    assert others(load("gpt2"), Training(ddp_buckets="copies"), batch=8, seq=8) == {}  # nobody to reduce with
+
+
+def test_a_layer_is_gathered_with_the_next_one() -> None:
+    """FSDP: a layer of Llama 3 8B has 218 million parameters; tables and the last norm are the model's own unit."""
+    model, plan = load("llama-3-8b"), Training(zero=3, mesh=Mesh(dp=8), recompute="full")
+    layer = 4096 * (2 * 4096 + 2 * 1024) + 3 * 4096 * 14336 + 2 * 4096
+    head = 128_256 * 4096 + 4096
+    held = others(model, plan, batch=8, seq=8)
+    assert held == {
+        "gathered_parameters": 2 * (2 * layer + head + 128_256 * 4096),
+        "unsharded_gradients": 2 * (2 * layer + head),
+    }
+    for ahead in (0, 2):
+        more = others(model, plan._replace(prefetch=ahead), batch=8, seq=8)
+        assert more["gathered_parameters"] - held["gathered_parameters"] == 2 * (ahead - 1) * layer
+    assert others(model, Training(zero=3), batch=8, seq=8) == {}
+    start = trained(model, plan._replace(recompute="none"), batch=8, seq=16_000)["memory"]  # the logits are the most
+    assert start["peak_at"] == "start of the backward pass"
+    assert start["other"] == {"gathered_parameters": 2 * (layer + head + 128_256 * 4096)}
+
+
+def test_layers_in_a_row_are_gathered_of_those_that_differ() -> None:
+    """DeepSeek-V3 has 3 dense layers before 58 of experts; on the first of 61 stages one stands alone."""
+    model = load("deepseek-v3")
+    sizes: Any = model.graph.sizes(model.workload())
+    parts: list[tuple[str, Any]] = [(part.block.path, part.entries(sizes)) for part in components(model.graph)]
+    dense, moe = (sum(n for path, n in parts if path == f"layers.{kind}") for kind in ("dense", "moe"))
+    outside = sum(n for path, n in parts if not path.startswith("layers"))
+    plan = Training(zero=3, mesh=Mesh(dp=2), recompute="full")
+    assert others(model, plan, batch=2, seq=8)["gathered_parameters"] == 2 * (outside + 2 * moe)
+    stages = trained(model, plan._replace(mesh=Mesh(dp=2, pp=61)), batch=2, seq=8)["other"]
+    table = 129_280 * 7168
+    assert stages[0]["gathered_parameters"] == 2 * (table + dense)
+    assert stages[30]["gathered_parameters"] == 2 * moe
+
+
+def test_a_pipeline_hands_on_an_activation_each_way() -> None:
+    model, tokens = load("llama-3-8b"), 2 * 2048 * 4096 * 2
+    plan = Training(micro_batch=2, mesh=Mesh(pp=4, tp=2))
+    assert others(model, plan, batch=8, seq=2048) == {"pipeline_buffers": 2 * tokens}
+    sp = plan._replace(mesh=Mesh(pp=4, tp=2, sp=True))
+    assert others(model, sp, batch=8, seq=2048) == {"pipeline_buffers": tokens, "gathered_sequence": tokens}
+
+
+def test_tokens_go_to_experts_and_back() -> None:
+    """2 of 8 experts for each token, through a send and a receive buffer."""
+    plan = Training(mesh=Mesh(dp=8, ep=8))
+    stages = trained(load("mixtral-8x7b", fields={"vocab": 64}), plan, batch=8, seq=1024)["memory"]
+    assert stages["peak_at"] == "backward pass of a layer"
+    assert stages["other"] == {"expert_exchange": 2 * 1024 * 2 * 4096 * 2}
+
+
+@pytest.mark.parametrize(("cp", "blocks"), [(2, 1), (4, 2), (8, 2)])
+def test_keys_and_values_go_round(cp: int, blocks: int) -> None:
+    """Liu et al. 2023: beside a device's own, those at work and the next; of two devices there is but one other."""
+    model = load("llama-3-8b", fields={"vocab": 64})
+    held = others(model, Training(mesh=Mesh(cp=cp)), seq=8192)
+    assert held == {"ring_keys_values": blocks * 2 * (8192 // cp) * 8 * 128 * 2}
+
+
+def test_a_buffer_may_be_given() -> None:
+    plan = Training(micro_batch=1, mesh=Mesh(pp=2), buffers=(("pipeline_buffers", 5),))
+    data = trained(load("gpt2"), plan, batch=2, seq=8)
+    assert data["memory"]["other"] == {"pipeline_buffers": 5}
+    assert data["assumptions"]["pipeline buffers"].endswith("(as given by --buffer)")
+    assert others(load("gpt2"), plan._replace(buffers=(("pipeline_buffers", 0),)), batch=2, seq=8) == {}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(NAMES), PLANS)
+def test_other_is_what_it_is_made_of(name: str, plan: Training) -> None:
+    data = tried(name, plan)
+    for stage, named in zip(data["stages"], data["other"], strict=True):
+        assert stage["other"] == sum(size for key, size in named.items() if key != "stage")
+        assert all(size > 0 for key, size in named.items() if key != "stage")
+
+
+BUFFERS_REFUSED = [
+    (Training(bucket=5), "--bucket-size is 5, but --zero is 0; it is of --zero 1 or 2"),
+    (Training(zero=1, bucket=-5), "--bucket-size is -5; it must be at least 0"),
+    (Training(zero=2, prefetch=2), "--prefetch is 2, but --zero is 2; it is of --zero 3"),
+    (Training(zero=1, ddp_buckets="copies"), "--ddp-buckets is copies, but --zero is 1; it is of --zero 0"),
+    (Training(ddp_buckets="both"), "--ddp-buckets is 'both'; it must be one of views, copies"),
+    (Training(buffers=(("pipeline", 5),)), "--buffer names 'pipeline', which is no buffer"),
+]
+
+
+@pytest.mark.parametrize(("plan", "says"), BUFFERS_REFUSED)
+def test_buffers_that_cannot_be_are_refused(plan: Training, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        trained(load("gpt2"), plan, seq=8)
+    assert error.value.message == says
 
 
 # ---- Adapters
@@ -469,7 +596,7 @@ def test_more_sharing_never_takes_more_with_adapters(name: str, plan: Training, 
         more = plan._replace(zero=plan.zero + 1)
     else:
         more = plan._replace(mesh=plan.mesh._replace(tp=2 * plan.mesh.tp))
-    before, after = (tried(name, p)["stages"] for p in (plan, more))
+    before, after = (without_buffers(tried(name, p)["stages"]) for p in (plan, more))
     assert_no_more(after, before)
 
 
@@ -692,6 +819,9 @@ def test_flags_reach_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert data["formulas"]["gradients"] == "8·L·D·r"
     pipeline = ("gpt3", "--mode", "train", "--pp", "4", "--batch", "8", "--seq", "64", "--recompute", "full")
     plan = Training(mesh=Mesh(pp=4), recompute="full", schedule="interleaved", virtual=3, every=2)
+    buffers = ("--zero", "2", "--dp", "2", "--bucket-size", "1k", "--buffer", "pipeline-buffers=1e3")
+    data = asked(capsys, *pipeline, *buffers)
+    assert data["memory"]["other"] == {"gradient_bucket": 2000, "pipeline_buffers": 1000}
     data = asked(capsys, *pipeline, "--schedule", "interleaved", "--virtual", "3", "--recompute-every", "2")
     assert data["stages"] == trained(load("gpt3"), plan, batch=8, seq=64)["stages"]
     assert data["lora"] is None
@@ -702,6 +832,8 @@ MISTAKES = [
     (("--mode", "train", "--lora-targets", "q"), "--lora-targets is given, but not --lora-rank"),
     (("--mode", "train", "--weights", "int4"), "--weights says how frozen weights are stored"),
     (("--mode", "train", "--lora-rank", "2", "--lora-targets", "gate"), "--lora-targets names 'gate'"),
+    (("--mode", "train", "--buffer", "pipeline"), "--buffer is 'pipeline', expected NAME=BYTES"),
+    (("--mode", "train", "--prefetch", "few"), "--prefetch is 'few'"),
     (("--tp", "2", "--formula"), "--formula is of a model on one device"),
 ]
 

@@ -574,6 +574,20 @@ def _plan(
     zero: Annotated[
         int, typer.Option("--zero", metavar="0..3", help="train: what the data-parallel ranks share (ZeRO, FSDP: 3)")
     ] = 0,
+    bucket_size: Annotated[
+        str, typer.Option("--bucket-size", metavar="N", help="train: gradients reduced at a time, with --zero 1 or 2")
+    ] = "500M",
+    prefetch: Annotated[
+        str, typer.Option("--prefetch", metavar="N", help="train: layers gathered ahead, with --zero 3")
+    ] = "1",
+    ddp_buckets: Annotated[
+        Literal["views", "copies"],
+        typer.Option("--ddp-buckets", help="train: whether gradients are copied to be reduced, with --zero 0"),
+    ] = "views",
+    buffer: Annotated[
+        list[str] | None,
+        typer.Option("--buffer", metavar="NAME=BYTES", help="train: another size of a buffer (repeatable)"),
+    ] = None,
     micro_batch: Annotated[
         str | None, typer.Option("--micro-batch", metavar="N", help="train: sequences of one pass of a device")
     ] = None,
@@ -623,6 +637,10 @@ def _plan(
         precision=precision,
         optimizer=optimizer,
         zero=zero,
+        bucket=units.parse_count(bucket_size, field="--bucket-size", minimum=0),
+        prefetch=units.parse_count(prefetch, field="--prefetch", minimum=0),
+        ddp_buckets=ddp_buckets,
+        buffers=_buffer_sizes(buffer or ()),
         micro_batch=None if micro_batch is None else units.parse_count(micro_batch, field="--micro-batch"),
         schedule=schedule,
         virtual=sizes["virtual"],
@@ -634,6 +652,18 @@ def _plan(
         lora_targets=lora_targets,
         weights=weights,
     )
+
+
+def _buffer_sizes(given: Iterable[str]) -> dict[str, int]:
+    """Read NAME=BYTES, as often as it is given."""
+    sizes = {}
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--buffer is {setting!r}, expected NAME=BYTES")
+        field = name.strip().replace("-", "_")
+        sizes[field] = units.parse_count(value, field=f"--buffer {field}", minimum=0)
+    return sizes
 
 
 _OVERHEAD = typer.Option("--overhead", metavar="BYTES", help="of framework and allocator on each device")

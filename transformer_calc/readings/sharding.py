@@ -7,11 +7,12 @@ batch and the sequence. A device's share is division by the rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from transformer_calc.errors import InputError
-from transformer_calc.graph.core import Block, Graph, Sizes
+from transformer_calc.graph.core import Block, Dims, Graph, Sizes, product
 from transformer_calc.readings.params import Component, components
 
 # axis -> the mesh dimension that splits it
@@ -57,6 +58,25 @@ class Stage(NamedTuple):
     chunks: tuple[
         Stage, ...
     ] = ()  # of an interleaved pipeline: its groups of layers, which follow other stages' groups
+
+
+class Local(NamedTuple):
+    """One pass on one device: its sizes, and the axes that tensor parallelism splits further."""
+
+    sizes: Sizes
+    rules: Mapping[str, int]  # heads, d_ff …: of a tensor with several of them one is split
+    between: Mapping[str, int]  # the sequence, of tensors that no rule touches (sequence parallelism)
+
+    def ways(self, dims: Dims) -> int:
+        """How many devices share a tensor."""
+        axes = {axis for dim in dims for axis in dim}
+        if split := [self.rules[axis] for axis in axes if axis in self.rules]:
+            return max(split)
+        return math.prod(ways for axis, ways in self.between.items() if axis in axes)
+
+    def bytes(self, dims: Dims, each: int) -> int:
+        """Bytes of one device's share of a tensor, of so many bytes an entry."""
+        return -(-each * int(product(dims, self.sizes)) // self.ways(dims))  # type: ignore[arg-type]
 
 
 def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
@@ -175,8 +195,12 @@ def parts_of(stage: Stage, graph: Graph, sizes: Sizes) -> Iterator[tuple[Compone
         if count:
             yield part, count
     if stage.last and not stage.first:
-        tied = {param.tied for block, _ in stage.blocks for op in block.ops for param in op.params}
-        yield from ((part, 1) for part in every if part.path in tied)
+        yield from ((part, 1) for part in every if part.path in tied(stage))
+
+
+def tied(stage: Stage) -> frozenset[str]:
+    """Paths of parameters that the stage's operations share with others."""
+    return frozenset(param.tied for block, _ in stage.blocks for op in block.ops for param in op.params)
 
 
 def params_of(stage: Stage, graph: Graph, mesh: Mesh, sizes: Sizes) -> tuple[int, int]:

@@ -14,18 +14,19 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from transformer_calc.errors import InputError
+from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.graph.core import Graph, Sizes, shape
-from transformer_calc.readings import activations, lora, serving
+from transformer_calc.readings import activations, buffers, lora, serving
 from transformer_calc.readings.activations import Saved
 from transformer_calc.readings.flops import RECOMPUTE
 from transformer_calc.readings.params import Component
-from transformer_calc.readings.sharding import Mesh, Stage, divisor, parts_of, share
+from transformer_calc.readings.sharding import Local, Mesh, Stage, divisor, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved")
 START = "start of the backward pass"
 AGAIN = "recomputation of a layer in the backward pass"
+LAYER = "backward pass of a layer"
 
 
 class Training(NamedTuple):
@@ -44,6 +45,10 @@ class Training(NamedTuple):
     mesh: Mesh = Mesh()
     lora: lora.Lora | None = None
     weights: str = "bf16"  # how frozen weights are stored, where there are adapters
+    ddp_buckets: str = "views"  # without ZeRO: gradients are views of the buckets that are reduced, or copied there
+    bucket: int = buffers.BUCKET  # elements of a bucket of gradients, with ZeRO 1 and 2
+    prefetch: int = 1  # layers whose parameters are gathered ahead, with ZeRO 3
+    buffers: tuple[tuple[str, int], ...] = ()  # buffers that have these bytes, whatever the convention says
 
 
 class Kept(NamedTuple):
@@ -55,6 +60,7 @@ class Kept(NamedTuple):
     activations: int
     in_flight: int  # micro-batches whose activations these are; interleaved: of one group of layers each
     peak_at: str
+    buffers: dict[str, int]  # of communication, by name
 
 
 def check(plan: Training, sizes: Sizes) -> None:
@@ -66,6 +72,7 @@ def check(plan: Training, sizes: Sizes) -> None:
         ("--attention", plan.attention, activations.ATTENTION),
         ("--kernels", plan.kernels, activations.KERNELS),
         ("--zero", plan.zero, (0, 1, 2, 3)),
+        ("--ddp-buckets", plan.ddp_buckets, buffers.DDP_BUCKETS),
     ):
         if value not in choices:
             raise InputError(f"{option} is {value!r}; it must be one of {', '.join(map(str, choices))}")
@@ -85,6 +92,7 @@ def check(plan: Training, sizes: Sizes) -> None:
     if plan.every > 1 and plan.recompute != "full":
         raise InputError("--recompute-every is of full recomputation", "--recompute full")
     _check_interleaved(plan, sizes)
+    _check_buffers(plan)
     precision(plan.precision)
     optimizer(plan.optimizer)
     storage(plan.weights)
@@ -108,6 +116,25 @@ def _check_interleaved(plan: Training, sizes: Sizes) -> None:
         raise InputError(f"an interleaved pipeline takes micro-batches by --pp {mesh.pp}, not {passes(plan, sizes):,}")
 
 
+def _check_buffers(plan: Training) -> None:
+    for option, value, usual, needed in (
+        ("--ddp-buckets", plan.ddp_buckets, "views", (0,)),
+        ("--bucket-size", plan.bucket, buffers.BUCKET, (1, 2)),
+        ("--prefetch", plan.prefetch, 1, (3,)),
+    ):
+        if value != usual and plan.zero not in needed:
+            stages = " or ".join(map(str, needed))
+            raise InputError(f"{option} is {value}, but --zero is {plan.zero}; it is of --zero {stages}")
+        if isinstance(value, int) and value < 0:
+            raise InputError(f"{option} is {value}; it must be at least 0")
+    for name, size in plan.buffers:
+        if name not in buffers.BUFFERS:
+            hint = did_you_mean(name, buffers.BUFFERS) or f"there are {', '.join(buffers.BUFFERS)}"
+            raise InputError(f"--buffer names {name!r}, which is no buffer", hint)
+        if size < 0:
+            raise InputError(f"--buffer {name} is {size}; it must be at least 0")
+
+
 def micro_batch(plan: Training, sizes: Sizes) -> int:
     """Sequences of one pass of a device."""
     local = int(sizes["batch"]) // plan.mesh.dp  # type: ignore[arg-type]
@@ -115,18 +142,32 @@ def micro_batch(plan: Training, sizes: Sizes) -> int:
 
 
 def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Kept:
-    """One device of a stage, when its activations are complete."""
+    """One device of a stage at the moment that needs the most."""
     weights = gradients = states = 0
     paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
     bound = lora.bound(sizes, plan.lora)
+    whole = plan._replace(zero=0)
+    units = []
     for part, count in parts_of(stage, graph, sizes):
         weights += count * frozen_bytes(part, sizes, plan) if plan.lora else 0
+        gathered, summed = frozen_bytes(part, sizes, whole) if plan.lora else 0, 0
         for learning in lora.adapters(part, paths) if plan.lora else (part,):
             w, g, s = state_bytes(learning, bound, plan)
             weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
-    running = in_flight(stage, sizes, plan)
-    at_once, peak = _activations(stage, graph, sizes, plan, family)
-    return Kept(weights, gradients, states, at_once, running, peak)
+            w, g, _ = state_bytes(learning, bound, whole)
+            gathered, summed = gathered + w, summed + g
+        if _ranks(part, plan.mesh) > 1:
+            last = part.block.role in ("final", "head") or part.path in tied(stage)
+            units.append(buffers.Unit(part.block, count, gathered, summed, last))
+    each = STORAGE[precision(plan.precision).activations].bytes
+    held = buffers.of_stage(stage, graph, local_of(graph, sizes, plan), units, plan, each)
+    start, layer = _activations(stage, graph, sizes, plan, family)
+    moments = (
+        (start, START, held.at_start),
+        (layer, LAYER if plan.recompute == "none" else AGAIN, held.in_layer),
+    )
+    at_once, peak, others = max(moments, key=lambda moment: moment[0] + sum(moment[2].values()))
+    return Kept(weights, gradients, states, at_once, in_flight(stage, sizes, plan), peak, others)
 
 
 def frozen_bytes(part: Component, sizes: Sizes, plan: Training) -> int:
@@ -182,8 +223,8 @@ class Pass(NamedTuple):
     working: int  # while a layer, or a segment of them, is computed again
 
 
-def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str) -> tuple[int, str]:
-    """The most that the micro-batches in flight take at once, and when."""
+def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str) -> tuple[int, int]:
+    """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers."""
     running = in_flight(stage, sizes, plan)
     if stage.chunks:
         groups = [one_pass(chunk, graph, sizes, plan, family) for chunk in stage.chunks]
@@ -192,8 +233,7 @@ def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, famil
     else:
         last = one_pass(stage, graph, sizes, plan, family)
         kept = running * last.kept
-    again = last.working - last.loss  # the loss of that micro-batch is no longer needed
-    return kept + max(last.moment, again), AGAIN if again > last.moment else START
+    return kept + last.moment, kept + last.working - last.loss  # then the loss of that micro-batch is no longer needed
 
 
 def _interleaved(kept: list[int], running: int, passes: int, pp: int) -> int:
@@ -210,32 +250,34 @@ def _interleaved(kept: list[int], running: int, passes: int, pp: int) -> int:
     return most
 
 
-def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Pass:
-    """What one micro-batch takes on one device of a stage."""
+def local_of(graph: Graph, sizes: Sizes, plan: Training) -> Local:
+    """One micro-batch on one device."""
     mesh = plan.mesh
     run: dict[str, Any] = {"cached": 0, "batch": micro_batch(plan, sizes)}
     run |= {name: int(sizes[name]) // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[arg-type]
-    local = lora.bound(graph.bind(run), plan.lora)
+    split = {axis: divisor(axis, mesh, sizes) for axis in graph.axes}
+    rules = {axis: ways for axis, (dimension, ways) in split.items() if dimension == "tp" and ways > 1}
+    between = {name: mesh.tp for name in ("seq", "target") if mesh.sp and name in graph.axes}
+    return Local(lora.bound(graph.bind(run), plan.lora), rules, between)
+
+
+def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Pass:
+    """What one micro-batch takes on one device of a stage."""
+    local = local_of(graph, sizes, plan)
     how = how_of(plan, graph, family)
-    rules: dict[str, Any] = {}
-    for axis in graph.axes:
-        dimension, ways = divisor(axis, mesh, sizes)
-        if dimension == "tp" and ways > 1:
-            rules[axis] = ways
-    between: dict[str, Any] = {name: mesh.tp for name in ("seq", "target") if mesh.sp and name in graph.axes}
     counts = {(block.path, block.title): count for block, count in stage.blocks}
     kept = loss = moment = 0
     of_layer: dict[str, int] = {}  # block -> bytes of one of its layers that are kept
 
     def each(row: Saved) -> int:
-        return math.ceil(int(row.size(local)) / _ways(row, rules, between))  # type: ignore[arg-type]
+        return local.bytes(row.dims, row.bytes * row.factor)
 
     for row in rows_of(graph, how, plan):
         count = counts.get((row.block.path, row.block.title), 0)
         if not count or row.given:
             continue
         if row.kept:
-            kept += _times(row, count, local) * each(row)
+            kept += _times(row, count, local.sizes) * each(row)
             loss += each(row) if row.role == "loss" else 0
             if row.repeat:
                 of_layer[row.block.path] = of_layer.get(row.block.path, 0) + each(row)
@@ -278,11 +320,3 @@ def rows_of(graph: Graph, how: activations.How, plan: Training) -> list[Saved]:
         return activations.saved(graph, how)
     learning = lora.targets(graph, plan.lora)
     return activations.saved(graph, how, trainable=learning.__contains__) + lora.saved(graph, how, plan.lora)
-
-
-def _ways(row: Saved, rules: dict[str, Any], between: dict[str, Any]) -> int:
-    """Devices that share a tensor: tensor parallelism splits it along one axis, not along two."""
-    axes = [axis for dim in row.dims for axis in dim if axis in rules]
-    if axes:
-        return int(max(rules[axis] for axis in axes))
-    return int(row.divisor({}, between))  # type: ignore[arg-type]

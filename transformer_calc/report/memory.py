@@ -9,6 +9,7 @@ from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings import lora
+from transformer_calc.readings.buffers import BUFFERS
 from transformer_calc.readings.cache import cached, elements, per_token
 from transformer_calc.readings.serving import PLAIN, Plan, check, held
 from transformer_calc.readings.sharding import Mesh, Stage, stages
@@ -32,6 +33,7 @@ STAGES = (
     Column("optimizer", "optimizer", "bytes", 2),
     Column("kv_cache", "KV cache", "bytes", 1),
     Column("activations", "activations", "bytes", 2),
+    Column("other", "other", "bytes", 3),
     Column("total", "total", "bytes"),
 )
 
@@ -42,16 +44,24 @@ def plan(ways: Mapping[str, Any], **how: Any) -> Plan:
 
 
 def training(
-    ways: Mapping[str, Any], *, lora_rank: int | None = None, lora_targets: str | None = None, **how: Any
+    ways: Mapping[str, Any],
+    *,
+    lora_rank: int | None = None,
+    lora_targets: str | None = None,
+    buffers: Mapping[str, int] | None = None,
+    **how: Any,
 ) -> Training:
-    """How a model is trained, likewise; with a rank, by adapters of the targets, which commas separate."""
+    """How a model is trained, likewise; with a rank, by adapters of the targets, which commas separate.
+
+    buffers:  bytes of buffers that are not to follow their convention, by name
+    """
     adapters = None
     if lora_rank is not None:
         names = tuple(name.strip() for name in (lora_targets or "q,v").split(","))
         adapters = lora.Lora(lora_rank, tuple(dict.fromkeys(names)))
     elif lora_targets is not None:
         raise InputError("--lora-targets is given, but not --lora-rank")
-    return Training(mesh=Mesh(**ways), lora=adapters, **how)
+    return Training(mesh=Mesh(**ways), lora=adapters, buffers=tuple((buffers or {}).items()), **how)
 
 
 class Counted(NamedTuple):
@@ -61,11 +71,17 @@ class Counted(NamedTuple):
     sizes: Sizes
     context: int  # tokens of each sequence in the cache
     stages: list[tuple[dict[str, int], str]]  # bytes of each kind, and when training needs them
+    others: list[dict[str, int]]  # what `other` is made of, on each stage
 
     @property
     def fullest(self) -> tuple[dict[str, int], str]:
         """The stage that needs the largest device."""
-        return max(self.stages, key=lambda stage: stage[0]["total"])
+        return self.stages[self.number]
+
+    @property
+    def number(self) -> int:
+        """Its number."""
+        return max(range(len(self.stages)), key=lambda number: self.stages[number][0]["total"])
 
 
 def count(model: Transformer, workload: Workload, plan: Plan | Training, overhead: int = 0) -> Counted:
@@ -74,8 +90,8 @@ def count(model: Transformer, workload: Workload, plan: Plan | Training, overhea
     sizes = graph.sizes(workload)
     check_mesh(plan.mesh, graph, sizes)
     context = 0 if isinstance(plan, Training) else cached_tokens(model, workload)
-    filled = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
-    return Counted(graph, sizes, context, filled)
+    every = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
+    return Counted(graph, sizes, context, [(of, peak) for of, peak, _ in every], [others for *_, others in every])
 
 
 def build(
@@ -97,18 +113,22 @@ def build(
     if formula and plan.mesh.devices > 1:
         raise InputError("--formula is of a model on one device", "leave out --dp, --tp, --pp and --cp")
     train = isinstance(plan, Training)
-    graph, sizes, context, filled = counted = count(model, workload, plan, overhead)
-    parts = [part for part, _ in filled]
+    counted = count(model, workload, plan, overhead)
+    graph, sizes, context = counted.graph, counted.sizes, counted.context
+    parts = [part for part, _ in counted.stages]
     fullest, peak_at = counted.fullest
+    others = counted.others[counted.number]
     kv_dtype = "bf16" if isinstance(plan, Training) else plan.kv_dtype
     kv = _kv(graph, sizes, kv_dtype, context)
     room = memory_of(device) if device else None
     fits = None if room is None else fullest["total"] <= room
     assumptions = _training(plan, sizes) if isinstance(plan, Training) else _serving(plan)
+    assumptions |= _buffers(counted.others, plan) if isinstance(plan, Training) else {}
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
     data: dict[str, Any] = {
-        "memory": {"per_device": fullest, "peak_at": peak_at if train else _peak_at(workload)},
+        "memory": {"per_device": fullest, "peak_at": peak_at if train else _peak_at(workload), "other": others},
         "stages": [{"stage": number, **part} for number, part in enumerate(parts)],
+        "other": [{"stage": number, **named} for number, named in enumerate(counted.others)],
         "kv_cache": kv,
         "mode": "train" if train else "infer",
         "devices": plan.mesh.devices,
@@ -120,7 +140,7 @@ def build(
     verb = "trained" if train else "served"
     of = f" of {device.title or device.name}" if device else ""
     title = f"{model.title}: {verb} on {plan.mesh.devices:,} {_devices(plan.mesh)}{of}"
-    table = _table(title, fullest, room)
+    table = _table(title, fullest, others, room)
     lines = _facts(kv, workload, context, fits, room, fullest["total"], data["memory"]["peak_at"])
     if data["lora"]:
         lines = (("parameters that learn", data["lora"]["trainable_params"], "count"), *lines)
@@ -156,17 +176,17 @@ def _parts(
     plan: Plan | Training,
     context: int,
     overhead: int,
-) -> tuple[dict[str, int], str]:
-    """Bytes of each kind on one device of a stage, and when training needs them."""
-    peak = ""
+) -> tuple[dict[str, int], str, dict[str, int]]:
+    """Bytes of each kind on one device of a stage, when training needs them, and what `other` is made of."""
+    peak, others = "", dict[str, int]()
     if isinstance(plan, Training):
         of = kept(stage, graph, sizes, plan, model.spec.family)._asdict()
-        peak = of["peak_at"]
+        peak, others = of["peak_at"], of["buffers"]
     else:
         of = held(stage, graph, sizes, plan, context)._asdict()
-    of["other"] = overhead
-    parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS}
-    return parts | {"total": sum(parts.values())}, peak
+    others = others | ({"overhead": overhead} if overhead else {})
+    parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS} | {"other": sum(others.values())}
+    return parts | {"total": sum(parts.values())}, peak, others
 
 
 def _formulas(
@@ -222,14 +242,11 @@ def memory_of(device: Device) -> int:
     return device.memory_bytes
 
 
-def _table(title: str, whole: dict[str, int], room: int | None) -> Table:
-    """A row for each kind, as a share of the device, or of the total."""
+def _table(title: str, whole: dict[str, int], others: Mapping[str, int], room: int | None) -> Table:
+    """A row for each kind, and for each thing of the last one, as a share of the device, or of the total."""
     of = room or whole["total"] or 1
-    rows = [
-        {"part": name.replace("_", " "), "bytes": whole[name], "share": whole[name] / of}
-        for name in PARTS
-        if whole[name]
-    ]
+    held = {name: whole[name] for name in PARTS if name != "other"} | dict(others)
+    rows = [{"part": name.replace("_", " "), "bytes": size, "share": size / of} for name, size in held.items() if size]
     total = {"part": "total", "bytes": whole["total"], "share": whole["total"] / of}
     if room:
         free = max(room - whole["total"], 0)
@@ -317,8 +334,25 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
         "ZeRO stage": plan.zero,
         "micro-batch": f"{micro_batch(plan, sizes):,} sequences, schedule {plan.schedule}{groups}",
         "activations": f"{plan.attention} attention, {plan.kernels} kernels, recomputation {plan.recompute}{every}",
-        "communication buffers": "not counted",
     }
+
+
+def _buffers(others: list[dict[str, int]], plan: Training) -> dict[str, str]:
+    """What each buffer is, and whose convention that is."""
+    given = dict(plan.buffers)
+    names = [name for name in BUFFERS if any(name in of for of in others)]
+    said = {}
+    for name in names:
+        what, source = BUFFERS[name]
+        said[name.replace("_", " ")] = f"{what} ({'as given by --buffer' if name in given else source})"
+    if plan.zero in (1, 2) and "gradient_bucket" in names:
+        said["gradient bucket"] += f"; {plan.bucket:,} elements (--bucket-size)"
+    if plan.zero == 3 and "gathered_parameters" in names:
+        said["gathered parameters"] += f"; {plan.prefetch} ahead (--prefetch)"
+    in_place = ["tensor parallelism reduces in place"] if plan.mesh.tp > 1 and not plan.mesh.sp else []
+    if plan.mesh.dp * plan.mesh.cp > 1 and plan.zero == 0 and plan.ddp_buckets == "views":
+        in_place.append("gradients are views of their buckets (Megatron-LM; PyTorch DDP, gradient_as_bucket_view=True)")
+    return said | ({"without buffers": "; ".join(in_place)} if in_place else {})
 
 
 def _frozen(plan: Training) -> str:

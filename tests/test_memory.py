@@ -181,6 +181,41 @@ def test_the_fewest_devices_are_enough_and_fewer_are_not() -> None:
     assert not memory("llama-3-70b", Plan(mesh=Mesh(tp=1)), device="h100-sxm", context=4000)["fits"]
 
 
+# ---- Quantised matrices that are computed with in a copy
+
+
+def other(model: Transformer, plan: Plan | Training, **workload: int) -> Any:
+    data: Any = build(model, model.workload(**workload), plan).to_dict()
+    return data["memory"]["other"], data["assumptions"].get("dequantised matrix")
+
+
+def test_bitsandbytes_dequantises_one_matrix_at_a_time() -> None:
+    """Of Llama 3 8B the largest is 4,096 × 14,336; a single row goes through without (gemv_4bit)."""
+    model, matrix = load("llama-3-8b", fields={"vocab": 64}), 2 * 4096 * 14_336
+    for weights in ("nf4", "nf4-dq", "fp4"):
+        held, said = other(model, Plan(weights=weights), seq=128)
+        assert held == {"dequantised_matrix": matrix}
+        assert said.startswith("one at a time is computed with in bf16, at most layers.ffn.")
+        assert other(model, Plan(weights=weights), context=128)[0] == {}
+        assert other(model, Plan(weights=weights), context=128, batch=2)[0] == {"dequantised_matrix": matrix}
+        tuned = Training(lora=Lora(8), weights=weights, recompute="full")
+        assert other(model, tuned, seq=128)[0] == {"dequantised_matrix": matrix}
+    assert other(model, Plan(weights="nf4", mesh=Mesh(tp=4)), seq=128)[0] == {"dequantised_matrix": matrix // 4}
+    experts = load("mixtral-8x7b", fields={"vocab": 64})
+    assert other(experts, Plan(weights="nf4"), seq=128)[0] == {"dequantised_matrix": matrix}  # of one expert
+
+
+def test_other_kernels_dequantise_nothing() -> None:
+    model = load("llama-3-8b", fields={"vocab": 64})
+    for weights in ("int4", "q4_k", "mxfp4", "int8", "fp8"):
+        assert other(model, Plan(weights=weights), seq=128) == ({}, "none: kernels take matrices as they are stored")
+    tuned = Training(lora=Lora(8), weights="int8", recompute="full")
+    held, said = other(model, tuned, seq=128)  # LLM.int8() multiplies gradients with a copy
+    assert held == {"dequantised_matrix": 2 * 4096 * 14_336}
+    assert "in bf16 in the backward pass" in said
+    assert other(model, Plan(), seq=128)[1] is None
+
+
 # ---- Training
 
 

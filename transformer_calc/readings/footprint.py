@@ -55,7 +55,7 @@ def value(size: Size, graph: Graph, sizes: Sizes) -> Any:
 def of_serving(graph: Graph, sizes: Sizes, letters: Sizes, plan: serving.Plan) -> dict[str, Size]:
     """Weights, cache, and what is live at the peak of a pass."""
     kept: Size = letters["cached"] if sizes.get("cached") else letters.get("target", letters.get("seq", 1))
-    block = max(graph.blocks, key=lambda tried: serving.live(tried, sizes, plan)[0])
+    block = serving.busiest(graph.blocks, sizes, plan)
     _, which = serving.live(block, sizes, plan)
     head: Sizes = {"seq": 1, "target": 1} if block.role == "head" and plan.logits == "last" else {}
     entries: Size = 0

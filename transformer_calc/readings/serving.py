@@ -6,15 +6,17 @@ Shares are those of `sharding`; bytes are exact, rounded up to whole ones where 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product
 from transformer_calc.readings.cache import Cached, cached
-from transformer_calc.readings.params import Component
+from transformer_calc.readings.params import Component, of_block
 from transformer_calc.readings.sharding import Mesh, Stage, divisor, parts_of, share
 from transformer_calc.storage import Storage, storage
 
+COPY = "dequantised_matrix"
 PLAIN = ("fp64", "fp32", "tf32", "bf16", "fp16")  # types that everything is stored in
 ALIASING = (
     "view",
@@ -45,6 +47,7 @@ class Held(NamedTuple):
     weights: int
     kv_cache: int
     activations: int
+    buffers: dict[str, int]  # a matrix that is computed with in a copy
 
 
 def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> Held:
@@ -52,7 +55,39 @@ def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> 
     mesh = plan.mesh
     weights = sum(weight_bytes(part, count, mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
     kept = cache_of(stage, graph, sizes, plan, context)
-    return Held(weights, kept, activation_bytes(stage, sizes, plan))
+    block = busiest([block for block, _ in stage.blocks], sizes, plan)
+    copy = copied(block, sizes, plan)
+    return Held(weights, kept, live(block, sizes, plan)[0], {COPY: copy.bytes} if copy else {})
+
+
+class Copy(NamedTuple):
+    """A quantised matrix in the type that is computed with: its path, and the bytes of a device's share."""
+
+    path: str
+    bytes: int
+
+
+def copied(block: Block, sizes: Sizes, plan: Plan, *, backward: bool = False) -> Copy | None:
+    """The largest matrix of a block that is dequantised before it is multiplied with; one at a time is.
+
+    A single row is multiplied with the stored matrix (bitsandbytes, gemv_4bit), but for the backward pass.
+    """
+    every = (part for part in of_block(block) if len(part.dims) > 1)
+    kinds = ("always", "backward") if backward else ("always",) if rows(sizes, plan) > 1 else ()
+    width = storage(plan.activations).bytes
+    found = []
+    for part in every:
+        if weight_type(part, plan).copied in kinds:
+            one = part._replace(dims=part.dims[1:]) if part.routed else part  # an expert is a matrix
+            found.append(Copy(part.path, width * share(one, plan.mesh, sizes).entries))
+    return max(found, key=lambda copy: copy.bytes, default=None)
+
+
+def rows(sizes: Sizes, plan: Plan) -> int:
+    """Tokens that a device multiplies with a matrix at once, at most."""
+    tokens: Any = max(int(sizes[name]) for name in ("seq", "target") if name in sizes)  # type: ignore[arg-type]
+    batch: Any = sizes["batch"]
+    return int(math.ceil(batch / plan.mesh.dp) * math.ceil(tokens / plan.mesh.cp))
 
 
 def weight_bytes(part: Component, count: int, mesh: Mesh, sizes: Sizes, plan: Plan) -> int:
@@ -98,9 +133,14 @@ def _entries(part: Cached, sizes: Sizes, plan: Plan, context: int) -> int:
     return entries
 
 
-def activation_bytes(stage: Stage, sizes: Sizes, plan: Plan) -> int:
-    """The most that a pass holds at once on a device: what one operation reads and writes, and what is needed later."""
-    return max((live(block, sizes, plan)[0] for block, _ in stage.blocks), default=0)
+def busiest(blocks: Sequence[Block], sizes: Sizes, plan: Plan) -> Block:
+    """The block whose pass takes the most: what one operation reads and writes, what is needed later, and a copy."""
+
+    def need(block: Block) -> int:
+        copy = copied(block, sizes, plan)
+        return live(block, sizes, plan)[0] + (copy.bytes if copy else 0)
+
+    return max(blocks, key=need)
 
 
 def live(block: Block, sizes: Sizes, plan: Plan) -> tuple[int, tuple[Dims, ...]]:

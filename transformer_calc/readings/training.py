@@ -60,7 +60,7 @@ class Kept(NamedTuple):
     activations: int
     in_flight: int  # micro-batches whose activations these are; interleaved: of one group of layers each
     peak_at: str
-    buffers: dict[str, int]  # of communication, by name
+    buffers: dict[str, int]  # of communication, and a matrix that is computed with in a copy, by name
 
 
 def check(plan: Training, sizes: Sizes) -> None:
@@ -161,6 +161,8 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str =
             units.append(buffers.Unit(part.block, count, gathered, summed, last))
     each = STORAGE[precision(plan.precision).activations].bytes
     held = buffers.of_stage(stage, graph, local_of(graph, sizes, plan), units, plan, each)
+    if copy := copied(stage, bound, plan):
+        held.in_layer[serving.COPY] = copy.bytes
     start, layer = _activations(stage, graph, sizes, plan, family)
     moments = (
         (start, START, held.at_start),
@@ -170,10 +172,23 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str =
     return Kept(weights, gradients, states, at_once, in_flight(stage, sizes, plan), peak, others)
 
 
+def copied(stage: Stage, sizes: Sizes, plan: Training) -> serving.Copy | None:
+    """The largest frozen matrix on a device that is dequantised before it is multiplied with."""
+    if plan.lora is None:
+        return None
+    stored = _stored(plan)
+    found = (serving.copied(block, sizes, stored, backward=True) for block, _ in stage.blocks)
+    return max((copy for copy in found if copy), key=lambda copy: copy.bytes, default=None)
+
+
+def _stored(plan: Training) -> serving.Plan:
+    """How frozen weights are stored, and what is computed with them."""
+    return serving.Plan(weights=plan.weights, mesh=plan.mesh, activations=precision(plan.precision).activations)
+
+
 def frozen_bytes(part: Component, sizes: Sizes, plan: Training) -> int:
     """Bytes of one device's share of a tensor that does not learn."""
-    stored = serving.Plan(weights=plan.weights, mesh=plan.mesh)
-    whole = serving.weight_bytes(part, 1, plan.mesh, sizes, stored)
+    whole = serving.weight_bytes(part, 1, plan.mesh, sizes, _stored(plan))
     return -(-whole // _ranks(part, plan.mesh)) if plan.zero >= 3 else whole
 
 

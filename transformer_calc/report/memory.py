@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings import lora
+from transformer_calc.readings import lora, serving
 from transformer_calc.readings.buffers import BUFFERS
 from transformer_calc.readings.cache import cached, elements, per_token
 from transformer_calc.readings.serving import PLAIN, Plan, check, held
 from transformer_calc.readings.sharding import Mesh, Stage, stages
 from transformer_calc.readings.sharding import check as check_mesh
-from transformer_calc.readings.training import Training, kept, micro_batch
+from transformer_calc.readings.training import Training, copied, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
 from transformer_calc.report import Column, Facts, Report, Table, Text
 from transformer_calc.report.common import legend
@@ -123,6 +123,7 @@ def build(
     room = memory_of(device) if device else None
     fits = None if room is None else fullest["total"] <= room
     assumptions = _training(plan, sizes) if isinstance(plan, Training) else _serving(plan)
+    assumptions |= _copies(counted, plan)
     assumptions |= _buffers(counted.others, plan) if isinstance(plan, Training) else {}
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
     data: dict[str, Any] = {
@@ -178,15 +179,13 @@ def _parts(
     overhead: int,
 ) -> tuple[dict[str, int], str, dict[str, int]]:
     """Bytes of each kind on one device of a stage, when training needs them, and what `other` is made of."""
-    peak, others = "", dict[str, int]()
     if isinstance(plan, Training):
         of = kept(stage, graph, sizes, plan, model.spec.family)._asdict()
-        peak, others = of["peak_at"], of["buffers"]
     else:
         of = held(stage, graph, sizes, plan, context)._asdict()
-    others = others | ({"overhead": overhead} if overhead else {})
+    others = of["buffers"] | ({"overhead": overhead} if overhead else {})
     parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS} | {"other": sum(others.values())}
-    return parts | {"total": sum(parts.values())}, peak, others
+    return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others
 
 
 def _formulas(
@@ -359,5 +358,26 @@ def _frozen(plan: Training) -> str:
     chosen = storage(plan.weights)
     if chosen.name in PLAIN:
         return chosen.name
-    kept = f"{chosen.name} ({chosen.source}); tables, norms, biases, heads {Plan().rest}"
-    return f"{kept}; copies that are computed with are not counted"
+    return f"{chosen.name} ({chosen.source}); tables, norms, biases, heads {Plan().rest}"
+
+
+def _copies(counted: Counted, plan: Plan | Training) -> dict[str, str]:
+    """Whether quantised matrices are computed with in copies, and the largest of these."""
+    chosen = storage(plan.weights)
+    if chosen.name in PLAIN or (isinstance(plan, Training) and not plan.lora):
+        return {}
+    graph, sizes = counted.graph, counted.sizes
+    stage = _stages(graph, sizes, plan)[counted.number]
+    if isinstance(plan, Training):
+        copy, width = copied(stage, sizes, plan), precision(plan.precision).activations
+    else:
+        found = (serving.copied(block, sizes, plan) for block, _ in stage.blocks)
+        copy, width = max((one for one in found if one), key=lambda one: one.bytes, default=None), plan.activations
+    if copy:
+        when = " in the backward pass" if chosen.copied == "backward" else ""
+        said = f"one at a time is computed with in {width}{when}, at most {copy.path} (bitsandbytes)"
+    elif chosen.copied == "always":
+        said = "none: a single row is multiplied with the matrix as it is stored (bitsandbytes)"
+    else:
+        said = "none: kernels take matrices as they are stored"
+    return {"dequantised matrix": said}

@@ -780,12 +780,21 @@ class Device(Record):
     peaks: tuple[tuple[str, int], ...] = ()  # precision -> rate of the matrix units (fp32: of the vector units)
     interconnect: int | None = None  # to the other devices, both directions together
     interconnect_kind: str = ""
+    node: int | None = None  # devices that the interconnect joins
+    network: int | None = None  # to the devices of other nodes, both directions together
+    network_kind: str = ""
+    units: int | None = None  # multiprocessors, each of which works on one tile of a matmul at a time
+    efficiency: tuple[tuple[str, float], ...] = ()  # of a peak: how much of it programs have been measured to reach
+    efficiency_source: str = ""
     power: int | None = None  # W, the most that it draws by design
     prices: tuple[Price, ...] = ()  # the first is the one to reckon with
     unconfirmed: tuple[str, ...] = ()  # figures that no source was found for: bandwidth, peaks.fp8, …
 
     def __post_init__(self) -> None:
-        _sizes(self, "memory_bytes", "bandwidth", "interconnect", "power")
+        _sizes(self, "memory_bytes", "bandwidth", "interconnect", "node", "network", "units", "power")
+        for name, part in self.efficiency:
+            if not 0 < part <= 1:
+                raise InputError(f"efficiency.{name} is {part}; it must be more than 0 and at most 1")
         for precision, rate in self.peaks:
             if isinstance(rate, bool) or not isinstance(rate, int) or not 0 < rate < 10**21:
                 raise InputError(f"peaks.{precision} is {rate}; it must be a whole number between 1 and 1e+21")
@@ -793,6 +802,15 @@ class Device(Record):
     def peak(self, precision: str) -> int | None:
         """FLOPs (of integers: operations) per second in a precision; None where it is unknown or there is none."""
         return dict(self.peaks).get(precision)
+
+    def reached(self, what: str) -> float | None:
+        """The part of a peak that is reached: of matmul, memory, interconnect, network; None where it is unknown."""
+        return dict(self.efficiency).get(what)
+
+    @property
+    def network_each_way(self) -> float | None:
+        """Bytes per second to the devices of other nodes in one direction."""
+        return None if self.network is None else self.network / 2
 
     @property
     def interconnect_each_way(self) -> float | None:

@@ -26,6 +26,11 @@ COLUMNS = (
     *(Column(f"peak_{precision}", f"{precision}, FLOP/s", "count") for precision in hardware.PEAKS),
     Column("interconnect", "interconnect, bytes/s both ways", "count"),
     Column("interconnect_kind", "interconnect", "text"),
+    Column("node", "devices that it joins", "count"),
+    Column("network", "network, bytes/s both ways", "count"),
+    Column("network_kind", "network", "text"),
+    Column("units", "multiprocessors", "count"),
+    *(Column(f"reached_{what}", f"reached of {what}", "share") for what in hardware.REACHED),
     Column("power", "power, W", "count"),
     Column("usd_per_hour", "$ per hour", "text"),
     Column("price_date", "price of", "text"),
@@ -92,6 +97,11 @@ def _figures(device: Device) -> dict[str, Any]:
         **{f"peak_{precision}": device.peak(precision) for precision in hardware.PEAKS},
         "interconnect": device.interconnect,
         "interconnect_kind": device.interconnect_kind,
+        "node": device.node,
+        "network": device.network,
+        "network_kind": device.network_kind,
+        "units": device.units,
+        **{f"reached_{what}": device.reached(what) for what in hardware.REACHED},
         "power": device.power,
         "usd_per_hour": price.usd_per_hour if price else None,
         "price_date": price.date if price else None,
@@ -121,6 +131,8 @@ def _texts(device: Device) -> dict[str, str]:
 
 
 def _seen(table: str, key: str, value: Any) -> str | None:
+    if table == "efficiency":
+        return f"{value:.0%} of the peak"
     if table == "peaks":
         return f"{_scaled(value, 10**12)} {'TOP/s' if key.startswith('int') else 'TFLOP/s'}"
     match table, key:
@@ -130,6 +142,10 @@ def _seen(table: str, key: str, value: Any) -> str | None:
             return f"{_scaled(value, 10**9)} GB/s"
         case "", "interconnect":
             return f"{_scaled(value, 10**9)} GB/s, both directions together"
+        case "", "network":
+            return f"{_scaled(value, 10**9)} GB/s to other nodes, both directions together"
+        case "", "node":
+            return f"{value:,} devices"
         case "", "power":
             return f"{value} W"
         case "prices", _:

@@ -13,11 +13,23 @@ from transformer_calc.spec import Device, Price
 T = TypeVar("T")
 DEVICES = Catalogue("hardware", "device", "hardware")
 
-TEXTS = ("name", "title", "vendor", "kind", "source", "note", "memory_note", "interconnect_kind")
-COUNTS = ("year", "memory_bytes", "bandwidth", "interconnect", "power")
-TABLES = ("peaks", "prices")
+TEXTS = (
+    "name",
+    "title",
+    "vendor",
+    "kind",
+    "source",
+    "note",
+    "memory_note",
+    "interconnect_kind",
+    "network_kind",
+    "efficiency_source",
+)
+COUNTS = ("year", "memory_bytes", "bandwidth", "interconnect", "node", "network", "units", "power")
+TABLES = ("peaks", "efficiency", "prices")
 KEYS = (*TEXTS, *COUNTS, "memory_gb", "aliases", "unconfirmed", *TABLES)
 PEAKS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp16_fp16acc", "fp8", "fp6", "fp4", "int8", "int4")
+REACHED = ("matmul", "memory", "interconnect", "network")  # of which an efficiency is known
 PRICE = ("usd_per_hour", "terms", "date", "source")
 
 names, find, exists, suggestion = DEVICES.names, DEVICES.find, DEVICES.exists, DEVICES.suggestion
@@ -53,11 +65,14 @@ def parse(data: Mapping[str, Any], path: Path) -> Device:
     peaks = data.get("peaks", {})
     _known(where, peaks, PEAKS, "peaks.")
     fields["peaks"] = tuple((key, _whole(where, f"peaks.{key}", value)) for key, value in peaks.items())
+    reached = data.get("efficiency", {})
+    _known(where, reached, REACHED, "efficiency.")
+    fields["efficiency"] = tuple((key, _number(where, f"efficiency.{key}", value)) for key, value in reached.items())
     fields["prices"] = tuple(_price(where, provider, price) for provider, price in data.get("prices", {}).items())
     unconfirmed = data.get("unconfirmed", [])
     if not isinstance(unconfirmed, list) or not all(isinstance(key, str) for key in unconfirmed):
         raise InputError(f"{where}unconfirmed is {short(unconfirmed)}; it must be a list of keys")
-    figures = [*COUNTS, "memory_gb", *(f"peaks.{key}" for key in peaks)]
+    figures = [*COUNTS, "memory_gb", *(f"peaks.{key}" for key in peaks), *(f"efficiency.{key}" for key in reached)]
     for key in unconfirmed:
         if key not in figures:
             raise InputError(

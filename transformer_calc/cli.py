@@ -687,7 +687,7 @@ def memory(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
     overhead: Annotated[str, _OVERHEAD] = "0",
-    formula: Annotated[bool, typer.Option("--formula", help="each part as a formula, too (on one device)")] = False,
+    formula: Annotated[bool, typer.Option("--formula", help="each part as a formula, too")] = False,
 ) -> "Report":
     """Say what serving or training needs on each device."""
     from .report.memory import build

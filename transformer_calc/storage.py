@@ -310,22 +310,25 @@ class Optimizer(NamedTuple):
     hidden_states: int | None = None  # of matrices other than embeddings and heads, where that differs
     note: str = ""
 
-    def bytes_of(self, dims: Sequence[Any], role: str = "hidden", states: str = "fp32") -> Any:
+    def bytes_of(
+        self, dims: Sequence[Any], role: str = "hidden", states: str = "fp32", elements: int | None = None
+    ) -> Any:
         """Bytes kept for a tensor of this shape: an int, or a Fraction where a block is not full.
 
         dims: the tensor's, of which the last two are a matrix's; role: hidden, embedding or head; states: the type
-        that the precision recipe has for them.
+        that the precision recipe has for them; elements: how many there are, where dims are symbols.
         """
         if role not in ROLES:
             raise InputError(f"role is {shown(role)}; it must be one of {', '.join(ROLES)}")
-        elements = _product(dims)
+        whole = _product(dims)
         kept = STORAGE[self.type or states]
-        if self.least and (role == "embedding" or (isinstance(elements, int) and elements < self.least)):
+        number = whole if elements is None else elements
+        if self.least and (role == "embedding" or (isinstance(number, int) and number < self.least)):
             kept = STORAGE["fp32"]
         if self.factored and len(dims) > 1:
             return kept.of(_product(dims[:-1]) + _product((*dims[:-2], dims[-1])))
         hidden = self.hidden_states is not None and role == "hidden" and len(dims) > 1
-        return kept.of((self.hidden_states if hidden else self.states) * elements)
+        return kept.of((self.hidden_states if hidden else self.states) * whole)
 
 
 ROLES = ("hidden", "embedding", "head")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product
@@ -15,6 +15,9 @@ from transformer_calc.readings.cache import Cached, cached
 from transformer_calc.readings.params import Component, of_block
 from transformer_calc.readings.sharding import Mesh, Stage, divisor, parts_of, share
 from transformer_calc.storage import Storage, storage
+
+if TYPE_CHECKING:
+    from transformer_calc.expr import Size
 
 COPY = "dequantised_matrix"
 PLAIN = ("fp64", "fp32", "tf32", "bf16", "fp16")  # types that everything is stored in
@@ -53,7 +56,7 @@ class Held(NamedTuple):
 def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> Held:
     """One device of a stage, with `context` tokens of each sequence in the cache."""
     mesh = plan.mesh
-    weights = sum(weight_bytes(part, count, mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
+    weights = sum(count * weight_bytes(part, mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
     kept = cache_of(stage, graph, sizes, plan, context)
     block = busiest([block for block, _ in stage.blocks], sizes, plan)
     copy = copied(block, sizes, plan)
@@ -90,12 +93,12 @@ def rows(sizes: Sizes, plan: Plan) -> int:
     return int(math.ceil(batch / plan.mesh.dp) * math.ceil(tokens / plan.mesh.cp))
 
 
-def weight_bytes(part: Component, count: int, mesh: Mesh, sizes: Sizes, plan: Plan) -> int:
-    """Bytes of one device's share of a parameter tensor, `count` times."""
-    kind = weight_type(part, plan)
-    whole, rows = share(part, mesh, sizes).entries, int(product(part.dims[:-1], sizes))  # type: ignore[arg-type]
-    each: int = math.ceil(kind.of(whole, rows=rows, tensors=1))
-    return count * each
+def weight_bytes(part: Component, mesh: Mesh, sizes: Sizes, plan: Plan, letters: Sizes | None = None) -> Any:
+    """Bytes of one device's share of a parameter tensor; `letters`: see `share`."""
+    from transformer_calc.expr import ceil_div
+
+    whole, rows = share(part, mesh, sizes, letters).entries, product(part.dims[:-1], letters or sizes)
+    return ceil_div(weight_type(part, plan).of(whole, rows=rows, tensors=1), 1)
 
 
 def weight_type(part: Component, plan: Plan) -> Storage:
@@ -108,29 +111,31 @@ def weight_type(part: Component, plan: Plan) -> Storage:
 def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> int:
     """Bytes of one device's share of the cache."""
     counts = {(block.path, block.title): count for block, count in stage.blocks}
-    kind, total = storage(plan.kv_dtype), 0
+    total = 0
     for part in cached(graph):
         count = counts.get((part.block.path, part.block.title), 0)
-        if count:
-            total += count * math.ceil(kind.of(_entries(part, sizes, plan, context)))
+        total += count * cache_bytes(part, sizes, plan, context) if count else 0
     return total
 
 
-def _entries(part: Cached, sizes: Sizes, plan: Plan, context: int) -> int:
-    """Entries of one cached tensor of one layer on one device, in whole pages."""
-    entries, used = 1, set[str]()
+def cache_bytes(part: Cached, sizes: Sizes, plan: Plan, context: Size, letters: Sizes | None = None) -> Any:
+    """Bytes of one device's share of one layer's cached tensor, in whole pages; `letters`: see `share`."""
+    from transformer_calc.expr import ceil_div, ceil_to, minimum
+
+    entries: Size = 1
+    used = set[str]()
     for axis in (axis for dim in part.op.output.dims for axis in dim):
-        size: Any = sizes[axis]
+        size = (letters or sizes)[axis]
         if (axis,) == part.op.output.dims[-2]:
-            size = size if part.once else min(context, part.window) if part.window else context
-            size = math.ceil(size / plan.block_size) * plan.block_size
+            size = size if part.once else minimum(context, part.window) if part.window else context
+            size = ceil_to(size, plan.block_size)
             ways = plan.mesh.cp
         else:
             dimension, ways = divisor(axis, plan.mesh, sizes)
             ways = 1 if dimension in used else ways
             used.add(dimension)
-        entries *= math.ceil(size / ways)
-    return entries
+        entries = entries * ceil_div(size, ways)
+    return ceil_div(storage(plan.kv_dtype).of(entries), 1)
 
 
 def busiest(blocks: Sequence[Block], sizes: Sizes, plan: Plan) -> Block:
@@ -143,8 +148,8 @@ def busiest(blocks: Sequence[Block], sizes: Sizes, plan: Plan) -> Block:
     return max(blocks, key=need)
 
 
-def live(block: Block, sizes: Sizes, plan: Plan) -> tuple[int, tuple[Dims, ...]]:
-    """The peak of one block, and which tensors are there then.
+def live(block: Block, sizes: Sizes, plan: Plan) -> tuple[int, tuple[tuple[Dims, bool], ...]]:
+    """The peak of one block, and which tensors are there then, and whether each is of the head's positions only.
 
     By the last use of each tensor; views and the like share their source's memory.
     """
@@ -157,15 +162,16 @@ def live(block: Block, sizes: Sizes, plan: Plan) -> tuple[int, tuple[Dims, ...]]
 
     last = {root(t.name): i for i, op in enumerate(block.ops) for t in op.inputs}
     last[root(block.output)] = len(block.ops)
-    there: dict[str, tuple[int, Dims]] = {}
+    there: dict[str, tuple[int, tuple[Dims, bool]]] = {}
     if block.ops[0].inputs:
         dims = block.ops[0].inputs[0].dims
-        there["x"] = _bytes(dims, sizes, plan), dims
+        there["x"] = live_bytes(dims, sizes, plan), (dims, False)
     most, which = sum(size for size, _ in there.values()), tuple(dims for _, dims in there.values())
     for i, op in enumerate(block.ops):
         if op.path not in source and not (plan.attention == "flash" and _is_scores(op)):
             dims = op.output.dims
-            there[op.path] = _bytes(dims, sizes, plan, head=block.role == "head"), dims
+            head = block.role == "head"
+            there[op.path] = live_bytes(dims, sizes, plan, head=head), (dims, head)
         now = sum(size for size, _ in there.values())
         if now > most:
             most, which = now, tuple(dims for _, dims in there.values())
@@ -178,19 +184,21 @@ def _is_scores(op: Op) -> bool:
     return len(dims) == 4 and bool(dims[3]) and dims[3][0].startswith(("context", "keys", "source"))
 
 
-def _bytes(dims: Dims, sizes: Sizes, plan: Plan, *, head: bool = False) -> int:
-    """Bytes of one device's share of an activation."""
-    entries, used = 1, set[str]()
+def live_bytes(dims: Dims, sizes: Sizes, plan: Plan, *, head: bool = False, letters: Sizes | None = None) -> Any:
+    """Bytes of one device's share of an activation; `letters`: see `share`."""
+    from transformer_calc.expr import ceil_div
+
+    entries: Size = 1
+    used = set[str]()
     for dim in dims:
         for axis in dim:
             dimension, ways = divisor(axis, plan.mesh, sizes)
             ways = 1 if dimension in used else ways
             used.add(dimension)
             tokens = axis in ("seq", "target")
-            size: Any = 1 if tokens and head and plan.logits == "last" else sizes[axis]
-            entries *= math.ceil(size / (plan.mesh.cp if tokens else ways))
-    whole: int = math.ceil(storage(plan.activations).of(entries))
-    return whole
+            size = 1 if tokens and head and plan.logits == "last" else (letters or sizes)[axis]
+            entries = entries * ceil_div(size, plan.mesh.cp if tokens else ways)
+    return ceil_div(storage(plan.activations).of(entries), 1)
 
 
 def check(plan: Plan, sizes: Sizes) -> None:

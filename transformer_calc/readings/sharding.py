@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Graph, Sizes, product
 from transformer_calc.readings.params import Component, components
+
+if TYPE_CHECKING:
+    from transformer_calc.expr import Size
 
 # axis -> the mesh dimension that splits it
 RULES = {
@@ -74,9 +77,11 @@ class Local(NamedTuple):
             return max(split)
         return math.prod(ways for axis, ways in self.between.items() if axis in axes)
 
-    def bytes(self, dims: Dims, each: int) -> int:
+    def bytes(self, dims: Dims, each: int) -> Any:
         """Bytes of one device's share of a tensor, of so many bytes an entry."""
-        return -(-each * int(product(dims, self.sizes)) // self.ways(dims))  # type: ignore[arg-type]
+        from transformer_calc.expr import ceil_div
+
+        return ceil_div(each * product(dims, self.sizes), self.ways(dims))
 
 
 def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
@@ -117,22 +122,26 @@ def divisor(axis: str, mesh: Mesh, sizes: Sizes) -> tuple[str, int]:
 class Share(NamedTuple):
     """What one device holds of a parameter tensor, and over how many devices the tensor is spread."""
 
-    entries: int
+    entries: Any  # a size
     ways: int
 
 
-def share(part: Component, mesh: Mesh, sizes: Sizes) -> Share:
-    """One device's share of a parameter tensor; a mesh dimension splits a tensor once."""
+def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = None) -> Share:
+    """One device's share of a parameter tensor; a mesh dimension splits a tensor once.
+
+    letters:  what to write the entries with, where that is not to be numbers
+    """
     from transformer_calc.expr import ceil_div
 
-    entries, spread, used = 1, 1, set[str]()
+    entries: Size = 1
+    spread, used = 1, set[str]()
     for axis in (axis for dim in part.dims for axis in dim):
         dimension, ways = divisor(axis, mesh, sizes)
         if not dimension or dimension in used:
             ways = 1
         else:
             used.add(dimension)
-        entries, spread = entries * ceil_div(sizes[axis], ways), spread * ways
+        entries, spread = entries * ceil_div((letters or sizes)[axis], ways), spread * ways
     return Share(entries, spread)
 
 

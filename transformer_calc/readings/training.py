@@ -11,10 +11,10 @@ have gradients and states.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
+from transformer_calc.expr import ceil_div, divide
 from transformer_calc.graph.core import Graph, Sizes, shape
 from transformer_calc.readings import activations, buffers, lora, serving
 from transformer_calc.readings.activations import Saved
@@ -186,10 +186,10 @@ def _stored(plan: Training) -> serving.Plan:
     return serving.Plan(weights=plan.weights, mesh=plan.mesh, activations=precision(plan.precision).activations)
 
 
-def frozen_bytes(part: Component, sizes: Sizes, plan: Training) -> int:
-    """Bytes of one device's share of a tensor that does not learn."""
-    whole = serving.weight_bytes(part, 1, plan.mesh, sizes, _stored(plan))
-    return -(-whole // _ranks(part, plan.mesh)) if plan.zero >= 3 else whole
+def frozen_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> Any:
+    """Bytes of one device's share of a tensor that does not learn; `letters`: see `share`."""
+    whole = serving.weight_bytes(part, plan.mesh, sizes, _stored(plan), letters)
+    return ceil_div(whole, _ranks(part, plan.mesh)) if plan.zero >= 3 else whole
 
 
 def _ranks(part: Component, mesh: Mesh) -> int:
@@ -197,22 +197,26 @@ def _ranks(part: Component, mesh: Mesh) -> int:
     return mesh.dp * mesh.cp // (mesh.ep if part.routed else 1)
 
 
-def state_bytes(part: Component, sizes: Sizes, plan: Training) -> tuple[int, int, int]:
-    """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor."""
+def state_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> tuple[Any, Any, Any]:
+    """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor.
+
+    letters:  see `share`
+    """
     recipe, mesh = precision(plan.precision), plan.mesh
-    held = share(part, mesh, sizes)
+    held = share(part, mesh, sizes, letters)
     weight, gradient, master = recipe.bytes_per_parameter
     role = "embedding" if part.embedding else "hidden" if part.block.repeat else "head"
-    whole: Any = optimizer(plan.optimizer).bytes_of(shape(part.dims, sizes), role, recipe.states)
+    dims, elements = shape(part.dims, letters or sizes), int(part.entries(sizes))  # type: ignore[arg-type]
+    whole: Any = optimizer(plan.optimizer).bytes_of(dims, role, recipe.states, elements)
     ranks = _ranks(part, mesh)
 
     def over(stage: int) -> int:
         return ranks if plan.zero >= stage else 1
 
     return (
-        math.ceil(held.entries * weight / over(3)),
-        math.ceil(held.entries * gradient / over(2)),
-        math.ceil((held.entries * master + whole / held.ways) / over(1)),
+        ceil_div(held.entries * weight, over(3)),
+        ceil_div(held.entries * gradient, over(2)),
+        ceil_div(held.entries * master + divide(whole, held.ways), over(1)),
     )
 
 
@@ -243,7 +247,8 @@ def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, famil
     running = in_flight(stage, sizes, plan)
     if stage.chunks:
         groups = [one_pass(chunk, graph, sizes, plan, family) for chunk in stage.chunks]
-        kept = _interleaved([group.kept for group in groups], running, passes(plan, sizes), plan.mesh.pp)
+        most = interleaved([group.kept for group in groups], running, passes(plan, sizes), plan.mesh.pp)
+        kept = sum(n * group.kept for n, group in zip(most, groups, strict=True))
         last = groups[-1]._replace(working=max(group.working for group in groups))
     else:
         last = one_pass(stage, graph, sizes, plan, family)
@@ -251,18 +256,25 @@ def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, famil
     return kept + last.moment, kept + last.working - last.loss  # then the loss of that micro-batch is no longer needed
 
 
-def _interleaved(kept: list[int], running: int, passes: int, pp: int) -> int:
-    """The most that groups of layers keep at once: forward in the order of Megatron-LM, backward from the last group.
+def interleaved(kept: list[int], running: int, passes: int, pp: int) -> list[int]:
+    """How often each group of layers is kept when that is the most: forward as Megatron-LM does it, backward likewise.
 
-    Each group takes `pp` micro-batches, then the next group the same ones.
+    Each group takes `pp` micro-batches, then the next group the same ones; backward begins with the last group.
     """
     total, turn = len(kept) * passes, pp * len(kept)
-    forward = [kept[k % turn // pp] for k in range(total)]
-    held = most = sum(forward[:running])
+    counts = [0] * len(kept)
+    for k in range(running):
+        counts[k % turn // pp] += 1
+    held = most = sum(n * size for n, size in zip(counts, kept, strict=True))
+    found = list(counts)
     for k in range(total - running):
-        held += forward[running + k] - kept[-1 - k % turn // pp]
-        most = max(most, held)
-    return most
+        one, other = (running + k) % turn // pp, -1 - k % turn // pp
+        counts[one] += 1
+        counts[other] -= 1
+        held += kept[one] - kept[other]
+        if held > most:
+            most, found = held, list(counts)
+    return found
 
 
 def local_of(graph: Graph, sizes: Sizes, plan: Training) -> Local:
@@ -284,7 +296,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
     kept = loss = moment = 0
     of_layer: dict[str, int] = {}  # block -> bytes of one of its layers that are kept
 
-    def each(row: Saved) -> int:
+    def each(row: Saved) -> Any:
         return local.bytes(row.dims, row.bytes * row.factor)
 
     for row in rows_of(graph, how, plan):
@@ -292,7 +304,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
         if not count or row.given:
             continue
         if row.kept:
-            kept += _times(row, count, local.sizes) * each(row)
+            kept += times(row, count, local.sizes) * each(row)
             loss += each(row) if row.role == "loss" else 0
             if row.repeat:
                 of_layer[row.block.path] = of_layer.get(row.block.path, 0) + each(row)
@@ -309,7 +321,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
     return Pass(kept, loss, moment, working)
 
 
-def _times(row: Saved, count: int, sizes: Sizes) -> int:
+def times(row: Saved, count: int, sizes: Sizes) -> int:
     """How often a tensor stands on a stage with so many layers of its block."""
     if row.number is not None:  # of layers that differ, those whose turn it is: the stage's part of them
         return -(-row.number * count // int(sizes[row.block.repeat]))  # type: ignore[arg-type]

@@ -110,8 +110,6 @@ def build(
     fit:  the answer is no if it does not fit
     formula:  each part as a formula, too
     """
-    if formula and plan.mesh.devices > 1:
-        raise InputError("--formula is of a model on one device", "leave out --dp, --tp, --pp and --cp")
     train = isinstance(plan, Training)
     counted = count(model, workload, plan, overhead)
     graph, sizes, context = counted.graph, counted.sizes, counted.context
@@ -150,7 +148,7 @@ def build(
     if plan.mesh.pp > 1:
         sections.append(Table("stages", STAGES, tuple({"stage": str(n), **part} for n, part in enumerate(parts))))
     if formula:
-        found, shown = _formulas(model, graph, sizes, plan, fullest)
+        found, shown = _formulas(model, counted, plan)
         data |= found
         sections += shown
     sections.append(Text("\n".join(f"{name}: {value}" for name, value in assumptions.items())))
@@ -188,41 +186,49 @@ def _parts(
     return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others
 
 
-def _formulas(
-    model: Transformer, graph: Graph, sizes: Sizes, plan: Plan | Training, counted: Mapping[str, int]
-) -> tuple[dict[str, Any], list[Any]]:
-    """Each part in symbols, where that is the exact count."""
+def _formulas(model: Transformer, counted: Counted, plan: Plan | Training) -> tuple[dict[str, Any], list[Any]]:
+    """Each part of each stage in symbols, where that is the exact count; shown is the fullest stage."""
     from transformer_calc.readings import footprint
     from transformer_calc.readings.formulas import symbols, text
 
-    letters = footprint.letters_of(graph, sizes)
-    if isinstance(plan, Training):
-        sought = footprint.of_training(graph, sizes, letters, plan, model.spec.family)
-        sizes = {**lora.bound(sizes, plan.lora), "batch": micro_batch(plan, sizes)}  # B: sequences of one pass
-    else:
-        sought = footprint.of_serving(graph, sizes, letters, plan)
-    short, used = footprint.formulas(graph, sizes, letters, sought)
-    exact = {
-        name: size
-        for name, size in short.items()
-        if counted.get(name, 0) == footprint.value(size, graph, sizes) or name.startswith(footprint.PER_LAYER)
-    }
-    exact = {name: size for name, size in exact.items() if name not in counted or counted[name]}
-    texts = {name: footprint.factored(size) for name, size in exact.items()}
+    graph, sizes = counted.graph, counted.sizes
+    letters = footprint.letters_of(graph, sizes, plan)
+    every: list[dict[str, Any]] = []
+    used: list[Any] = []
+    omitted: list[str] = []
+    for stage, (parts, peak) in zip(_stages(graph, sizes, plan), counted.stages, strict=True):
+        if isinstance(plan, Training):
+            sought = footprint.of_training(stage, letters, plan, model.spec.family, peak)
+        else:
+            sought = footprint.of_serving(stage, letters, plan, counted.context)
+        short, rules = footprint.formulas(letters, sought)
+        exact = {name: parts.get(name) == footprint.value(size, letters) for name, size in short.items()}
+        layers = [name for name in short if name not in parts]
+        every.append({name: size for name, size in short.items() if name in layers or (exact[name] and parts[name])})
+        used += [rule for rule in rules if rule not in used]
+        if stage.number == counted.number:
+            omitted = [name for name, is_exact in exact.items() if not is_exact and parts.get(name)]
+    texts = [{name: footprint.factored(size) for name, size in of.items()} for of in every]
     where = [f"{text(rule.left)} = {text(rule.right)}" for rule in used]
-    names = {letter for size in exact.values() for letter in symbols(size)}
-    values, table = legend(graph, sizes, used=[name for name, axis in graph.axes.items() if axis.symbol in names])
+    names = {letter for of in every for size in of.values() for letter in symbols(size)}
+    bound = {**sizes, "batch": letters.values[graph.axes["batch"].symbol]}
+    values, table = legend(graph, bound, used=[name for name, axis in graph.axes.items() if axis.symbol in names])
     if "r" in names and isinstance(plan, Training) and plan.lora:
         values["r"] = plan.lora.rank
-    lines: list[Any] = [(name.replace("_", " "), said, "formula") for name, said in texts.items()]
+    lines: list[Any] = [(name.replace("_", " "), said, "formula") for name, said in texts[counted.number].items()]
     if where:
         lines.append(("where", ", ".join(where), "text"))
-    omitted = [name.replace("_", " ") for name in short if name not in exact and counted.get(name)]
     if omitted:
-        lines.append(("without one", f"{', '.join(omitted)}: bytes are rounded up", "text"))
+        lines.append(("without one", f"{', '.join(name.replace('_', ' ') for name in omitted)}: rounded up", "text"))
+    of_stage = f" of stage {counted.number}" if plan.mesh.pp > 1 else ""
     return (
-        {"formulas": texts, "identities": where, "symbols": values},
-        [Facts("formulas, in bytes", tuple(lines)), table],
+        {
+            "formulas": texts[counted.number],
+            "stage_formulas": [{"stage": number, **of} for number, of in enumerate(texts)],
+            "identities": where,
+            "symbols": values,
+        },
+        [Facts(f"formulas{of_stage}, in bytes", tuple(lines)), table],
     )
 
 

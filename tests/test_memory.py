@@ -649,6 +649,120 @@ def test_adapters_that_cannot_be_are_refused(adapters: Lora, says: str) -> None:
     assert error.value.message.startswith(says)
 
 
+def test_dropout_of_adapters_keeps_their_own_input_and_a_mask() -> None:
+    """3 bytes an entry for each adapter; what went into q and v is then kept for nothing else, as its norm's output."""
+    model, tokens = load("llama-3-8b"), 512
+    without, dropped = (
+        per_device(model, Training(lora=Lora(8, ("q", "v"), p)), seq=tokens)["activations"] for p in (0.0, 0.1)
+    )
+    assert dropped - without == 32 * tokens * 4096 * (2 * 3 - 2)
+    assert trained(model, Training(lora=Lora(8, ("q",), 0.1)), seq=8)["lora"]["dropout"] == 0.1
+    with pytest.raises(InputError, match="--lora-dropout is"):
+        trained(model, Training(lora=Lora(8, dropout=1.0)), seq=8)
+
+
+# ---- Frozen parts
+
+
+def frozen(*parts: str, **how: Any) -> Training:
+    return Training(freeze=parts, **how)
+
+
+def test_layers_below_all_that_learns_keep_nothing() -> None:
+    """The upper half of GPT-2 above a frozen lower one is a GPT-2 of six layers above a frozen embedding."""
+    config = {"model_type": "gpt2", "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50_257}
+    for recompute in ("none", "selective", "full"):
+        twelve, six = (
+            trained(load(config={**config, "n_layer": n}), frozen(*parts, recompute=recompute), seq=256)
+            for n, parts in ((12, ("embedding", "0-5")), (6, ("embedding",)))
+        )
+        held, small = (data["memory"]["per_device"] for data in (twelve, six))
+        for part in ("activations", "gradients", "optimizer"):
+            assert held[part] == small[part] > 0
+        layer = 12 * 768**2 + 13 * 768
+        assert held["weights"] - small["weights"] == 2 * 6 * layer
+        assert held["gradients"] == 2 * (6 * layer + 2 * 768)  # and the last norm; the head is the token table
+        assert held["optimizer"] == 6 * held["gradients"]
+        assert twelve["freeze"]["trainable_params"] + twelve["freeze"]["frozen_params"] == load("gpt2").params().total
+
+
+def test_a_frozen_layer_above_what_learns_hands_the_gradient_on() -> None:
+    """It keeps what its input's gradient needs: no inputs of matrices, where no other operation needs them."""
+    model = load("llama-3-8b", fields={"layers": 4})
+    every, middle = (per_device(model, plan, seq=512)["activations"] for plan in (Training(), frozen("1", "2")))
+    # what goes into down, and the two norms' outputs; flash attention keeps what goes into o
+    assert every - middle == 2 * 2 * 512 * (14_336 + 2 * 4096)
+
+
+def test_a_gradient_begins_within_a_layer() -> None:
+    """With a frozen attention above a frozen embedding, the first layer keeps its feed-forward part only."""
+    model = load("llama-3-8b", fields={"layers": 4})
+    above, below = (per_device(model, frozen("attn*", *more), seq=512)["activations"] for more in ((), ("embedding",)))
+    q, k, rows = 32 * 128, 8 * 128, 32
+    attention = 2 * (2 * q + 2 * k) + 4 * rows  # Q and the output, K and V, a log-sum-exp for each head
+    assert above - below == 512 * (attention + 2 * 4096 + 4)  # and the norm's input and statistics
+    norms = (per_device(model, frozen("attn", *more), seq=512)["activations"] for more in ((), ("embedding",)))
+    assert len(set(norms)) == 1  # a norm that learns comes first of all
+
+
+def test_an_encoder_that_is_frozen_keeps_nothing() -> None:
+    model = load("t5-base")
+    plan = frozen("encoder")
+    rows = trained(model, plan, seq=512, target_seq=8)["memory"]["per_device"]["activations"]
+    more = trained(model, plan, seq=1024, target_seq=8)["memory"]["per_device"]["activations"]
+    # of the source: keys and values of 12 layers, and its last vectors, which these are made of
+    assert more - rows == 512 * (12 * 2 * 2 * 768 + 2 * 768)
+
+
+FREEZABLE = ["gpt2", "llama-3-8b", "gemma-2-9b", "mixtral-8x7b", "t5-base", "deepseek-v2-lite"]
+PARTS = ["embedding", "attn", "ffn", "*norm", "0-3", "4", "2-9", "encoder.0-3", "decoder.2", "head", "layers"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(FREEZABLE),
+    st.lists(st.sampled_from(PARTS), min_size=1, max_size=4, unique=True),
+    st.sampled_from(["none", "full"]),
+    st.sampled_from([Mesh(), Mesh(pp=2), Mesh(tp=2, dp=2)]),
+)
+def test_freezing_more_never_takes_more(name: str, parts: list[str], recompute: str, mesh: Mesh) -> None:
+    model = load(name)
+    sizes: dict[str, int] = {"batch": 4, "seq": 64} | ({"target_seq": 32} if name == "t5-base" else {})
+    try:
+        plans = [frozen(*chosen, recompute=recompute, mesh=mesh, micro_batch=1) for chosen in ((), parts[1:], parts)]
+        whole, less, least = (build(model, model.workload(**sizes), p, formula=True).to_dict() for p in plans)
+    except InputError:
+        assume(False)
+        raise
+    for more, fewer in ((whole, less), (less, least)):
+        assert_no_more(fewer["stages"], more["stages"])  # type: ignore[arg-type]
+    data: Any = least
+    assert data["freeze"]["trainable_params"] + data["freeze"]["frozen_params"] == model.params().total
+    for held, texts in zip(data["stages"], data["stage_formulas"], strict=True):
+        for part in ("weights", "gradients", "optimizer", "activations"):
+            assert not held[part] or part in texts
+    if mesh == Mesh():
+        assert data["memory"]["per_device"]["gradients"] == 2 * data["freeze"]["trainable_params"]
+
+
+FREEZING = [
+    ("gpt2", ("attention",), "--freeze names 'attention', which is no part of this model"),
+    ("gpt2", ("12",), "--freeze 12: the layers are 0 to 11"),
+    ("gpt2", ("5-3",), "--freeze 5-3: the layers are 0 to 11"),
+    ("gpt2", ("embed", "layers", "final_norm"), "--freeze embed,layers,final_norm leaves nothing to train"),
+    ("t5-base", ("0-3",), "--freeze 0-3 names layers, but of which stack?"),
+    ("t5-base", ("middle.3",), "--freeze middle.3: there is no middle"),
+    ("albert-base-v2", ("0-3",), "--freeze 0-3: layers that share their weights are frozen together"),
+]
+
+
+@pytest.mark.parametrize(("name", "parts", "says"), FREEZING)
+def test_what_cannot_be_frozen_is_refused(name: str, parts: tuple[str, ...], says: str) -> None:
+    with pytest.raises(InputError) as error:
+        trained(load(name), frozen(*parts), seq=8)
+    assert error.value.message == says
+
+
 # ---- Pipelines that are interleaved, and what is computed again
 
 
@@ -883,6 +997,9 @@ def test_flags_reach_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
 MISTAKES = [
     (("--lora-rank", "2"), "--lora-rank and --lora-targets are of training"),
     (("--mode", "train", "--lora-targets", "q"), "--lora-targets is given, but not --lora-rank"),
+    (("--mode", "train", "--lora-dropout", "0.1"), "--lora-dropout is given, but not --lora-rank"),
+    (("--freeze", "attn"), "--freeze is of training"),
+    (("--mode", "train", "--freeze", "attn", "--lora-rank", "4"), "--freeze and --lora-rank are given"),
     (("--mode", "train", "--weights", "int4"), "--weights says how frozen weights are stored"),
     (("--mode", "train", "--lora-rank", "2", "--lora-targets", "gate"), "--lora-targets names 'gate'"),
     (("--mode", "train", "--buffer", "pipeline"), "--buffer is 'pipeline', expected NAME=BYTES"),

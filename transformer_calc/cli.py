@@ -617,6 +617,13 @@ def _plan(
             "--lora-targets", metavar="NAMES", help="train: matrices with adapters: q,k,v,o,gate,up,down; all"
         ),
     ] = None,
+    lora_dropout: Annotated[
+        float, typer.Option("--lora-dropout", metavar="P", help="train: of what goes into the adapters")
+    ] = 0.0,
+    freeze: Annotated[
+        str,
+        typer.Option("--freeze", metavar="PARTS", help="train: what does not learn: embedding,0-11,attn,head …"),
+    ] = "",
 ) -> Any:
     """How a model is served or trained: the options that `memory` and `fit` share."""
     from .report.memory import plan, training
@@ -628,6 +635,8 @@ def _plan(
     if mode == "infer":
         if lora_rank or lora_targets:
             raise InputError("--lora-rank and --lora-targets are of training", "--mode train")
+        if freeze or lora_dropout:
+            raise InputError(f"--{'freeze' if freeze else 'lora-dropout'} is of training", "--mode train")
         how = {"weights": weights, "kv_dtype": kv_dtype, "attention": attention, "logits": logits}
         return plan(ways, block_size=sizes["block-size"], **how)
     if lora_rank is None and weights != "bf16":
@@ -650,6 +659,8 @@ def _plan(
         kernels=kernels,
         lora_rank=None if lora_rank is None else units.parse_count(lora_rank, field="--lora-rank"),
         lora_targets=lora_targets,
+        lora_dropout=lora_dropout,
+        freeze=freeze,
         weights=weights,
     )
 

@@ -319,18 +319,30 @@ def _continues(graph: Graph) -> bool:
 
 
 def saved(
-    graph: Graph, how: How, *, loss: bool = True, trainable: Callable[[str], bool] = lambda path: True
+    graph: Graph,
+    how: How,
+    *,
+    loss: bool = True,
+    trainable: Callable[[str], bool] = lambda path: True,
+    inputs: Mapping[str, frozenset[str] | None] = {},
 ) -> list[Saved]:
     """Every tensor that is kept from the forward pass for the backward pass; rows do not grow with the layers.
 
     loss: the loss of the logits, too, with what is there for a moment around it (`kept` is False)
     trainable: whether the parameters of the operation with this path learn; the input of a frozen matrix is not kept
+    inputs: title of a block -> its inputs that have no gradient; None: nothing in it has one
     """
     rows: list[Saved] = []
     shared: set[tuple[str, Dims]] = set()
     for block in graph.blocks:
+        without = inputs.get(block.title, frozenset())
+        if without is None:
+            continue
         walk = _Walk(graph, block, how, trainable)
+        given = (tensor for op in block.ops for tensor in op.inputs if tensor.name in without)
+        walk.home |= {tensor.name: walk.of(tensor)._replace(constant=True) for tensor in given}
         found = list(walk.rows())
+        walk.home = {name: storage for name, storage in walk.home.items() if name not in without}  # it is given anyway
         if block.role == "layer" and how.recompute == "selective":
             found = [row for row in found if not is_scores(row.dims)]
         elif block.role == "layer" and how.recompute == "full":
@@ -438,9 +450,12 @@ class _Walk:
         unrepeated = op.kind == "repeat" and self.mode(op) == "flash"  # flash kernels read grouped heads as they are
         if inputs and (op.kind in VIEWS or unrepeated or op.attrs.get("function") == "identity"):
             return inputs[0]
-        fixed = op.kind == "sinusoid" or (bool(inputs) and not op.params and all(s.constant for s in inputs))
+        fixed = not self.learns(op) and all(s.constant for s in inputs)
         own = op.kind == "parameter"
         return Storage(op.path, op.output.dims, self.how.bytes, constant=fixed, parameter=own)
+
+    def learns(self, op: Op) -> bool:
+        return bool(op.params) and self.trainable(self.full(op.path))
 
     def mode(self, op: Op) -> str:
         """How the attention that an operation belongs to is computed: flash, eager, or plain (within PyTorch's)."""
@@ -472,7 +487,7 @@ class _Walk:
         if op.kind in CONTRACTIONS and not self.trainable(self.full(op.path)):
             return
         constant = [self.of(tensor).constant for tensor in op.inputs]
-        if op.inputs and all(constant) and not op.params:
+        if all(constant) and not self.learns(op):
             return
         for need in needs:
             pair = op.kind in ("einsum", "elementwise", "combine") and need.which == "input" and len(op.inputs) == 2
@@ -493,6 +508,8 @@ class _Walk:
 
     def flash(self, op: Op, made: Storage, *, scores_in: bool, scores_out: bool) -> Iterator[Storage]:
         """Q and K go in; V goes in, and the output and a log-sum-exp for each row come out; no scores are kept."""
+        if all(self.of(tensor).constant for tensor in op.inputs):
+            return
         if op.kind == "einsum" and scores_in and not scores_out:
             yield self.of(op.inputs[1])
             yield made

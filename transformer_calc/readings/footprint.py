@@ -114,11 +114,8 @@ def of_training(stage: Stage, letters: Letters, plan: training.Training, family:
     states: Size = 0
     for part, count in parts_of(stage, graph, sizes):
         times = letters.times(part.repeat, count, plan.mesh)
-        if plan.lora:
-            weights = weights + times * training.frozen_bytes(part, sizes, plan, written)
-        for learning in lora.adapters(part, paths) if plan.lora else (part,):
-            w, g, s = training.state_bytes(learning, sizes, plan, written)
-            weights, gradients, states = weights + times * w, gradients + times * g, states + times * s
+        w, g, s = training.part_bytes(part, sizes, plan, paths, written)
+        weights, gradients, states = weights + times * w, gradients + times * g, states + times * s
     found = {"weights": weights, "gradients": gradients, "optimizer": states}
     found |= _activations(stage, letters, plan, family, peak_at)
     return {name: letters.settled(size) for name, size in found.items()}

@@ -19,6 +19,7 @@ from transformer_calc.graph.core import Graph, Sizes, shape
 from transformer_calc.readings import activations, buffers, lora, serving
 from transformer_calc.readings.activations import Saved
 from transformer_calc.readings.flops import RECOMPUTE
+from transformer_calc.readings.frozen import Frozen
 from transformer_calc.readings.params import Component
 from transformer_calc.readings.sharding import Local, Mesh, Stage, divisor, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
@@ -45,6 +46,8 @@ class Training(NamedTuple):
     mesh: Mesh = Mesh()
     lora: lora.Lora | None = None
     weights: str = "bf16"  # how frozen weights are stored, where there are adapters
+    freeze: tuple[str, ...] = ()  # what does not learn, as it was asked for
+    frozen: Frozen | None = None  # and as it was found in the graph
     ddp_buckets: str = "views"  # without ZeRO: gradients are views of the buckets that are reduced, or copied there
     bucket: int = buffers.BUCKET  # elements of a bucket of gradients, with ZeRO 1 and 2
     prefetch: int = 1  # layers whose parameters are gathered ahead, with ZeRO 3
@@ -89,6 +92,10 @@ def check(plan: Training, sizes: Sizes) -> None:
             raise InputError(f"--cp is {mesh.cp}; it must divide the {sizes[name]:,} tokens of a sequence")
     if plan.every < 1:
         raise InputError(f"--recompute-every is {plan.every}; it must be at least 1")
+    if plan.every > 1 and plan.freeze:
+        raise InputError(f"--recompute-every is {plan.every}; with --freeze it must be 1")
+    if plan.freeze and plan.lora:
+        raise InputError("--freeze and --lora-rank are given; with adapters everything else is frozen anyway")
     if plan.every > 1 and plan.recompute != "full":
         raise InputError("--recompute-every is of full recomputation", "--recompute full")
     _check_interleaved(plan, sizes)
@@ -149,13 +156,9 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str =
     whole = plan._replace(zero=0)
     units = []
     for part, count in parts_of(stage, graph, sizes):
-        weights += count * frozen_bytes(part, sizes, plan) if plan.lora else 0
-        gathered, summed = frozen_bytes(part, sizes, whole) if plan.lora else 0, 0
-        for learning in lora.adapters(part, paths) if plan.lora else (part,):
-            w, g, s = state_bytes(learning, bound, plan)
-            weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
-            w, g, _ = state_bytes(learning, bound, whole)
-            gathered, summed = gathered + w, summed + g
+        w, g, s = part_bytes(part, bound, plan, paths)
+        weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
+        gathered, summed, _ = part_bytes(part, bound, whole, paths)
         if _ranks(part, plan.mesh) > 1:
             last = part.block.role in ("final", "head") or part.path in tied(stage)
             units.append(buffers.Unit(part.block, count, gathered, summed, last))
@@ -195,6 +198,21 @@ def frozen_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes |
 def _ranks(part: Component, mesh: Mesh) -> int:
     """Devices that hold the same share, over which ZeRO divides it."""
     return mesh.dp * mesh.cp // (mesh.ep if part.routed else 1)
+
+
+def part_bytes(
+    part: Component, sizes: Sizes, plan: Training, paths: frozenset[str], letters: Sizes | None = None
+) -> tuple[Any, Any, Any]:
+    """Bytes of (weights, gradients, states) of one device's share of a tensor and of its adapters.
+
+    paths:  of the linear maps that have adapters; letters: see `share`
+    """
+    if plan.lora is None:
+        weights, gradients, states = state_bytes(part, sizes, plan, letters)
+        return (weights, 0, 0) if plan.frozen and part.path in plan.frozen.params else (weights, gradients, states)
+    every = [state_bytes(adapter, sizes, plan, letters) for adapter in lora.adapters(part, paths)]
+    weights, gradients, states = (sum(held) for held in zip(*every, strict=True)) if every else (0, 0, 0)
+    return weights + frozen_bytes(part, sizes, plan, letters), gradients, states
 
 
 def state_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> tuple[Any, Any, Any]:
@@ -343,7 +361,10 @@ def how_of(plan: Training, graph: Graph, family: str = "") -> activations.How:
 
 def rows_of(graph: Graph, how: activations.How, plan: Training) -> list[Saved]:
     """What the backward pass keeps, of adapters too."""
+    if plan.frozen:
+        still = plan.frozen.ops
+        return activations.saved(graph, how, trainable=lambda path: path not in still, inputs=plan.frozen.inputs)
     if plan.lora is None:
         return activations.saved(graph, how)
-    learning = lora.targets(graph, plan.lora)
+    learning = lora.keeps_input(graph, plan.lora)
     return activations.saved(graph, how, trainable=learning.__contains__) + lora.saved(graph, how, plan.lora)

@@ -11,6 +11,8 @@ from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings import lora, serving
 from transformer_calc.readings.buffers import BUFFERS
 from transformer_calc.readings.cache import cached, elements, per_token
+from transformer_calc.readings.frozen import freeze as find_frozen
+from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import PLAIN, Plan, check, held
 from transformer_calc.readings.sharding import Mesh, Stage, stages
 from transformer_calc.readings.sharding import check as check_mesh
@@ -48,20 +50,25 @@ def training(
     *,
     lora_rank: int | None = None,
     lora_targets: str | None = None,
+    lora_dropout: float = 0.0,
+    freeze: str = "",
     buffers: Mapping[str, int] | None = None,
     **how: Any,
 ) -> Training:
     """How a model is trained, likewise; with a rank, by adapters of the targets, which commas separate.
 
+    freeze:  what does not learn: names of parts and numbers of layers, which commas separate
     buffers:  bytes of buffers that are not to follow their convention, by name
     """
     adapters = None
     if lora_rank is not None:
         names = tuple(name.strip() for name in (lora_targets or "q,v").split(","))
-        adapters = lora.Lora(lora_rank, tuple(dict.fromkeys(names)))
-    elif lora_targets is not None:
-        raise InputError("--lora-targets is given, but not --lora-rank")
-    return Training(mesh=Mesh(**ways), lora=adapters, buffers=tuple((buffers or {}).items()), **how)
+        adapters = lora.Lora(lora_rank, tuple(dict.fromkeys(names)), lora_dropout)
+    elif lora_targets is not None or lora_dropout:
+        raise InputError(f"--lora-{'targets' if lora_targets else 'dropout'} is given, but not --lora-rank")
+    still = tuple(dict.fromkeys(name.strip() for name in freeze.split(","))) if freeze else ()
+    set_sizes = tuple((buffers or {}).items())
+    return Training(mesh=Mesh(**ways), lora=adapters, freeze=still, buffers=set_sizes, **how)
 
 
 class Counted(NamedTuple):
@@ -72,6 +79,7 @@ class Counted(NamedTuple):
     context: int  # tokens of each sequence in the cache
     stages: list[tuple[dict[str, int], str]]  # bytes of each kind, and when training needs them
     others: list[dict[str, int]]  # what `other` is made of, on each stage
+    plan: Plan | Training  # with what is frozen as it was found
 
     @property
     def fullest(self) -> tuple[dict[str, int], str]:
@@ -86,12 +94,16 @@ class Counted(NamedTuple):
 
 def count(model: Transformer, workload: Workload, plan: Plan | Training, overhead: int = 0) -> Counted:
     """Bytes of each kind on one device of each stage; `overhead` is added to each."""
-    graph = build_graph(model.spec, absorbed=workload.context > 0)  # as latent attention is served
+    if isinstance(plan, Training) and plan.freeze:
+        _, graph, frozen = find_frozen(model.spec, plan.freeze)
+        plan = plan._replace(frozen=frozen)
+    else:
+        graph = build_graph(model.spec, absorbed=workload.context > 0)  # as latent attention is served
     sizes = graph.sizes(workload)
     check_mesh(plan.mesh, graph, sizes)
     context = 0 if isinstance(plan, Training) else cached_tokens(model, workload)
     every = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
-    return Counted(graph, sizes, context, [(of, peak) for of, peak, _ in every], [others for *_, others in every])
+    return Counted(graph, sizes, context, [(of, peak) for of, peak, _ in every], [others for *_, others in every], plan)
 
 
 def build(
@@ -112,7 +124,7 @@ def build(
     """
     train = isinstance(plan, Training)
     counted = count(model, workload, plan, overhead)
-    graph, sizes, context = counted.graph, counted.sizes, counted.context
+    graph, sizes, context, plan = counted.graph, counted.sizes, counted.context, counted.plan
     parts = [part for part, _ in counted.stages]
     fullest, peak_at = counted.fullest
     others = counted.others[counted.number]
@@ -134,6 +146,7 @@ def build(
         "fits": fits,
         "device": device and {"name": device.name, "memory_bytes": room},
         "lora": _lora(graph, sizes, plan),
+        "freeze": _freeze(graph, sizes, plan),
         "assumptions": assumptions,
     }
     verb = "trained" if train else "served"
@@ -141,8 +154,8 @@ def build(
     title = f"{model.title}: {verb} on {plan.mesh.devices:,} {_devices(plan.mesh)}{of}"
     table = _table(title, fullest, others, room)
     lines = _facts(kv, workload, context, fits, room, fullest["total"], data["memory"]["peak_at"])
-    if data["lora"]:
-        lines = (("parameters that learn", data["lora"]["trainable_params"], "count"), *lines)
+    if part := data["lora"] or data["freeze"]:
+        lines = (("parameters that learn", part["trainable_params"], "count"), *lines)
     facts = Facts("", lines)
     sections: list[Any] = [table, facts]
     if plan.mesh.pp > 1:
@@ -236,8 +249,19 @@ def _lora(graph: Graph, sizes: Sizes, plan: Plan | Training) -> dict[str, Any] |
     """The adapters of a plan that has them."""
     if not isinstance(plan, Training) or plan.lora is None:
         return None
-    rank, targets = plan.lora
-    return {"rank": rank, "targets": list(targets), "trainable_params": lora.trainable(graph, sizes, plan.lora)}
+    rank, targets, dropout = plan.lora
+    found = {"rank": rank, "targets": list(targets), "trainable_params": lora.trainable(graph, sizes, plan.lora)}
+    return found | ({"dropout": dropout} if dropout else {})
+
+
+def _freeze(graph: Graph, sizes: Sizes, plan: Plan | Training) -> dict[str, Any] | None:
+    """How much is frozen, where something is."""
+    if not isinstance(plan, Training) or plan.frozen is None:
+        return None
+    counts: dict[bool, int] = {True: 0, False: 0}
+    for part in components(graph):
+        counts[part.path in plan.frozen.params] += int(part.total(sizes))  # type: ignore[arg-type]
+    return {"parts": list(plan.freeze), "trainable_params": counts[False], "frozen_params": counts[True]}
 
 
 def memory_of(device: Device) -> int:
@@ -328,11 +352,12 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
     groups = f", {plan.virtual} groups of layers a stage" if plan.virtual > 1 else ""
     adapters = {}
     if plan.lora:
-        rank, names = plan.lora
-        adapters["adapters"] = (
-            f"LoRA of rank {rank} on {', '.join(names)}, without dropout; each matrix its own A and B"
-        )
+        rank, names, dropout = plan.lora
+        drops = f"dropout {dropout}, each its own" if dropout else "without dropout"
+        adapters["adapters"] = f"LoRA of rank {rank} on {', '.join(names)}, {drops}; each matrix its own A and B"
         adapters["frozen weights"] = _frozen(plan)
+    if plan.freeze:
+        adapters["frozen"] = f"{', '.join(plan.freeze)}: {weight} bytes a weight, no gradients, no states"
     return adapters | {
         "precision": f"{recipe.name}: {of_each} ({recipe.source})",
         "optimizer": f"{optimizer(plan.optimizer).name} ({optimizer(plan.optimizer).source})",

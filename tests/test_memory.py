@@ -488,6 +488,13 @@ def test_a_pipeline_hands_on_an_activation_each_way() -> None:
     assert others(model, sp, batch=8, seq=2048) == {"pipeline_buffers": tokens, "gathered_sequence": tokens}
 
 
+def test_a_decoders_stages_hand_on_what_the_encoder_said() -> None:
+    plan = Training(micro_batch=1, mesh=Mesh(pp=4))
+    data = trained(load("t5-base"), plan, batch=4, seq=512, target_seq=128)["other"]
+    sizes = [stage["pipeline_buffers"] for stage in data]
+    assert sizes == [2 * 2 * 768 * tokens for tokens in (512, 512, 128 + 512, 128 + 512)]
+
+
 def test_tokens_go_to_experts_and_back() -> None:
     """2 of 8 experts for each token, through a send and a receive buffer."""
     plan = Training(mesh=Mesh(dp=8, ep=8))

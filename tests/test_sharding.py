@@ -40,6 +40,57 @@ def test_shares_of_all_devices_add_up_to_the_model(name: str, dp: int, tp: int, 
     assert total == model.total + again
 
 
+@pytest.mark.parametrize("name", ["t5-base", "clip-vit-b-32", "bart-base"])
+@pytest.mark.parametrize("pp", [2, 4, 12])
+def test_stages_are_of_one_stack(name: str, pp: int) -> None:
+    """The encoder's layers, then the decoder's; each stack's embedding and last norm beside its own layers."""
+    graph = load(name).graph
+    found = list(stages(graph, Mesh(pp=pp)))
+    first, second = graph.orders
+    sizes: Any = graph.sizes(Workload())
+    for stage in found:
+        blocks = [block for block, _ in stage.blocks]
+        assert {block.stack for block in blocks if block.role != "head"} == {
+            first if stage.number < pp // 2 else second
+        }
+        roles = {block.role for block in blocks}
+        assert ("embed" in roles) == (stage.number in (0, pp // 2))
+        assert ("head" in roles) == (stage.number == pp - 1)
+    for block in graph.blocks:
+        held = sum(count for stage in found for b, count in stage.blocks if b is block)
+        assert held == (sizes[block.repeat] if block.repeat else 1)
+
+
+def test_a_decoder_has_the_token_table_of_its_encoder_once_more() -> None:
+    graph = load("t5-base").graph
+    for stage in stages(graph, Mesh(pp=4)):
+        paths = [part.path for part, _ in parts_of(stage, graph, graph.sizes(Workload()))]
+        assert paths.count("encoder.embed.tokens.weight") == (stage.number != 1)
+        assert ("decoder.relative_bias.weight" in paths) == (stage.number == 2)
+
+
+UNEVEN = [
+    (
+        {},
+        3,
+        "--pp is 3; 8 layers a stage do not divide the 12 of the encoder and 12 of the decoder",
+        "2, 4, 6, 8, 12, 24",
+    ),
+    ({}, 5, "--pp is 5; it must divide the 24 layers", "2, 4, 6, 8, 12, 24"),
+    ({"num_decoder_layers": 4}, 2, "--pp is 2; 8 layers a stage do not divide the 12 of the encoder", "4, 8, 16"),
+]
+
+
+@pytest.mark.parametrize(("change", "pp", "message", "would"), UNEVEN)
+def test_stacks_that_do_not_divide_say_what_would(change: dict[str, int], pp: int, message: str, would: str) -> None:
+    config = {"model_type": "t5", "d_model": 64, "d_kv": 8, "d_ff": 256, "num_heads": 8, "vocab_size": 100}
+    graph = load(config={**config, "num_layers": 12, **change}).graph
+    with pytest.raises(InputError) as error:
+        list(stages(graph, Mesh(pp=pp)))
+    assert error.value.message.startswith(message)
+    assert error.value.hint == f"--pp {would}"
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(MODELS), st.sampled_from([1, 2, 3, 4, 5, 6, 8, 10, 12, 16]))
 def test_every_layer_stands_on_one_stage(name: str, pp: int) -> None:

@@ -110,10 +110,12 @@ def of_stage(stage: Stage, graph: Graph, local: Local, units: list[Unit], plan: 
 
 
 def boundary(stage: Stage, local: Local, each: int) -> int:
-    """Bytes of what one stage hands on to the next: the output of a layer, of one micro-batch."""
+    """Bytes of what one stage hands on to the next, of one micro-batch: the output of a layer, and the encoder's."""
     layers = [block for block, _ in stage.blocks if block.repeat]
     outputs = (op.output.dims for block in layers for op in block.ops if op.path == block.output)
-    return _most(local.bytes(dims, each) for dims in outputs)
+    read = {tensor.dims for op in _ops(layers) for tensor in op.inputs if tensor.name.endswith(".output")}
+    beside: int = sum(local.bytes(dims, each) for dims in read)
+    return _most(local.bytes(dims, each) for dims in outputs) + beside
 
 
 def _in_a_row(graph: Graph, units: list[Unit], layers: int) -> int:

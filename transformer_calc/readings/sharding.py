@@ -146,7 +146,7 @@ def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = Non
 
 
 def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
-    """The layers of each pipeline stage, equally many; the first has the embedding, the last the head.
+    """The layers of each pipeline stage, equally many; a stack's first has its embedding, the last of all the head.
 
     virtual:  groups of layers of a stage, in an interleaved pipeline: stage 0 has the groups 0, p, 2·p …
     """
@@ -165,15 +165,20 @@ def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
 
 
 def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
-    """The layers in equal groups, one after the other."""
+    """The layers in equal groups, one after the other; of several stacks, each group is of one (as in Megatron-LM)."""
     wanted = pp * virtual
     repeated = {block.path: block for block in graph.blocks if block.repeat}
     runs = [run for runs in graph.orders.values() for run in runs]
     layers = sum(len(cycle) * times for cycle, times in runs)
+    stacks = {name: sum(len(cycle) * times for cycle, times in of) for name, of in graph.orders.items()}
+    what = f"--pp is {pp}" if virtual == 1 else f"--pp times --virtual is {wanted}"
+    several = len(stacks) > 1 and wanted > 1
     if layers % wanted:
-        what = f"--pp is {pp}" if virtual == 1 else f"--pp times --virtual is {wanted}"
-        raise InputError(f"{what}; it must divide the {layers:,} layers")
+        raise InputError(f"{what}; it must divide the {layers:,} layers", _dividing(stacks) if several else None)
     each = layers // wanted
+    if several and any(count % each for count in stacks.values()):
+        those = " and ".join(f"{count:,} of the {name}" for name, count in stacks.items())
+        raise InputError(f"{what}; {each:,} layers a stage do not divide the {those}", _dividing(stacks))
     for number in range(wanted):
         low, high, start = number * each, (number + 1) * each, 0
         held: dict[str, int] = {}
@@ -185,15 +190,27 @@ def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
             start += len(cycle) * times
         first, last = number == 0, number == wanted - 1
         blocks = [(repeated[path], count) for path, count in held.items() if count]
-        ends = [b for b in graph.blocks if (first and b.role == "embed") or (last and b.role in ("final", "head"))]
-        blocks += [(block, 1) for block in ends]
+        start = 0
+        for name, count in stacks.items():
+            ends = {"embed": low <= start < high, "final": low < start + count <= high}
+            of_stack = (block for block in graph.blocks if block.stack in ("", name))
+            blocks += [(block, 1) for block in of_stack if ends.get(block.role)]
+            start += count
+        blocks += [(block, 1) for block in graph.blocks if last and block.role == "head"]
         yield Stage(number, tuple(blocks), first, last)
+
+
+def _dividing(stacks: Mapping[str, int]) -> str:
+    """Which --pp divides the layers of each stack, for a hint."""
+    layers, common = sum(stacks.values()), math.gcd(*stacks.values())
+    ways = [layers // each for each in range(common, 0, -1) if common % each == 0]
+    return f"--pp {', '.join(map(str, ways))}"
 
 
 def parts_of(stage: Stage, graph: Graph, sizes: Sizes) -> Iterator[tuple[Component, int]]:
     """(parameter tensor, how many of it) on a stage.
 
-    With more than one stage a tied token table stands on the last one once more, for the head.
+    A tied table that stands on another stage stands here once more: the head's, the decoder's.
     """
     every = components(graph)
     counts = {(block.path, block.title): count for block, count in stage.blocks}
@@ -203,13 +220,14 @@ def parts_of(stage: Stage, graph: Graph, sizes: Sizes) -> Iterator[tuple[Compone
             count = min(count, int(sizes[part.block.copies]))  # type: ignore[arg-type]
         if count:
             yield part, count
-    if stage.last and not stage.first:
-        yield from ((part, 1) for part in every if part.path in tied(stage))
+    elsewhere = (part for part in every if (part.block.path, part.block.title) not in counts)
+    yield from ((part, 1) for part in elsewhere if part.path in tied(stage))
 
 
-def tied(stage: Stage) -> frozenset[str]:
-    """Paths of parameters that the stage's operations share with others."""
-    return frozenset(param.tied for block, _ in stage.blocks for op in block.ops for param in op.params)
+def tied(stage: Stage, *roles: str) -> frozenset[str]:
+    """Paths of parameters that the stage's operations, or those of blocks in these roles, share with others."""
+    blocks = (block for block, _ in stage.blocks if not roles or block.role in roles)
+    return frozenset(param.tied for block in blocks for op in block.ops for param in op.params)
 
 
 def params_of(stage: Stage, graph: Graph, mesh: Mesh, sizes: Sizes) -> tuple[int, int]:

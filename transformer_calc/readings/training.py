@@ -160,7 +160,7 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str =
         weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
         gathered, summed, _ = part_bytes(part, bound, whole, paths)
         if _ranks(part, plan.mesh) > 1:
-            last = part.block.role in ("final", "head") or part.path in tied(stage)
+            last = part.block.role in ("final", "head") or part.path in tied(stage, "head")
             units.append(buffers.Unit(part.block, count, gathered, summed, last))
     each = STORAGE[precision(plan.precision).activations].bytes
     held = buffers.of_stage(stage, graph, local_of(graph, sizes, plan), units, plan, each)

@@ -712,6 +712,68 @@ def fit(
     return build(model, workload, plan, device=hardware.load(device), solve=solve, overhead=most)
 
 
+@command(
+    app,
+    plan=_plan,
+    examples="""
+      tcalc serve llama-3-8b --device h100-sxm --seq 2k --batch 16
+      tcalc serve llama-3-70b --device h100-sxm --tp 4 --weights fp8 --context 8k --batch 64
+      tcalc serve deepseek-v3 --device h200-sxm --tp 8 --weights fp8 --context 4k --price 3.5 --json
+      tcalc serve llama-2-13b --device tpu-v5e --tp 8 --context 8k --batch 16 --ideal""",
+)
+def serve(
+    model: Any,
+    workload: Any,
+    plan: Any,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")],
+    devices: Annotated[
+        str | None, typer.Option("--devices", metavar="N", help="short for --tp N, or for copies beside a given --tp")
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option("--price", metavar="USD", help="of an hour of a device, if not the device's own")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="N", help="tokens of an answer: how long it takes whole")
+    ] = None,
+    compute: Annotated[
+        str | None, typer.Option("--compute", metavar="TYPE", help="the precision of the matmuls: bf16, fp8, int8 …")
+    ] = None,
+    ideal: Annotated[bool, typer.Option("--ideal", help="the roofline itself: peaks without any loss")] = False,
+    overhead: Annotated[str, _OVERHEAD] = "0",
+) -> "Report":
+    """Say how fast a model answers, and what its tokens cost."""
+    from .report.serve import build
+    from .sources import hardware
+
+    return build(
+        model,
+        workload,
+        _spread(plan, devices),
+        device=hardware.load(device),
+        price=None if price is None else units.parse_amount(price, field="--price"),
+        output=None if output is None else units.parse_count(output, field="--output"),
+        compute=compute,
+        ideal=ideal,
+        overhead=units.parse_count(overhead, field="--overhead", minimum=0),
+    )
+
+
+def _spread(plan: Any, devices: str | None) -> Any:
+    """A plan on so many devices: they share each matrix, or where that is given, hold copies."""
+    if devices is None:
+        return plan
+    count, mesh = units.parse_count(devices, field="--devices"), plan.mesh
+    if mesh.devices == 1:
+        return plan._replace(mesh=mesh._replace(tp=count))
+    if mesh.devices == count:
+        return plan
+    if mesh.dp > 1 or count % mesh.devices:
+        raise InputError(
+            f"--devices is {count:,}, but --dp, --tp, --pp and --cp make {mesh.devices:,}; give one of them"
+        )
+    return plan._replace(mesh=mesh._replace(dp=count // mesh.devices))
+
+
 @command(presets_app, with_model=False, name="list", examples="tcalc presets list llama")
 def list_presets(
     filter: Annotated[

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from .. import units
 from ..report import Kind
 
-NUMERIC = frozenset({"count", "flops", "bytes", "share"})
+NUMERIC = frozenset({"count", "flops", "bytes", "share", "seconds", "number", "usd"})
 
 _ASCII = str.maketrans(
     {"·": "*", "×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-", "≤": "<=", "≥": ">="}
@@ -37,6 +37,12 @@ def cell(value: Any, kind: Kind) -> str:
             return units.format_bytes(value)
         case "share":
             return units.format_share(value)
+        case "seconds":
+            return units.format_seconds(value)
+        case "number":
+            return units.format_number(value)
+        case "usd":
+            return units.format_usd(value)
         case "shape":
             return "[" + ", ".join(map(str, value)) + "]"
         case "shapes":

@@ -12,8 +12,9 @@ SCHEMA = "tcalc/1"
 
 # What a value is, which decides how people see it. Machines (JSON, CSV) get it as it is.
 #   count, flops, bytes: exact integers     share: a fraction of 1
+#   seconds: a duration     number: any measure, to three digits     usd: dollars
 #   shape: a sequence of sizes or symbols     shapes: a sequence of shapes
-Kind = Literal["text", "count", "flops", "bytes", "share", "shape", "shapes", "formula"]
+Kind = Literal["text", "count", "flops", "bytes", "share", "seconds", "number", "usd", "shape", "shapes", "formula"]
 
 
 class Column(NamedTuple):

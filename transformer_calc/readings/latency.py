@@ -7,16 +7,18 @@ chapter 7). Kernels, collectives and what they reach are those of `roofline` and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
+from transformer_calc.graph.ops import FMA
 from transformer_calc.readings import communication, roofline
 from transformer_calc.readings.communication import Link, Unknown
 from transformer_calc.readings.flops import of_source_alone
 from transformer_calc.readings.params import components
-from transformer_calc.readings.roofline import Gemm, How, Rates
+from transformer_calc.readings.roofline import How, Rates
 from transformer_calc.readings.serving import Plan, weight_type
 from transformer_calc.readings.sharding import stages
 from transformer_calc.spec import Device
@@ -153,16 +155,10 @@ class Server:
         """The smallest batch whose decoding step waits for compute longer than for memory; None: none up to `most`."""
         return least(lambda n: (p := self.run(n, tokens=1, cached=cached)).compute >= p.memory, most)
 
-    def critical(self, most: int = 2**16) -> int | None:
-        """The smallest batch at which matmuls with weights wait for compute: FLOPs per byte, less losses."""
+    def critical(self) -> int:
+        """The batch from which a large matmul with a weight computes longer than it reads the weight."""
         entry = float(storage(self.plan.weights).of(1))
-        side = 8192  # so large that the activations' bytes do not count
-
-        def turned(n: int) -> bool:
-            computing, moving = roofline.seconds(Gemm(1, n, side, side, entry), self.rates.matmul, self.rates, 0.0)
-            return computing >= moving
-
-        return least(turned, most)
+        return math.ceil(self.rates.matmul * entry / (FMA * self.rates.memory))
 
 
 def least(turned: Callable[[int], bool], most: int) -> int | None:

@@ -121,12 +121,13 @@ def build(
         said["critical_batch"] = then.critical()
         said["turning_batch"] = then.turning(context)
         said["largest_batch"] = most
-        lines.append(("matmuls turn compute-bound", _sequences(said["critical_batch"], "at no batch"), "text"))
+        said["fits"] = None if most is None else batch <= most
+        lines.append(("matmuls turn compute-bound", _sequences(said["critical_batch"], ""), "text"))
         lines.append(("the whole step does", _sequences(said["turning_batch"], "at no batch: caches grow too"), "text"))
         if most is not None:
             lines.append(("largest batch that memory holds", most, "count"))
             if most < batch:
-                lines.append(("fits", f"no: {batch:,} sequences are more than memory holds", "text"))
+                lines.append(("fits", f"no: a batch of {batch:,} is more than memory holds", "text"))
         rows = [
             _row(model, workload, plan, context, overhead, _step(then, n, context, usd, devices, workload))
             for n in _batches(batch, most, plan.mesh.dp)
@@ -188,7 +189,9 @@ def _largest(
 
 def _batches(batch: int, most: int | None, dp: int) -> list[int]:
     """Powers of two up to what memory holds, with the batch that is asked for."""
-    end = min(most if most else MOST_BATCH, MOST_BATCH)
+    if most == 0:
+        return [batch]
+    end = min(most or MOST_BATCH, MOST_BATCH)
     powers = {dp * 2**i for i in range(13) if dp * 2**i <= end}
     return sorted({*powers, batch, *([end] if most and most <= MOST_BATCH else [])})
 

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from .. import units
 from ..report import Kind
 
-NUMERIC = frozenset({"count", "flops", "bytes", "share"})
+NUMERIC = frozenset({"count", "flops", "bytes", "share", "mixed"})  # they are aligned to the right
 
 _ASCII = str.maketrans(
     {"·": "*", "×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-", "≤": "<=", "≥": ">="}
@@ -41,6 +41,8 @@ def cell(value: Any, kind: Kind) -> str:
             return "[" + ", ".join(map(str, value)) + "]"
         case "shapes":
             return " ".join(cell(shape, "shape") for shape in value)
+        case "mixed":
+            return cell(*value)
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 

@@ -153,6 +153,7 @@ def test_what_differs_within_a_model_is_told_apart(tcalc: Shell) -> None:
     assert found["layer_kinds"] == ["6 encoder, 6 decoder", "29 local, 5 global"]
     assert found["context_length"] == [{"encoder": 1500, "decoder": 448}, 131_072]
     assert found["rope_theta"] == [None, {"local": 10_000, "global": 1_000_000}]
+    assert values(tcalc, "albert-base-v2 gpt2")["layer_kinds"] == ["all alike, sets of weights: 1", "all alike"]
     text = tcalc.answer("compare whisper-base gemma-3-4b")
     assert "encoder 1,500, decoder 448" in text
 

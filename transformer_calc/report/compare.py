@@ -146,8 +146,9 @@ def _of_stack(get: Callable[[Stack], Any]) -> Callable[[Subject], Any]:
 
 
 def _kinds(s: Subject) -> str:
-    kinds = [f"{count:,} {of}" for of, _, _, count in s.layers if of]
-    return ", ".join(kinds) or "all alike"
+    kinds = [f"{count:,} {of}" for of, _, _, count in s.layers if of] or ["all alike"]
+    kinds += [f"sets of weights: {stack.share_layers}" for stack in s.spec.stacks if stack.share_layers]
+    return ", ".join(kinds)
 
 
 def _attention(layer: Layer) -> str:

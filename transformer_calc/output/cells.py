@@ -8,7 +8,8 @@ from typing import Any, TextIO
 from .. import units
 from ..report import Kind
 
-NUMERIC = frozenset({"count", "flops", "bytes", "share", "seconds", "number", "usd"})
+# aligned to the right
+NUMERIC = frozenset({"count", "flops", "bytes", "share", "seconds", "number", "usd", "mixed"})
 
 _ASCII = str.maketrans(
     {"·": "*", "×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-", "≤": "<=", "≥": ">="}
@@ -47,6 +48,8 @@ def cell(value: Any, kind: Kind) -> str:
             return "[" + ", ".join(map(str, value)) + "]"
         case "shapes":
             return " ".join(cell(shape, "shape") for shape in value)
+        case "mixed":
+            return cell(*value)
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 

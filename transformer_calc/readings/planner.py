@@ -86,7 +86,7 @@ def _meshes(
                         continue  # frameworks do not gather weights for each micro-batch of a pipeline
                     one = tp * pp * mesh.cp
                     dp = mesh.dp if "dp" in fixed else devices // one
-                    if not dp or dp * one > devices or dp * one < (1 - IDLE) * devices and "dp" not in fixed:
+                    if not dp or dp * one > devices or (dp * one < (1 - IDLE) * devices and "dp" not in fixed):
                         continue
                     tried = mesh._replace(tp=tp, pp=pp, dp=dp, sp=mesh.sp or (tp > 1 and "sp" not in fixed))
                     if tried.ep == 1 and "ep" not in fixed and "experts" in graph.axes:
@@ -146,7 +146,7 @@ def _timed(
 ) -> Choice | None:
     """The plan with the best number of groups of layers; None where it does not fit."""
     groups: tuple[int, ...] = (plan.virtual,)
-    if plan.mesh.pp > 1 and "schedule" not in fixed or (plan.schedule == "interleaved" and "virtual" not in fixed):
+    if (plan.mesh.pp > 1 and "schedule" not in fixed) or (plan.schedule == "interleaved" and "virtual" not in fixed):
         groups = GROUPS if plan.schedule != "interleaved" else GROUPS[1:]
     best: Choice | None = None
     for virtual in groups:

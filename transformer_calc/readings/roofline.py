@@ -180,6 +180,7 @@ class How(NamedTuple):
     keys: int = 1  # devices that share a sequence: each meets the keys of all
     trainable: Callable[[str], bool] = lambda path: True  # whether an operation's weight learns
     weight: Callable[[Op, Block], float | None] = lambda op, block: None  # bytes of an entry of its weight, if not size
+    narrow: float | None = None  # bytes of an operand of a matmul, where it is cast down for it (fp8)
     tokens: int | None = None  # of one device that choose experts (to count those that they touch); None: all touched
     last_only: bool = False  # logits of the last position alone
 
@@ -283,7 +284,17 @@ class Reader:
         found += [self.flash(scope, group) for scope, group in core.items()]
         found += [self.region(group) for group in regions.values()]
         found += self.sums()
+        if self.how.narrow is not None:
+            found += [self.casts(group) for group in together.values()]
         return found
+
+    def casts(self, group: list[Op]) -> Kernel:
+        """Operands in a narrow type: written with their transposes, which the weights' gradients multiply."""
+        narrow = self.how.narrow or 0.0
+        copies = 2 if self.how.training else 1
+        read = self.entries(group[0].inputs[0].dims, whole=True) * (self.how.size + copies * narrow)
+        back = sum(self.entries(op.output.dims, whole=True) for op in group) * (self.how.size + copies * narrow)
+        return Kernel(f"{group[0].path}.cast", "memory", read=read, reread=back if self.how.training else 0)
 
     def joined(self, op: Op, regions: dict[str, list[Op]]) -> list[Op]:
         """The operations before it that it is fused with: those that hand their output to it alone."""

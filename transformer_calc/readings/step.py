@@ -21,7 +21,10 @@ from transformer_calc.readings.training import Training, micro_batch, passes, ra
 from transformer_calc.spec import Device
 from transformer_calc.storage import STORAGE, precision
 
-OVERLAP = 0.5  # of the time of a kernel that runs beside a collective: both want the memory, and some multiprocessors
+# of a collective beside kernels, what costs no time: on a GPU both want memory and multiprocessors
+OVERLAP = {"GPU": 0.5, "TPU": 1.0}
+USUAL_OVERLAP = 0.5
+NARROW = {"fp8": 1.0, "fp4": 0.5}  # bytes of an operand of a matmul that is cast down for it
 PARTS = {
     "matmul": "matmuls",
     "attention": "attention",
@@ -85,7 +88,8 @@ def estimate(
     local = graph.bind(run)
     adapted = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
     size = STORAGE[recipe.activations].bytes
-    how = How(mesh=mesh, size=size, attention=plan.attention, keys=mesh.cp)
+    narrow = NARROW.get(recipe.compute)
+    how = How(mesh=mesh, size=size, attention=plan.attention, keys=mesh.cp, narrow=narrow)
     if plan.lora:
         how = how._replace(trainable=lambda path: False)
     del adapted
@@ -148,6 +152,10 @@ class _Reader:
         self.graph, self.local, self.how, self.plan, self.rates, self.links = graph, local, how, plan, rates, links
         self.known: dict[tuple[str, str], Times] = {}
 
+    def exposed(self, sent: float, busy: float) -> float:
+        """Seconds that a collective costs beside kernels of so many seconds."""
+        return sent - min(sent, busy) * OVERLAP.get(self.rates.kind, USUAL_OVERLAP)
+
     def block(self, block: Block) -> Times:
         """One layer, or what stands before or after them, forward and backward."""
         key = (block.path, block.title)
@@ -173,6 +181,8 @@ class _Reader:
         for transfer in before:
             one = communication.seconds(transfer.kind, transfer.bytes, self.links[transfer.over])
             spent[transfer.over] += one * (2 if recompute == "full" else 1)
+        if self.rates.kind == "TPU":  # its compiler sends a part while it multiplies another
+            spent["tp"] = self.exposed(spent["tp"], times.matmul)
         beside = 0.0
         for transfer in after:
             one = communication.seconds(transfer.kind, transfer.bytes, self.links[transfer.over])
@@ -180,7 +190,7 @@ class _Reader:
                 beside += one
             else:
                 spent[transfer.over] += one
-        spent["tp"] += beside - min(beside, wide) * (1 - OVERLAP)
+        spent["tp"] += self.exposed(beside, wide)
         return times._replace(**spent, cp=self._ring(block, times))
 
     def _ring(self, block: Block, times: Times) -> float:
@@ -192,7 +202,7 @@ class _Reader:
         kept = [op for op in block.ops if op.kind == "cache" and not op.attrs.get("once")]
         size = sum(reader.bytes(op.inputs[0]) for op in kept)
         one = (cp - 1) * size / self.links["cp"].rate
-        return max(0.0, 3 * one - OVERLAP * times.attention)
+        return self.exposed(3 * one, times.attention)
 
     def stage(self, stage: Stage) -> Times:
         """One micro-batch on one device of a stage."""
@@ -230,7 +240,7 @@ class _Reader:
         spent = 2 * communication.seconds("all-gather", weights / units, joined)  # a layer at a time
         spent += communication.seconds("reduce-scatter", gradients / units, joined)
         spent *= units
-        return max(0.0, spent - OVERLAP * sum(busy))
+        return self.exposed(spent, sum(busy))
 
     def after(self, stage: Stage, sizes: Sizes, last: float) -> tuple[float, float]:
         """(gradients' collectives, optimizer) once a step, on one device of a stage; last: seconds of a micro-batch."""
@@ -252,8 +262,7 @@ class _Reader:
             spent += communication.seconds("all-gather", weights, joined)
         else:
             spent = 0.0
-        beside = min(spent, last / 2)
-        return spent - beside * (1 - OVERLAP), moved / self.rates.memory
+        return self.exposed(spent, last / 2), moved / self.rates.memory
 
 
 def traffic(plan: Training, weights: float, gradients: float, states: float) -> float:

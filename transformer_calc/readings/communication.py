@@ -10,7 +10,7 @@ devices pass on (w - 1)/w of the data, twice for an all-reduce (Thakur et al. 20
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformer_calc.graph.core import Block, Op, Sizes
 from transformer_calc.readings.roofline import How, Reader, reached
@@ -90,7 +90,7 @@ def seconds(kind: str, size: float, joined: Link) -> float:
     far = -(-w // joined.near) - 1
     hops = rounds * (math.ceil(math.log2(joined.near)) + (math.ceil(math.log2(far + 1)) if rounds == 2 else far))
     if kind == "all-to-all" and joined.near < w:  # what leaves the node goes over each device's own port
-        return size * (w - joined.near) / w / (joined.rate / joined.near) + hops * joined.hop
+        return size / (joined.rate / joined.near) + hops * joined.hop
     return rounds * (w - 1) / w * size / joined.rate + hops * joined.hop
 
 
@@ -127,16 +127,34 @@ def transfers(block: Block, sizes: Sizes, how: How) -> tuple[list[Transfer], lis
                     partial.add(op.path)
                     partial -= set(inputs)
         if op.kind == "dispatch" and mesh.ep > 1:
-            size = how.size * reader.entries(op.output.dims)
-            forward += [Transfer(op.path, "all-to-all", "ep", size), Transfer(op.path, "all-to-all", "ep", size)]
-            if how.training:
-                backward += [Transfer(op.path, "all-to-all", "ep", size), Transfer(op.path, "all-to-all", "ep", size)]
+            both = [Transfer(op.path, "all-to-all", "ep", how.size * _sent(op, block, reader, sizes, how))] * 2
+            forward += both  # there and back
+            backward += both if how.training else []
     for name in partial:
         size = how.size * reader.entries(reader.made[name].output.dims, whole=True)
         forward.append(Transfer(name, "reduce-scatter" if mesh.sp else "all-reduce", "tp", size))
         if mesh.sp and how.training:
             backward.append(Transfer(name, "all-gather", "tp", size))
     return forward, backward
+
+
+def _sent(op: Op, block: Block, reader: Reader, sizes: Sizes, how: How) -> float:
+    """Entries that a device sends to the experts of other nodes, or where there are none, of other devices.
+
+    A token crosses the network once for each node that it goes to, and is copied there (DeepSeek-V3, arXiv 2412.19437,
+    §3.2.2); groups of experts that the router keeps together stand for nodes.
+    """
+    entries = reader.entries(op.output.dims)
+    near = how.near
+    if near >= how.mesh.ep:
+        return entries
+    top_k: Any = next(sizes[axis] for dim in op.output.dims for axis in dim if axis.startswith("top_k"))
+    nodes = how.mesh.ep / near
+    router: Any = next((other.attrs for other in block.ops if other.kind == "route"), {})
+    reached_nodes = nodes * (1 - (1 - 1 / nodes) ** top_k)
+    if router.get("groups", 1) > 1:
+        reached_nodes = min(reached_nodes, router["top_groups"])
+    return entries * reached_nodes * (nodes - 1) / nodes / top_k
 
 
 def _split(op: Op, sizes: Sizes, mesh: Mesh) -> str:

@@ -116,6 +116,7 @@ class Server:
             cache=float(storage(plan.kv_dtype).of(1)),
             attention=plan.attention,
             training=False,
+            near=self.links["ep"].near,
             weight=self.entry,
             tokens=each * tokens * mesh.ep,
             last_only=plan.logits == "last",

@@ -122,7 +122,7 @@ def _valid(graph: Graph, sizes: Sizes, plan: Training) -> bool:
     try:
         check(plan.mesh, graph, sizes)
         training.check(plan, _padded(sizes, plan))
-        list(stages(graph, plan.mesh, plan.virtual))
+        list(stages(graph, plan.mesh, plan.virtual, uneven=True))
     except InputError:
         return False
     return True
@@ -133,7 +133,7 @@ def _fits(graph: Graph, sizes: Sizes, plan: Training, family: str, room: int | N
     if room is None:
         return True
     padded = _padded(sizes, plan)
-    every = list(stages(graph, plan.mesh, plan.virtual))
+    every = list(stages(graph, plan.mesh, plan.virtual, uneven=True))
     for stage in every[:1] + every[1:][-1:]:
         kept = training.kept(stage, graph, padded, plan, family)
         if sum(value for value in kept if isinstance(value, int)) - kept.in_flight > room:

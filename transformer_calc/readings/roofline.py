@@ -31,16 +31,19 @@ TILES = (
     (64, 64, 0.68),
 )
 SPLITS = (1, 2, 4)  # of the inner dimension, where there are too few tiles for the device
-FILL = 256  # of the inner dimension: what a tile takes to load its first operands and to write its result
+FILL = 256  # of the inner dimension, in 16 bits: what a tile takes to load its first operands and to write its result
 SKINNY = 64  # rows up to which a matmul has kernels of its own, in steps of 16 rows
 SYSTOLIC = 128  # rows and columns of a TPU's matrix unit
-FLASH_FORWARD, FLASH_BACKWARD = 0.70, 0.60  # of what matmuls reach (FlashAttention-2, arXiv 2307.08691, section 4.1)
+FLASH_FORWARD, FLASH_BACKWARD = 1.1, 0.96  # of what both together reach (arXiv 2307.08691, section 4.1: 73 % and 63 %)
+FLASH_FILL = (
+    512  # of the keys: a row of queries starts and ends (the same, figures 4 to 6: half as fast again from 2k to 16k)
+)
 FLASH_AGAIN = 2.5  # backward over forward: five matmuls over two (the same, section 3.1)
 SUSTAINED = 0.92  # of what single matmuls reach, over hours: clocks fall where power and heat are at their limits
 GAP = {"GPU": 5e-6, "TPU": 1e-6}  # seconds from the end of a kernel to the work of the next one
 USUAL_GAP = 5e-6
 # of a device whose file has no measurement
-REACHED = {"matmul": 0.80, "memory": 0.85, "interconnect": 0.75, "network": 0.85}
+REACHED = {"matmul": 0.80, "attention": 0.45, "memory": 0.85, "interconnect": 0.75, "network": 0.85}
 
 # operations that take no time of their own: a kernel reads its input through them
 VIEWS = ("view", "repeat", "slice", "parameter", "cache", "sinusoid")
@@ -89,10 +92,12 @@ class Rates(NamedTuple):
 
     matmul: float  # FLOPs of matmuls with weights
     scores: float  # FLOPs of matmuls of activations
+    flash: float  # FLOPs of flash attention, forward and backward together, of long sequences
     memory: float  # bytes
     units: int | None
     kind: str
-    gap: float
+    gap: float  # seconds between kernels
+    fill: float = FILL
 
 
 def rates(device: Device, compute: str = "bf16", *, ideal: bool = False) -> Rates:
@@ -103,16 +108,18 @@ def rates(device: Device, compute: str = "bf16", *, ideal: bool = False) -> Rate
         raise InputError(f"{what} is unknown: {device.name}", hint="a TOML file of your own may say it")
     scores = device.peak("bf16") or device.peak("fp16") if compute in ("fp8", "fp4", "int8", "int4") else peak
     if ideal:
-        return Rates(peak, scores or peak, memory, None, "ideal", 0.0)
+        return Rates(peak, scores or peak, scores or peak, memory, None, "ideal", 0.0)
     part = reached(device, "matmul") * (SUSTAINED if device.kind == "GPU" else 1.0)
     units = device.units if device.kind == "GPU" else None
     return Rates(
         part * peak,
         part * (scores or peak),
+        reached(device, "attention") * (scores or peak),
         reached(device, "memory") * memory,
         units,
         device.kind,
         GAP.get(device.kind, USUAL_GAP),
+        FILL * peak / (scores or peak),
     )
 
 
@@ -138,17 +145,23 @@ def seconds(g: Gemm, rate: float, r: Rates, size: float) -> tuple[float, float]:
         tiles = g.batch * -(-g.m // rows) * -(-g.n // columns)
         for split in SPLITS:
             waves = math.ceil(tiles * split / r.units)
-            work = waves * FMA * rows * columns * (g.k / split + FILL) * r.units / (rate * part)
+            work = waves * FMA * rows * columns * (g.k / split + r.fill) * r.units / (rate * part)
             extra = 0.0 if split == 1 else 4.0 * 2 * split * g.batch * g.m * g.n  # partial sums in fp32, there and back
             best = min(best, (work, moving + extra / r.memory), key=max)
     return best
 
 
+def flash(gemms: tuple[Gemm, ...], r: Rates, part: float) -> float:
+    """Seconds that flash attention computes."""
+    if r.kind == "ideal":
+        return sum(g.flops for g in gemms) / r.scores
+    return sum(g.flops * (1 + FLASH_FILL / max(g.n, g.k)) / (r.flash * part) for g in gemms)
+
+
 def spent(kernel: Kernel, r: Rates, size: float) -> Spent:
     """The forward pass of a kernel, by what it waits for."""
     if kernel.kind == "attention":
-        fast = 1.0 if r.kind == "ideal" else FLASH_FORWARD
-        times = [(sum(g.flops for g in kernel.forward) / (r.scores * fast), kernel.read / r.memory)]
+        times = [(flash(kernel.forward, r, FLASH_FORWARD), kernel.read / r.memory)]
     else:
         rate = r.scores if kernel.core else r.matmul
         times = [seconds(g, rate, r, size) for g in kernel.forward]
@@ -161,9 +174,8 @@ def spent(kernel: Kernel, r: Rates, size: float) -> Spent:
 def backward(kernel: Kernel, r: Rates, size: float) -> float:
     """Seconds of the backward pass of a kernel."""
     if kernel.kind == "attention":
-        slow = 1.0 if r.kind == "ideal" else FLASH_BACKWARD
-        work = FLASH_AGAIN * sum(g.flops for g in kernel.backward)
-        return max(work / (r.scores * slow), kernel.reread / r.memory) + r.gap if kernel.backward else 0.0
+        work = FLASH_AGAIN * flash(kernel.backward, r, FLASH_BACKWARD)
+        return max(work, kernel.reread / r.memory) + r.gap if kernel.backward else 0.0
     rate = r.scores if kernel.core else r.matmul
     matmuls = sum(max(seconds(g, rate, r, size)) + r.gap for g in kernel.backward)
     return matmuls + (kernel.reread / r.memory + r.gap * kernel.times if kernel.reread else 0.0)
@@ -177,6 +189,7 @@ class How(NamedTuple):
     cache: float | None = None  # bytes of an entry of the cache, if not size
     attention: str = "flash"
     training: bool = True
+    near: int = 1  # devices of a node that share experts
     keys: int = 1  # devices that share a sequence: each meets the keys of all
     trainable: Callable[[str], bool] = lambda path: True  # whether an operation's weight learns
     weight: Callable[[Op, Block], float | None] = lambda op, block: None  # bytes of an entry of its weight, if not size

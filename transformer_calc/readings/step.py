@@ -17,7 +17,8 @@ from transformer_calc.readings import communication, flops, lora, roofline
 from transformer_calc.readings.communication import Link, Unknown
 from transformer_calc.readings.roofline import How, Rates
 from transformer_calc.readings.sharding import Stage, parts_of, stages
-from transformer_calc.readings.training import Training, micro_batch, passes, ranks_of, state_bytes
+from transformer_calc.readings.sharding import check as check_mesh
+from transformer_calc.readings.training import Training, check, micro_batch, passes, ranks_of, state_bytes
 from transformer_calc.spec import Device
 from transformer_calc.storage import STORAGE, precision
 
@@ -80,6 +81,8 @@ def estimate(
     ideal:  peaks without any loss, hops without latency
     Raises InputError where the device's file does not say what it needs.
     """
+    check_mesh(plan.mesh, graph, sizes)
+    check(plan, sizes)
     recipe, mesh = precision(plan.precision), plan.mesh
     rates = roofline.rates(device, recipe.compute, ideal=ideal)
     links = {name: _link(plan, name, device, ideal=ideal) for name in ("tp", "cp", "dp", "pp", "ep")}
@@ -89,19 +92,23 @@ def estimate(
     adapted = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
     size = STORAGE[recipe.activations].bytes
     narrow = NARROW.get(recipe.compute)
-    how = How(mesh=mesh, size=size, attention=plan.attention, keys=mesh.cp, narrow=narrow)
+    how = How(mesh=mesh, size=size, attention=plan.attention, keys=mesh.cp, narrow=narrow, near=links["ep"].near)
     if plan.lora:
         how = how._replace(trainable=lambda path: False)
     del adapted
     reader = _Reader(graph, local, how, plan, rates, links)
-    every = [reader.stage(stage) for stage in stages(graph, mesh, plan.virtual)]
+    every = [reader.stage(stage) for stage in stages(graph, mesh, plan.virtual, uneven=True)]
     micro = passes(plan, sizes)
     totals = [sum(times) for times in every]
     slowest = max(range(len(every)), key=lambda i: totals[i])
     parts = {name: micro * value for name, value in every[slowest]._asdict().items()}
     parts["bubble"] = (sum(totals) - totals[slowest]) / plan.virtual
     last = max(
-        (reader.after(stage, sizes, last=totals[stage.number]) for stage in stages(graph, mesh, plan.virtual)), key=sum
+        (
+            reader.after(stage, sizes, last=totals[stage.number])
+            for stage in stages(graph, mesh, plan.virtual, uneven=True)
+        ),
+        key=sum,
     )
     parts["dp"], parts["optimizer"] = last
     whole = flops.totals(list(flops.rows(graph, sizes, recompute=plan.recompute)), sizes)
@@ -117,7 +124,7 @@ def estimate(
 def assumptions(device: Device, plan: Training) -> dict[str, str]:
     """What the time of a step rests on, beside the plan."""
     parts = {what: roofline.reached(device, what) for what in roofline.REACHED}
-    measured = device.efficiency_source or "the usual part; none was measured"
+    measured = device.efficiency_source or "usual parts; none was measured"
     said = {
         "matmuls": f"{parts['matmul']:.0%} of the peak, less what whole tiles and waves lose ({measured})",
         "memory bandwidth": f"{parts['memory']:.0%} of the peak",
@@ -130,8 +137,7 @@ def assumptions(device: Device, plan: Training) -> dict[str, str]:
         )
     if plan.attention == "flash":
         said["flash attention"] = (
-            f"{roofline.FLASH_FORWARD:.0%} of what matmuls reach, backward {roofline.FLASH_BACKWARD:.0%}; "
-            "of the scores what the mask lets through"
+            f"{parts['attention']:.0%} of the peak for long sequences, of what the mask lets through"
         )
     return said
 

@@ -8,7 +8,7 @@ from transformer_calc.errors import InputError
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.cache import cached
 from transformer_calc.readings.latency import WAITS, Pass, Server
-from transformer_calc.readings.roofline import FLASH_FORWARD, REACHED, SUSTAINED, reached
+from transformer_calc.readings.roofline import REACHED, SUSTAINED, reached
 from transformer_calc.readings.serving import Plan, check
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training
@@ -221,7 +221,7 @@ def _assumptions(
         hot = SUSTAINED if device.kind == "GPU" else 1.0
         parts = [f"{name} {reached(device, name) * (hot if name == 'matmul' else 1):.0%}" for name in REACHED]
         said["of the peaks"] = f"{', '.join(parts)} ({source})"
-        said["kernels"] = f"{server.rates.gap * 1e6:g} µs each to start; flash attention {FLASH_FORWARD:.0%} of matmuls"
+        said["kernels"] = f"{server.rates.gap * 1e6:g} µs each to start"
     said["steps"] = "every sequence of the batch decodes; prompts of others do not interrupt"
     if usd is None:
         said["price"] = f"unknown: the file of {device.name} has none (--price)"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import transformer_calc
-from transformer_calc.readings import communication, roofline, step
+from transformer_calc.readings import communication, flops, roofline, step
 from transformer_calc.readings.communication import Link
 from transformer_calc.readings.roofline import Gemm, How
 from transformer_calc.readings.sharding import Mesh
@@ -102,6 +102,40 @@ def test_a_matmul_by_hand() -> None:
     computing, moving = roofline.seconds(Gemm(1, 8192, 12288, 4096), rates.matmul, rates, 2)
     assert computing == pytest.approx(29 * 2 * 256 * 128 * (4096 + 256) * 108 / rates.matmul)
     assert moving == pytest.approx(2 * (8192 * 4096 + 4096 * 12288 + 8192 * 12288) / (0.86 * 2.039e12))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt3",
+        "llama-3-8b",
+        "deepseek-v3",
+        "kimi-k2",
+        "gemma-3-27b",
+        "t5-large",
+        "bert-large-uncased",
+        "vit-large-patch16-224",
+        "whisper-large-v3",
+        "falcon-40b",
+        "gpt-oss-20b",
+        "deberta-v3-base",
+        "clip-vit-base-patch32",
+    ],
+)
+def test_kernels_do_the_work_that_is_counted(name: str) -> None:
+    """With eager attention the kernels' matmuls are the matmul FLOPs of `tcalc flops`, forward and backward."""
+    model = transformer_calc.load(name)
+    sizes = model.graph.sizes(model.workload(batch=2))
+    counted = flops.totals(list(flops.rows(model.graph, sizes)), sizes)
+    forward: Any = 0
+    backward: Any = 0
+    for block in model.graph.blocks:
+        times: Any = sizes[block.repeat] if block.repeat else 1
+        for kernel in roofline.kernels(block, sizes, How(attention="eager")):
+            forward += times * sum(g.flops for g in kernel.forward)
+            backward += times * sum(g.flops for g in kernel.backward)
+    assert forward == pytest.approx(counted.forward.matmul, rel=1e-9)
+    assert backward == pytest.approx(counted.backward.matmul, rel=1e-9)
 
 
 # Azure, ND A100 v4 benchmarks: TFLOP/s of fp16 matmuls of m = n = k

@@ -55,7 +55,7 @@ class Gemm(NamedTuple):
     """So many matmuls of [m, k] by [k, n]; `weight` is the size of a right-hand entry in bytes, where it is its own."""
 
     batch: float
-    m: int
+    m: float
     n: int
     k: int
     weight: float | None = None
@@ -346,7 +346,7 @@ class Reader:
         if not routed:
             return Gemm(times, m, n, k, weight)
         touched = self.touched(op)
-        return Gemm(touched, max(1, math.ceil(m / touched)), n, k, weight)
+        return Gemm(touched, m / touched, n, k, weight)
 
     def touched(self, op: Op) -> float:
         """Of the experts that a device holds, those that some token goes to, if all are equally likely."""

@@ -57,7 +57,7 @@ class Gemm(NamedTuple):
     batch: float
     m: float
     n: int
-    k: int
+    k: float
     weight: float | None = None
 
     @property

@@ -32,9 +32,11 @@ class Transformer:
         notes: Iterable[str] = (),
         workload: Mapping[str, int] | None = None,
         changes: Iterable[str] = (),
+        described: Mapping[str, Any] | None = None,
     ) -> None:
         self.spec, self.source, self.notes = spec, source, list(notes)
         self.changes = list(changes)
+        self.described = described or {}  # the preset's file or the config.json, as it stands
         self.usual = dict(workload or {})
 
     @cached_property
@@ -211,11 +213,12 @@ def load(
             last = text.rstrip("/").rpartition("/")[2]  # of meta-llama/Llama-3.1-8B
             raise InputError(f"there is no file or folder {shown(text, 100)}", hint=presets.suggestion(last))
     usual: Mapping[str, int] = {}
+    described: Mapping[str, Any] = {}
     if isinstance(config, str | Path) and str(config).endswith(".toml"):
         from transformer_calc.sources import presets
 
         path = Path(config)
-        spec, notes, usual = presets.load(path, fields=fields, ignore=tuple(ignore))
+        spec, notes, usual, described = presets.load(path, fields=fields, ignore=tuple(ignore))
         source = str(path)
     elif config is not None:
         from transformer_calc.sources import huggingface
@@ -226,6 +229,7 @@ def load(
             path = Path(config)
             data, where, source = huggingface.read(path), f"{path}: ", str(path)
         spec, notes = huggingface.load(data, fields=fields, ignore=ignore, where=where)
+        described = data
     elif preset is None and fields:
         from transformer_calc.sources import hyperparameters
 
@@ -236,11 +240,11 @@ def load(
 
         first = [] if preset is not None else [f"no model given: this is the preset {DEFAULT_PRESET}"]
         path = presets.find(preset if preset is not None else DEFAULT_PRESET)
-        spec, notes, usual = presets.load(path, fields=fields, ignore=tuple(ignore))
+        spec, notes, usual, described = presets.load(path, fields=fields, ignore=tuple(ignore))
         notes, source = first + notes, f"preset {path.stem}"
     sets = tuple(sets)
     changes = [*([] if source == "hyperparameters" else (f"{k}={v}" for k, v in fields.items())), *sets]
-    return Transformer(settings.apply(spec, sets), source, notes, usual, changes)
+    return Transformer(settings.apply(spec, sets), source, notes, usual, changes, described)
 
 
 def _is_path(model: str | Path) -> bool:

@@ -65,6 +65,19 @@ def parse_count(text: str, *, field: str, minimum: int = 1, maximum: int = 10**1
     return value
 
 
+def parse_amount(text: str, *, field: str, minimum: float = 0.0, maximum: float = 1e18) -> float:
+    """Read a measure: `0.4`, `2.5`, `1.5k`, `300B`; more than `minimum`, and at most `maximum`."""
+    stripped = text.strip().replace("_", "")
+    match = _NUMBER.fullmatch(stripped) if len(stripped) <= _LONGEST else None
+    if match is None:
+        raise InputError(f"{field} is {shown(text)}, expected a number such as 0.4, 2.5 or 1.5k")
+    digits = stripped.rstrip("kKmMbBgGtT ").replace(",", "")
+    value = float(digits) * 10.0 ** _POWERS[match["suffix"].lower()]
+    if not minimum < value <= maximum:
+        raise InputError(f"{field} is {shown(text)}, expected more than {minimum:g} and at most {maximum:g}")
+    return value
+
+
 def format_exact(n: int) -> str:
     """Write every digit: `174,604,259,328`."""
     return f"{n:,}"
@@ -92,6 +105,29 @@ def format_share(share: float) -> str:
     if 0.9995 <= share < 1:
         return ">99.9%"
     return f"{share:.1%}"
+
+
+_DURATIONS = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs"))
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration in the unit in which it is at least 2: `12.3 ms`, `1.42 s` and `33.9 days`."""
+    for unit, name in _DURATIONS:
+        if seconds >= (2 * unit if unit >= 60 else unit):
+            return f"{format_number(seconds / unit)} {name}"
+    return f"{format_number(seconds * 1e9)} ns" if seconds else "0 s"
+
+
+def format_number(value: float) -> str:
+    """Write a measure with three digits, or all of those before the point: `0.0421`, `3.14`, `1,720,320`."""
+    if value == 0 or value != value or abs(value) == float("inf"):
+        return f"{value:g}"
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
+
+
+def format_usd(usd: float) -> str:
+    """Write dollars: `$0.21`, `$1,234`, `$4.6M`."""
+    return f"${usd:,.2f}" if usd < 100 else f"${format_number(usd)}" if usd < 10**6 else f"${format_count(usd)}"
 
 
 def _scaled(n: float, base: int, units: tuple[str, ...]) -> str:

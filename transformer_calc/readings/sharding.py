@@ -145,12 +145,13 @@ def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = Non
     return Share(entries, spread)
 
 
-def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
+def stages(graph: Graph, mesh: Mesh, virtual: int = 1, *, uneven: bool = False) -> Iterator[Stage]:
     """The layers of each pipeline stage, equally many; a stack's first has its embedding, the last of all the head.
 
     virtual:  groups of layers of a stage, in an interleaved pipeline: stage 0 has the groups 0, p, 2·p …
+    uneven:  where they do not divide, stages may differ by a layer, the first and the last having fewer
     """
-    groups = list(_groups(graph, mesh.pp, virtual))
+    groups = list(_groups(graph, mesh.pp, virtual, uneven=uneven))
     for number in range(mesh.pp):
         chunks = tuple(groups[number :: mesh.pp])
         if virtual == 1:
@@ -164,8 +165,22 @@ def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
         yield Stage(number, tuple(held.values()), first, last, chunks)
 
 
-def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
-    """The layers in equal groups, one after the other; of several stacks, each group is of one (as in Megatron-LM)."""
+def _bounds(layers: int, wanted: int) -> list[int]:
+    """Where groups of layers begin and end. Embedding and head stand for a layer each (arXiv 2407.21783, §3.3.2).
+
+    What then does not divide goes to groups in the middle, one layer each.
+    """
+    short = 1 if wanted > 2 and layers % wanted else 0
+    each, more = divmod(layers + 2 * short, wanted)
+    sizes = [each - short, *([each] * (wanted - 2)), each - short] if wanted > 1 else [each]
+    middle = wanted // 2 - more // 2
+    for number in range(middle, middle + more):
+        sizes[number] += 1
+    return [sum(sizes[:number]) for number in range(wanted + 1)]
+
+
+def _groups(graph: Graph, pp: int, virtual: int, *, uneven: bool = False) -> Iterator[Stage]:
+    """The layers in groups, one after the other; of several stacks, each group is of one (as in Megatron-LM)."""
     wanted = pp * virtual
     repeated = {block.path: block for block in graph.blocks if block.repeat}
     runs = [run for runs in graph.orders.values() for run in runs]
@@ -173,14 +188,15 @@ def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
     stacks = {name: sum(len(cycle) * times for cycle, times in of) for name, of in graph.orders.items()}
     what = f"--pp is {pp}" if virtual == 1 else f"--pp times --virtual is {wanted}"
     several = len(stacks) > 1 and wanted > 1
-    if layers % wanted:
+    if layers % wanted and not (uneven and wanted <= layers and not several):
         raise InputError(f"{what}; it must divide the {layers:,} layers", _dividing(stacks) if several else None)
     each = layers // wanted
     if several and any(count % each for count in stacks.values()):
         those = " and ".join(f"{count:,} of the {name}" for name, count in stacks.items())
         raise InputError(f"{what}; {each:,} layers a stage do not divide the {those}", _dividing(stacks))
+    bounds = _bounds(layers, wanted)
     for number in range(wanted):
-        low, high, start = number * each, (number + 1) * each, 0
+        low, high, start = bounds[number], bounds[number + 1], 0
         held: dict[str, int] = {}
         for cycle, times in runs:
             for place, path in enumerate(cycle):

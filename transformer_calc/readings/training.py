@@ -65,6 +65,11 @@ class Kept(NamedTuple):
     peak_at: str
     buffers: dict[str, int]  # of communication, and a matrix that is computed with in a copy, by name
 
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.activations + sum(self.buffers.values())
+
 
 def check(plan: Training, sizes: Sizes) -> None:
     """Refuse a plan that cannot be."""
@@ -159,7 +164,7 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str =
         w, g, s = part_bytes(part, bound, plan, paths)
         weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
         gathered, summed, _ = part_bytes(part, bound, whole, paths)
-        if _ranks(part, plan.mesh) > 1:
+        if ranks_of(part, plan.mesh) > 1:
             last = part.block.role in ("final", "head") or part.path in tied(stage, "head")
             units.append(buffers.Unit(part.block, count, gathered, summed, last))
     each = STORAGE[precision(plan.precision).activations].bytes
@@ -192,10 +197,10 @@ def _stored(plan: Training) -> serving.Plan:
 def frozen_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> Any:
     """Bytes of one device's share of a tensor that does not learn; `letters`: see `share`."""
     whole = serving.weight_bytes(part, plan.mesh, sizes, _stored(plan), letters)
-    return ceil_div(whole, _ranks(part, plan.mesh)) if plan.zero >= 3 else whole
+    return ceil_div(whole, ranks_of(part, plan.mesh)) if plan.zero >= 3 else whole
 
 
-def _ranks(part: Component, mesh: Mesh) -> int:
+def ranks_of(part: Component, mesh: Mesh) -> int:
     """Devices that hold the same share, over which ZeRO divides it."""
     return mesh.dp * mesh.cp // (mesh.ep if part.routed else 1)
 
@@ -226,7 +231,7 @@ def state_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | 
     role = "embedding" if part.embedding else "hidden" if part.block.repeat else "head"
     dims, elements = shape(part.dims, letters or sizes), int(part.entries(sizes))  # type: ignore[arg-type]
     whole: Any = optimizer(plan.optimizer).bytes_of(dims, role, recipe.states, elements)
-    ranks = _ranks(part, mesh)
+    ranks = ranks_of(part, mesh)
 
     def over(stage: int) -> int:
         return ranks if plan.zero >= stage else 1

@@ -164,11 +164,20 @@ def test_a_model_without_a_cache_is_served_by_its_sequence(preset: str) -> None:
         assert data["fits"] is fits
 
 
-def test_a_batch_that_goes_through_in_fixed_passes_has_no_largest() -> None:
-    model, device = load("llama-3-8b"), hardware.load("h100-sxm")
-    plan = Training(zero=3, micro_batch=1, mesh=Mesh(dp=8))
-    with pytest.raises(InputError, match="micro-batch"):
-        fit_report(model, model.workload(batch=8, seq=512), plan, device=device, solve="batch")
+@pytest.mark.parametrize(
+    "more", [{}, {"mesh": Mesh(pp=4)}, {"mesh": Mesh(pp=4), "schedule": "interleaved", "virtual": 2}]
+)
+def test_a_batch_that_goes_through_in_fixed_passes_may_be_any(more: dict[str, Any]) -> None:
+    model, device = load("llama-3-8b", fields={"layers": 8}), hardware.load("h200-sxm")
+    plan = Training(micro_batch=1, mesh=Mesh(dp=8), zero=3)._replace(**more)
+    report = fit_report(model, model.workload(batch=8, seq=512), plan, device=device, solve="batch")
+    found: Any = report.to_dict()["fit"]
+    assert report.ok
+    assert found["fits"]
+    assert found["batch"] is None
+    large = load("llama-3-70b")
+    found = fit_report(large, large.workload(batch=8, seq=512), plan, device=hardware.load("t4")).to_dict()["fit"]
+    assert (found["fits"], found["batch"], found["limit"]) == (False, 0, "optimizer")
 
 
 def test_the_fewest_devices_are_enough_and_fewer_are_not() -> None:
@@ -179,6 +188,57 @@ def test_the_fewest_devices_are_enough_and_fewer_are_not() -> None:
     assert found["devices"] == 2
     assert memory("llama-3-70b", Plan(mesh=Mesh(tp=2)), device="h100-sxm", context=4000)["fits"]
     assert not memory("llama-3-70b", Plan(mesh=Mesh(tp=1)), device="h100-sxm", context=4000)["fits"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "device", "batch", "mesh"),
+    [
+        (Training(zero=3, micro_batch=1), "h100-sxm", 64, {"dp": 2, "tp": 1, "pp": 1}),  # 16 bytes of 8 billion
+        (Training(zero=3), "h100-sxm", 64, {"dp": 1, "tp": 1, "pp": 2}),  # all sequences of a copy go through at once
+        (Training(recompute="full"), "h100-sxm", 2, {"dp": 1, "tp": 2, "pp": 1}),
+        (Training(zero=3, mesh=Mesh(tp=4)), "h100-sxm", 8, {"tp": 4}),
+        (Training(recompute="full"), "rtx-4090", 4, {"tp": 8, "pp": 1}),
+    ],
+)
+def test_the_fewest_devices_that_train(plan: Training, device: str, batch: int, mesh: dict[str, int]) -> None:
+    """Every mesh of fewer devices is too small, and what is given stays."""
+    model, chosen = load("llama-3-8b"), hardware.load(device)
+    run = model.workload(batch=batch, seq=512)
+    found: Any = fit_report(model, run, plan, device=chosen, solve="devices").to_dict()["fit"]
+    assert found["fits"]
+    assert found["mesh"].items() >= mesh.items()
+    for n in range(1, found["devices"]):
+        for tp in (tp for tp in (1, 2, 4, 8) if n % tp == 0):
+            for pp in (pp for pp in (1, 2, 4, 8, 16, 32) if n // tp % pp == 0):
+                tried = Mesh(dp=n // tp // pp, tp=tp, pp=pp)
+                if tried.dp and batch % tried.dp == 0 and plan.mesh.tp in (1, tp):
+                    assert not build(model, run, plan._replace(mesh=tried), device=chosen).to_dict()["fits"]
+
+
+def limit(model: Transformer, plan: Plan | Training, device: str, solve: str, **sizes: int) -> tuple[bool, str]:
+    found: Any = fit_report(model, model.workload(**sizes), plan, device=hardware.load(device), solve=solve).to_dict()
+    return found["fit"]["fits"], found["fit"]["limit"]
+
+
+def test_the_limit_is_what_binds() -> None:
+    """What grows, where it is a question of how much; where nothing fits, or of how many devices, the largest part."""
+    model = load("llama-3-8b")
+    assert limit(model, Plan(), "h100-sxm", "batch", context=8000) == (True, "kv_cache")
+    assert limit(model, Training(), "h100-sxm", "batch", seq=512) == (False, "optimizer")
+    assert limit(model, Training(precision="fp32", optimizer="sgd"), "l4", "context", batch=1) == (False, "weights")
+    assert limit(model, Training(zero=3, mesh=Mesh(dp=8)), "h100-sxm", "batch", seq=512) == (True, "activations")
+    assert limit(model, Training(zero=3), "h100-sxm", "devices", batch=64, seq=512)[0]
+    assert limit(model, Training(recompute="full"), "rtx-4090", "devices", batch=4, seq=512) == (True, "optimizer")
+    assert limit(load("llama-3-70b"), Plan(), "h100-sxm", "devices", context=4000) == (True, "weights")
+
+
+def test_a_node_bounds_tensor_parallelism() -> None:
+    model, device = load("llama-3.1-405b"), hardware.load("h100-sxm")
+    found: Any = fit_report(model, model.workload(context=4000), Plan(), device=device, solve="devices").to_dict()[
+        "fit"
+    ]
+    assert device.node == 8
+    assert found["mesh"]["tp"] <= 8 < found["devices"]
 
 
 # ---- Quantised matrices that are computed with in a copy

@@ -290,7 +290,7 @@ def interleaved(kept: list[int], running: int, passes: int, pp: int) -> list[int
         counts[k % turn // pp] += 1
     held = most = sum(n * size for n, size in zip(counts, kept, strict=True))
     found = list(counts)
-    for k in range(total - running):
+    for k in range(min(total - running, turn)):  # then it begins anew
         one, other = (running + k) % turn // pp, -1 - k % turn // pp
         counts[one] += 1
         counts[other] -= 1

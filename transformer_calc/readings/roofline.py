@@ -56,7 +56,7 @@ class Gemm(NamedTuple):
 
     batch: float
     m: float
-    n: int
+    n: float
     k: float
     weight: float | None = None
 

@@ -761,6 +761,14 @@ def test_a_frozen_layer_above_what_learns_hands_the_gradient_on() -> None:
     assert every - middle == 2 * 2 * 512 * (14_336 + 2 * 4096)
 
 
+def test_what_layers_share_is_kept_on_every_stage() -> None:
+    """Tables of cosines stand where layers read them: freezing the first ones changes nothing on the last stage."""
+    model = load("llama-3-8b")
+    plans = (plan._replace(mesh=Mesh(pp=2)) for plan in (Training(), frozen("0-3")))
+    whole, part = (trained(model, plan, batch=2, seq=512)["stages"][1] for plan in plans)
+    assert whole == part
+
+
 def test_a_gradient_begins_within_a_layer() -> None:
     """With a frozen attention above a frozen embedding, the first layer keeps its feed-forward part only."""
     model = load("llama-3-8b", fields={"layers": 4})
@@ -996,25 +1004,31 @@ SHARED = st.builds(
     st.sampled_from([*NAMES, "deepseek-v2-lite", "gemma-3-4b"]),
     PLANS,
     st.sampled_from([None, Lora(8, ("all",))]),
+    st.sampled_from(["bf16", "nf4"]),
     st.sampled_from([1, 3]),
     st.one_of(st.just(Mesh()), SHARED),
 )
-def test_formulas_give_the_bytes(name: str, plan: Training, adapters: Lora | None, every: int, mesh: Mesh) -> None:
-    """Of every stage, with whatever optimizer."""
+def test_formulas_give_the_bytes(
+    name: str, plan: Training, adapters: Lora | None, weights: str, every: int, mesh: Mesh
+) -> None:
+    """Of every stage, with whatever optimizer, and of everything that there is."""
+    plan = plan._replace(weights=weights if adapters else "bf16")
     plan = plan._replace(mesh=mesh, lora=adapters, every=every if plan.recompute == "full" else 1)
     model = load(name)
     sizes = {"batch": 12, "seq": 128} | ({"target_seq": 32} if "target" in model.graph.workload_axes else {})
-    for chosen in (plan, Plan(attention=plan.attention, mesh=mesh)):
+    for chosen in (plan, Plan(weights=weights, attention=plan.attention, mesh=mesh)):
         try:
             data: Any = build(model, model.workload(**sizes), chosen, formula=True).to_dict()
         except InputError:
             continue
         assert data["stage_formulas"][0].items() >= data["formulas"].items() or mesh.pp > 1
-        for held, texts in zip(data["stages"], data["stage_formulas"], strict=True):
-            for part in ("weights", "gradients", "optimizer", "activations", "kv_cache"):
-                assert part in texts or not held[part], part
-                if part in texts and "." not in texts[part]:
-                    assert parsed(texts[part], data["symbols"]) == held[part]
+        for held, named, texts in zip(data["stages"], data["other"], data["stage_formulas"], strict=True):
+            for part in ("weights", "gradients", "optimizer", "activations", "kv_cache", *named):
+                size = (held | named)[part]
+                assert part in texts or not size, part
+                if part in texts and part != "stage" and "." not in texts[part]:
+                    text = texts[part]
+                    assert parsed(text if "(" in text else text.replace(",", ""), data["symbols"]) == size
 
 
 def test_formulas_of_shares() -> None:

@@ -325,16 +325,18 @@ def saved(
     loss: bool = True,
     trainable: Callable[[str], bool] = lambda path: True,
     inputs: Mapping[str, frozenset[str] | None] = {},
+    blocks: Sequence[Block] | None = None,
 ) -> list[Saved]:
     """Every tensor that is kept from the forward pass for the backward pass; rows do not grow with the layers.
 
     loss: the loss of the logits, too, with what is there for a moment around it (`kept` is False)
     trainable: whether the parameters of the operation with this path learn; the input of a frozen matrix is not kept
     inputs: title of a block -> its inputs that have no gradient; None: nothing in it has one
+    blocks: only these, as those of a pipeline stage; what they share is kept once
     """
     rows: list[Saved] = []
     shared: set[tuple[str, Dims]] = set()
-    for block in graph.blocks:
+    for block in graph.blocks if blocks is None else blocks:
         without = inputs.get(block.title, frozenset())
         if without is None:
             continue

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import Expr, ceil_div, divide, evaluate, settled, substitute, symbol
 from transformer_calc.graph.core import Block, Graph, Sizes
-from transformer_calc.readings import activations, lora, serving, training
+from transformer_calc.readings import activations, buffers, lora, serving, training
 from transformer_calc.readings.cache import cached
 from transformer_calc.readings.formulas import Identity, identities, merged_layers, symbols, text, textbook
 from transformer_calc.readings.sharding import Local, Mesh, Stage, parts_of
+from transformer_calc.storage import STORAGE, precision
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -102,6 +103,8 @@ def of_serving(stage: Stage, letters: Letters, plan: serving.Plan, context: int)
     for dims, head in serving.live(block, sizes, plan)[1]:
         live = live + serving.live_bytes(dims, sizes, plan, head=head, letters=written)
     found = {"weights": weights, "kv_cache": cache, "activations": live}
+    if copy := serving.copied(block, sizes, plan, written):
+        found[serving.COPY] = copy.size
     return {name: letters.settled(size) for name, size in found.items()}
 
 
@@ -117,8 +120,27 @@ def of_training(stage: Stage, letters: Letters, plan: training.Training, family:
         w, g, s = training.part_bytes(part, sizes, plan, paths, written)
         weights, gradients, states = weights + times * w, gradients + times * g, states + times * s
     found = {"weights": weights, "gradients": gradients, "optimizer": states}
-    found |= _activations(stage, letters, plan, family, peak_at)
+    found |= _activations(stage, letters, plan, family, peak_at) | _buffers(stage, letters, plan, paths, peak_at)
     return {name: letters.settled(size) for name, size in found.items()}
+
+
+def _buffers(
+    stage: Stage, letters: Letters, plan: training.Training, paths: frozenset[str], peak_at: str
+) -> dict[str, Size]:
+    """What is there for communication at the peak."""
+    graph, sizes, written, _ = letters
+    local = training.local_of(graph, sizes, plan)._replace(sizes=written)
+    units = [
+        training.unit_of(
+            part, letters.times(part.repeat, count, plan.mesh, plan.virtual), stage, sizes, plan, paths, written
+        )
+        for part, count in training.shared(stage, graph, sizes, plan)
+    ]
+    each = STORAGE[precision(plan.precision).activations].bytes
+    found = buffers.of_stage(stage, graph, local, units, plan, each, lambda size: value(size, letters))
+    if copy := training.copied(stage, sizes, plan, written):
+        found.in_layer[serving.COPY] = copy.size
+    return found.at_start if peak_at == training.START else found.in_layer
 
 
 class _Pass(NamedTuple):
@@ -135,8 +157,7 @@ def _activations(stage: Stage, letters: Letters, plan: training.Training, family
     numbers = training.local_of(graph, sizes, plan)
     local = numbers._replace(sizes=written)
     how = training.how_of(plan, graph, family)
-    rows = training.rows_of(graph, how, plan)
-    groups = [_pass(chunk, letters, local, plan, rows) for chunk in stage.chunks or (stage,)]
+    groups = [_pass(chunk, letters, local, plan, how) for chunk in stage.chunks or (stage,)]
     running = training.in_flight(stage, sizes, plan)
     counts = [running]
     if stage.chunks:
@@ -151,19 +172,17 @@ def _activations(stage: Stage, letters: Letters, plan: training.Training, family
     else:
         total = total - groups[-1].loss
         if plan.recompute != "none":
-            total = total + _again(stage, letters, numbers, local, plan, family, rows)
+            total = total + _again(stage, letters, numbers, local, plan, how)
     return {"activations": total, **{f"{PER_LAYER}{path}": size for path, size in layers.items()}}
 
 
-def _pass(
-    stage: Stage, letters: Letters, local: Local, plan: training.Training, rows: list[activations.Saved]
-) -> _Pass:
+def _pass(stage: Stage, letters: Letters, local: Local, plan: training.Training, how: activations.How) -> _Pass:
     kept: Size = 0
     loss: Size = 0
     moment: Size = 0
     layers: dict[str, Size] = {block.path: 0 for block, _ in stage.blocks if block.repeat}
     counts = {(block.path, block.title): count for block, count in stage.blocks}
-    for row in rows:
+    for row in training.rows_of(stage, letters.graph, how, plan):
         count = counts.get((row.block.path, row.block.title), 0)
         if not count or row.given:
             continue
@@ -189,15 +208,14 @@ def _again(
     numbers: Local,
     local: Local,
     plan: training.Training,
-    family: str,
-    rows: list[activations.Saved],
+    how: activations.How,
 ) -> Size:
     """The activations of the layers that are computed again, without those that were kept."""
-    how = training.how_of(plan, letters.graph, family)
-    whole = training.rows_of(letters.graph, how._replace(recompute="none", every=1), plan)
     best: tuple[int, Size] = (0, 0)
     for chunk in stage.chunks or (stage,):
         segment = min(plan.every, sum(count for block, count in chunk.blocks if block.repeat))
+        rows = training.rows_of(chunk, letters.graph, how, plan)
+        whole = training.rows_of(chunk, letters.graph, how._replace(recompute="none", every=1), plan)
         for block in (block for block, _ in chunk.blocks if block.repeat):
             number, size = (
                 segment * _of_layer(whole, block, held) - _of_layer(rows, block, held) for held in (numbers, local)

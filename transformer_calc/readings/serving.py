@@ -68,12 +68,16 @@ class Copy(NamedTuple):
 
     path: str
     bytes: int
+    size: Any  # the same, in letters if these are wanted
 
 
-def copied(block: Block, sizes: Sizes, plan: Plan, *, backward: bool = False) -> Copy | None:
+def copied(
+    block: Block, sizes: Sizes, plan: Plan, letters: Sizes | None = None, *, backward: bool = False
+) -> Copy | None:
     """The largest matrix of a block that is dequantised before it is multiplied with; one at a time is.
 
     A single row is multiplied with the stored matrix (bitsandbytes, gemv_4bit), but for the backward pass.
+    letters:  see `share`
     """
     every = (part for part in of_block(block) if len(part.dims) > 1)
     kinds = ("always", "backward") if backward else ("always",) if rows(sizes, plan) > 1 else ()
@@ -82,7 +86,8 @@ def copied(block: Block, sizes: Sizes, plan: Plan, *, backward: bool = False) ->
     for part in every:
         if weight_type(part, plan).copied in kinds:
             one = part._replace(dims=part.dims[1:]) if part.routed else part  # an expert is a matrix
-            found.append(Copy(part.path, width * share(one, plan.mesh, sizes).entries))
+            held, written = (share(one, plan.mesh, sizes, by).entries for by in (None, letters))
+            found.append(Copy(part.path, width * held, width * written))
     return max(found, key=lambda copy: copy.bytes, default=None)
 
 

@@ -11,6 +11,7 @@ have gradients and states.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
@@ -158,15 +159,10 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str =
     weights = gradients = states = 0
     paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
     bound = lora.bound(sizes, plan.lora)
-    whole = plan._replace(zero=0)
-    units = []
     for part, count in parts_of(stage, graph, sizes):
         w, g, s = part_bytes(part, bound, plan, paths)
         weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
-        gathered, summed, _ = part_bytes(part, bound, whole, paths)
-        if ranks_of(part, plan.mesh) > 1:
-            last = part.block.role in ("final", "head") or part.path in tied(stage, "head")
-            units.append(buffers.Unit(part.block, count, gathered, summed, last))
+    units = [unit_of(part, count, stage, bound, plan, paths) for part, count in shared(stage, graph, sizes, plan)]
     each = STORAGE[precision(plan.precision).activations].bytes
     held = buffers.of_stage(stage, graph, local_of(graph, sizes, plan), units, plan, each)
     if copy := copied(stage, bound, plan):
@@ -180,12 +176,32 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str =
     return Kept(weights, gradients, states, at_once, in_flight(stage, sizes, plan), peak, others)
 
 
-def copied(stage: Stage, sizes: Sizes, plan: Training) -> serving.Copy | None:
-    """The largest frozen matrix on a device that is dequantised before it is multiplied with."""
+def shared(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Iterator[tuple[Component, int]]:
+    """The parameter tensors of a stage that data-parallel ranks share, and how many of each there are."""
+    return ((part, count) for part, count in parts_of(stage, graph, sizes) if ranks_of(part, plan.mesh) > 1)
+
+
+def unit_of(
+    part: Component,
+    times: Any,
+    stage: Stage,
+    sizes: Sizes,
+    plan: Training,
+    paths: frozenset[str],
+    letters: Sizes | None = None,
+) -> buffers.Unit:
+    """A tensor as it is where its ranks have it whole; `paths`, `letters`: see `part_bytes`."""
+    weights, gradients, _ = part_bytes(part, sizes, plan._replace(zero=0), paths, letters)
+    last = part.block.role in ("final", "head") or part.path in tied(stage, "head")
+    return buffers.Unit(part.block, times, weights, gradients, last)
+
+
+def copied(stage: Stage, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> serving.Copy | None:
+    """The largest frozen matrix on a device that is dequantised before it is multiplied with; letters: see `share`."""
     if plan.lora is None:
         return None
     stored = _stored(plan)
-    found = (serving.copied(block, sizes, stored, backward=True) for block, _ in stage.blocks)
+    found = (serving.copied(block, sizes, stored, letters, backward=True) for block, _ in stage.blocks)
     return max((copy for copy in found if copy), key=lambda copy: copy.bytes, default=None)
 
 
@@ -322,7 +338,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
     def each(row: Saved) -> Any:
         return local.bytes(row.dims, row.bytes * row.factor)
 
-    for row in rows_of(graph, how, plan):
+    for row in rows_of(stage, graph, how, plan):
         count = counts.get((row.block.path, row.block.title), 0)
         if not count or row.given:
             continue
@@ -336,7 +352,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
     if plan.recompute == "none":
         return Pass(kept, loss, moment, 0)
     whole: dict[str, int] = {}
-    for row in rows_of(graph, how._replace(recompute="none", every=1), plan):
+    for row in rows_of(stage, graph, how._replace(recompute="none", every=1), plan):
         if row.repeat and (row.block.path, row.block.title) in counts:
             whole[row.block.path] = whole.get(row.block.path, 0) + each(row)
     segment = min(plan.every, sum(count for block, count in stage.blocks if block.repeat))
@@ -364,12 +380,15 @@ def how_of(plan: Training, graph: Graph, family: str = "") -> activations.How:
     )
 
 
-def rows_of(graph: Graph, how: activations.How, plan: Training) -> list[Saved]:
-    """What the backward pass keeps, of adapters too."""
+def rows_of(stage: Stage, graph: Graph, how: activations.How, plan: Training) -> list[Saved]:
+    """What the backward pass keeps on a stage, of adapters too."""
+    counts = {(block.path, block.title) for block, _ in stage.blocks}
+    blocks = [block for block in graph.blocks if (block.path, block.title) in counts]
     if plan.frozen:
-        still = plan.frozen.ops
-        return activations.saved(graph, how, trainable=lambda path: path not in still, inputs=plan.frozen.inputs)
+        still, inputs = plan.frozen.ops, plan.frozen.inputs
+        return activations.saved(graph, how, trainable=lambda path: path not in still, inputs=inputs, blocks=blocks)
     if plan.lora is None:
-        return activations.saved(graph, how)
+        return activations.saved(graph, how, blocks=blocks)
     learning = lora.keeps_input(graph, plan.lora)
-    return activations.saved(graph, how, trainable=learning.__contains__) + lora.saved(graph, how, plan.lora)
+    rows = activations.saved(graph, how, trainable=learning.__contains__, blocks=blocks)
+    return rows + lora.saved(graph, how, plan.lora)

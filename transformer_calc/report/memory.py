@@ -209,7 +209,10 @@ def _formulas(model: Transformer, counted: Counted, plan: Plan | Training) -> tu
     every: list[dict[str, Any]] = []
     used: list[Any] = []
     omitted: list[str] = []
-    for stage, (parts, peak) in zip(_stages(graph, sizes, plan), counted.stages, strict=True):
+    for stage, (held_parts, peak), others in zip(
+        _stages(graph, sizes, plan), counted.stages, counted.others, strict=True
+    ):
+        parts = held_parts | others
         if isinstance(plan, Training):
             sought = footprint.of_training(stage, letters, plan, model.spec.family, peak)
         else:

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError, shown
 from transformer_calc.graph.core import Graph
-from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
+from transformer_calc.spec import Audio, Model, Patches, Tokens, TrainingRun, Workload
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
     from transformer_calc.readings.flops import Flops
     from transformer_calc.readings.params import Params
+    from transformer_calc.readings.reckoning import Reckoning
+    from transformer_calc.readings.serving import Plan
     from transformer_calc.readings.shapes import Shaped
+    from transformer_calc.readings.training import Training
+    from transformer_calc.spec import Device
 
 DEFAULT_PRESET = "gpt2"
 USUAL_LENGTH = 2048  # tokens of a sequence, unless the model takes fewer or is told otherwise
@@ -32,10 +36,12 @@ class Transformer:
         notes: Iterable[str] = (),
         workload: Mapping[str, int] | None = None,
         changes: Iterable[str] = (),
+        training: Mapping[str, Any] | None = None,
     ) -> None:
         self.spec, self.source, self.notes = spec, source, list(notes)
         self.changes = list(changes)
         self.usual = dict(workload or {})
+        self._training = dict(training or {})
 
     @cached_property
     def graph(self) -> Graph:
@@ -95,6 +101,13 @@ class Transformer:
         note = f"{tokens:,} {of}tokens are more than the model's {limit:,} positions"
         if note not in self.notes:
             self.notes.append(note)
+
+    @cached_property
+    def run(self) -> TrainingRun:
+        """How the model was trained, as far as that is published: the preset's [training] table."""
+        from transformer_calc.sources import runs
+
+        return runs.parse(self._training, f"{self.spec.name}: ")
 
     @property
     def title(self) -> str:
@@ -163,6 +176,77 @@ class Transformer:
         found = rows(graph, sizes, needed=needed, recompute=recompute, decode=run.context > 0)
         return totals(list(found), sizes)
 
+    def cost(
+        self,
+        *,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+        batch_tokens: int | None = None,
+        device: str | Device | None = None,
+        carbon: str | float | None = None,
+        plan: Training | Plan | None = None,
+        given: frozenset[str] = frozenset(),
+        **asked: Any,
+    ) -> Reckoning:
+        """What training costs: time, money, energy and carbon, with everything that they rest on.
+
+        batch, seq, target_seq, batch_tokens: of a step, in place of the published run's; device: its name; carbon: a
+        place, or g CO2e for a kWh; plan: how it is trained, or served; given: the plan's options that were chosen.
+        Of mfu, hfu, tflops, step_seconds, tokens_per_second, device_hours and days one may be given, the others follow.
+        asked: the other fields of `reckoning.Asked`: tokens, devices, price, power, pue, learning_rate, …
+
+        >>> f"{load('gpt3').cost(mfu=0.3, device='a100', devices=1024).cost.days:.1f}"
+        '39.1'
+        """
+        from transformer_calc.readings import reckoning
+        from transformer_calc.readings.budget import PACES
+        from transformer_calc.readings.training import Training
+        from transformer_calc.sources import grid, hardware
+        from transformer_calc.spec import Grid
+
+        pace = [(kind, float(asked.pop(kind))) for kind in PACES if asked.get(kind) is not None]
+        asked = {name: value for name, value in asked.items() if name not in PACES}
+        if len(pace) > 1:
+            options = " and ".join(f"--{kind.replace('_', '-')}" for kind, _ in pace)
+            raise InputError(f"{options} are given, which all say how fast it runs; give one of them")
+        if batch is not None and batch_tokens is not None:
+            raise InputError("--batch and --batch-tokens are given; give one of them")
+        plan = Training(precision="") if plan is None else plan
+        run = self.run if isinstance(plan, Training) else TrainingRun()
+        if context and isinstance(plan, Training):
+            raise InputError(f"--context is {context}, but training has no cache", "--mode infer")
+        length = seq or run.seq or (None if context else self.max_positions)
+        targets = target_seq or run.target_seq
+        workload = self.workload(batch, length, targets, context)
+        if batch is None and (wanted := batch_tokens or run.batch_tokens):
+            workload = self.workload(max(round(wanted / workload.seq), 1), length, targets, context)
+        known = run.hardware if hardware.exists(run.hardware) else None
+        place = grid.load(carbon) if isinstance(carbon, str) else None
+        if isinstance(carbon, int | float):
+            place = Grid(name="", title="--carbon", g_per_kwh=carbon)
+        return reckoning.reckon(
+            self.graph,
+            workload,
+            run,
+            reckoning.Asked(
+                batch=batch,
+                batch_tokens=batch_tokens,
+                seq=seq,
+                device=hardware.load(device) if isinstance(device, str) else device,
+                carbon=place,
+                pace=pace[0] if pace else None,
+                **asked,
+            ),
+            plan,
+            given=given,
+            grid=grid.load(grid.WORLD),
+            published_device=hardware.load(known) if known else None,
+            name=self.spec.name,
+            family=self.spec.family,
+        )
+
     def describe(self) -> dict[str, Any]:
         """For reports: what the model is."""
         return {
@@ -211,11 +295,12 @@ def load(
             last = text.rstrip("/").rpartition("/")[2]  # of meta-llama/Llama-3.1-8B
             raise InputError(f"there is no file or folder {shown(text, 100)}", hint=presets.suggestion(last))
     usual: Mapping[str, int] = {}
+    training: Mapping[str, Any] = {}
     if isinstance(config, str | Path) and str(config).endswith(".toml"):
         from transformer_calc.sources import presets
 
         path = Path(config)
-        spec, notes, usual = presets.load(path, fields=fields, ignore=tuple(ignore))
+        spec, notes, usual, training = presets.load(path, fields=fields, ignore=tuple(ignore))
         source = str(path)
     elif config is not None:
         from transformer_calc.sources import huggingface
@@ -236,11 +321,11 @@ def load(
 
         first = [] if preset is not None else [f"no model given: this is the preset {DEFAULT_PRESET}"]
         path = presets.find(preset if preset is not None else DEFAULT_PRESET)
-        spec, notes, usual = presets.load(path, fields=fields, ignore=tuple(ignore))
+        spec, notes, usual, training = presets.load(path, fields=fields, ignore=tuple(ignore))
         notes, source = first + notes, f"preset {path.stem}"
     sets = tuple(sets)
     changes = [*([] if source == "hyperparameters" else (f"{k}={v}" for k, v in fields.items())), *sets]
-    return Transformer(settings.apply(spec, sets), source, notes, usual, changes)
+    return Transformer(settings.apply(spec, sets), source, notes, usual, changes, training)
 
 
 def _is_path(model: str | Path) -> bool:

@@ -244,11 +244,13 @@ def command(
     name: str | None = None,
     default: str | None = None,
     plan: Callable[..., Any] | None = None,
+    own_workload: bool = False,
 ) -> Callable[[Callable[..., "Report"]], Callable[..., "Report"]]:
     """Make a function that returns a report a command; `with_model` gives it a model and a workload first.
 
     `default`: the preset for a command line that describes no model, where it is not every command's.
     `plan`: a function of further options, whose result is handed over after the workload.
+    `own_workload`: in place of the workload only those of its sizes that were given are handed over.
     """
 
     def register(body: Callable[..., "Report"]) -> Callable[..., "Report"]:
@@ -266,11 +268,13 @@ def command(
                     _say("note", f"no model given: this is the preset {default}")
                     given["preset"] = default
                 model = _load(given)
-                workload = model.workload(**sizes)
-                for note in model.notes:
+                workload = sizes if own_workload else model.workload(**sizes)
+                for note in (said := list(model.notes)):
                     _say("note", note)
                 plans = [plan(**{parameter.name: given[parameter.name] for parameter in of_plan})] if plan else []
                 report = body(model, workload, *plans, **options)
+                for note in model.notes[len(said) :]:
+                    _say("note", note)
             else:
                 report = body(**options)
             _print(report, format)
@@ -710,6 +714,196 @@ def fit(
         plan = plan._replace(mesh=plan.mesh._replace(tp=count))
     most = units.parse_count(overhead, field="--overhead", minimum=0)
     return build(model, workload, plan, device=hardware.load(device), solve=solve, overhead=most)
+
+
+def _or_none(annotation: Any) -> Any:
+    """The annotation of an option that need not be given."""
+    type_, option = annotation.__origin__, annotation.__metadata__[0]
+    return Annotated[type_ | None, option]
+
+
+def _run_plan(**given: Any) -> tuple[Any, frozenset[str]]:
+    """The same options for a run, of which it matters which were given: the others are chosen for the devices."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    usual = {name: option.default for name, option in inspect.signature(_plan).parameters.items()}
+    # The precision that is usual depends on the device: without one it stays open.
+    of_run = {"mode": "train", **({} if "precision" in chosen or chosen.get("mode") == "infer" else {"precision": ""})}
+    return _plan(**{**usual, **of_run, **chosen}), frozenset(chosen)
+
+
+_run_plan.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        option.replace(default=None, annotation=_or_none(option.annotation))
+        for option in inspect.signature(_plan).parameters.values()
+    ]
+)
+
+RUN = "Run"
+TIME = "Time (one of them: what is assumed or was observed; the others follow)"
+MONEY = "Money, energy, carbon"
+
+
+@command(
+    app,
+    plan=_run_plan,
+    own_workload=True,
+    examples="""
+      tcalc cost --preset gpt3 --mfu 0.3
+      tcalc cost llama-3-70b --device h100 --devices 2048 --mfu 40% --tokens 15T --price 2.5
+      tcalc cost llama-2-70b --device-hours 1720320 --carbon 385 --json
+      tcalc cost gpt3 --device a100 --devices 1024 --recompute full --tflops 140
+      tcalc cost llama-3-8b --lora-rank 16 --tokens 100M --batch 64 --device h100 --devices 8 --mfu 0.35""",
+)
+def cost(
+    model: Any,
+    sizes: Any,
+    plan: Any,
+    tokens: Annotated[
+        str | None, typer.Option("--tokens", metavar="N", help="of the whole run", rich_help_panel=RUN)
+    ] = None,
+    batch_tokens: Annotated[
+        str | None, typer.Option("--batch-tokens", metavar="N", help="of a step, in place of --batch", rich_help_panel=RUN)
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="a device (see tcalc hardware); else the published run's",
+            autocompletion=_device_names,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option("--devices", metavar="N", help="how many; else the published run's", rich_help_panel=RUN),
+    ] = None,
+    needed: Annotated[
+        bool, typer.Option("--needed", help="count of score matrices what the mask lets through", rich_help_panel=RUN)
+    ] = False,
+    serve_tokens: Annotated[
+        str | None,
+        typer.Option("--serve-tokens", metavar="N", help="and what serving so many costs", rich_help_panel=RUN),
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option("--lr", metavar="RATE", help="the learning rate at its peak", rich_help_panel=RUN)
+    ] = None,
+    lr_schedule: Annotated[
+        Literal["constant", "linear", "cosine", "wsd", "inverse-sqrt"] | None,
+        typer.Option("--lr-schedule", help="how the learning rate changes", rich_help_panel=RUN),
+    ] = None,
+    min_lr: Annotated[
+        str | None, typer.Option("--min-lr", metavar="RATE", help="what it falls to", rich_help_panel=RUN)
+    ] = None,
+    warmup: Annotated[
+        str | None,
+        typer.Option("--warmup", metavar="SPAN", help="it rises for so long: 375M tokens, or 2000steps", rich_help_panel=RUN),
+    ] = None,
+    decay: Annotated[
+        str | None,
+        typer.Option("--decay", metavar="SPAN", help="it has fallen after so long (wsd: in so long)", rich_help_panel=RUN),
+    ] = None,
+    mfu: Annotated[
+        str | None, typer.Option("--mfu", metavar="PART", help="model FLOPs, of the peak: 0.4", rich_help_panel=TIME)
+    ] = None,
+    hfu: Annotated[
+        str | None, typer.Option("--hfu", metavar="PART", help="the same with recomputed ones", rich_help_panel=TIME)
+    ] = None,
+    tflops: Annotated[
+        str | None,
+        typer.Option("--tflops", metavar="X", help="TFLOP/s of a device, with recomputed ones", rich_help_panel=TIME),
+    ] = None,
+    step_seconds: Annotated[
+        str | None, typer.Option("--step-seconds", metavar="S", help="of the full batch", rich_help_panel=TIME)
+    ] = None,
+    tokens_per_second: Annotated[
+        str | None, typer.Option("--tokens-per-second", metavar="N", help="of all devices", rich_help_panel=TIME)
+    ] = None,
+    device_hours: Annotated[
+        str | None, typer.Option("--device-hours", metavar="H", help="of the whole run", rich_help_panel=TIME)
+    ] = None,
+    days: Annotated[
+        str | None, typer.Option("--days", metavar="DAYS", help="of the whole run", rich_help_panel=TIME)
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option("--price", metavar="USD", help="of an hour of a device", rich_help_panel=MONEY)
+    ] = None,
+    power: Annotated[
+        str | None, typer.Option("--power", metavar="W", help="of a device, on average", rich_help_panel=MONEY)
+    ] = None,
+    pue: Annotated[
+        str | None,
+        typer.Option("--pue", metavar="X", help="all power of the data centre to the devices'", rich_help_panel=MONEY),
+    ] = None,
+    carbon: Annotated[
+        str | None,
+        typer.Option(
+            "--carbon", metavar="G", help="g CO₂e for a kWh (up to 1.5: kg), or a place: USA, FRA …", rich_help_panel=MONEY
+        ),
+    ] = None,
+) -> "Report":
+    """Say what training costs: days, dollars, energy, carbon."""
+    from .report.cost import build
+
+    plan, given = plan
+    paces = {"step_seconds": step_seconds, "tokens_per_second": tokens_per_second, "tflops": tflops}
+    paces |= {"device_hours": device_hours, "days": days}
+    terms = {
+        **{name: _decimal(name, text) for name, text in {**paces, "price": price, "power": power}.items()},
+        **{name: text and units.parse_share(text, field=f"--{name}") for name, text in (("mfu", mfu), ("hfu", hfu))},
+        "pue": _pue(pue),
+        "carbon": _carbon(carbon),
+        "learning_rate": lr and units.parse_decimal(lr, field="--lr", most=100),
+        "min_learning_rate": min_lr and units.parse_decimal(min_lr, field="--min-lr", zero=True, most=100),
+    }
+    counts = {"tokens": tokens, "batch_tokens": batch_tokens, "devices": devices, "serve_tokens": serve_tokens}
+    return build(
+        model,
+        sizes,
+        plan,
+        given,
+        device=device,
+        needed=needed,
+        schedule=lr_schedule,
+        warmup=_span(warmup, "--warmup"),
+        decay=_span(decay, "--decay"),
+        **{name: text and units.parse_count(text, field=_flag(name)) for name, text in counts.items()},
+        **terms,
+    )
+
+
+def _decimal(name: str, text: str | None) -> float | None:
+    return None if text is None else units.parse_decimal(text, field=_flag(name), zero=name == "price")
+
+
+def _pue(text: str | None) -> float | None:
+    """Read the ratio of all power to that of the devices."""
+    value = None if text is None else units.parse_decimal(text, field="--pue", most=10)
+    if value is not None and value < 1:
+        raise InputError(f"--pue is {text!r}, expected at least 1: all of the power, in terms of the devices'")
+    return value
+
+
+def _carbon(text: str | None) -> str | float | None:
+    """Read g CO₂e for a kWh. No grid has 1.5 g or 1,500: up to that a number is meant in kg."""
+    if text is None or not text.strip().lstrip("+-.")[:1].isdigit():
+        return text
+    grams = units.parse_decimal(text, field="--carbon", zero=True, most=2000)
+    return grams * 1000 if grams <= 1.5 else grams
+
+
+def _span(text: str | None, field: str) -> Any:
+    """Read a stretch of a run: tokens, or steps where it says so."""
+    if text is None:
+        return None
+    from .readings.schedules import Span
+
+    stripped = text.strip().lower()
+    for word in ("steps", "step", "tokens"):
+        if stripped.endswith(word):
+            unit = "tokens" if word == "tokens" else "steps"
+            return Span(units.parse_count(stripped.removesuffix(word), field=field), unit)
+    return Span(units.parse_count(stripped, field=field), "tokens")
 
 
 @command(presets_app, with_model=False, name="list", examples="tcalc presets list llama")

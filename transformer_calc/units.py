@@ -65,6 +65,34 @@ def parse_count(text: str, *, field: str, minimum: int = 1, maximum: int = 10**1
     return value
 
 
+def parse_decimal(text: str, *, field: str, zero: bool = False, most: float = 10.0**15) -> float:
+    """Read a number that need not be whole, `2.95`, `238.3k`, `6e-5`: more than 0 (`zero`: or 0), at most `most`."""
+    problem = f"{field} is {shown(text)}"
+    stripped = text.strip()
+    match = _NUMBER.fullmatch(stripped) if len(stripped) <= _LONGEST else None
+    if match is None:
+        raise InputError(f"{problem}, expected a number such as 0.4, 2.95 or 1.5k")
+    digits = stripped[: match.start("suffix")].strip().replace(",", "").replace("_", "")
+    exponent = match["exponent"] or "0"
+    mantissa = digits[: match.start("exponent") - 1] if match["exponent"] else digits
+    value = float(f"{mantissa}e{int(exponent) + _POWERS[match['suffix'].lower()]}")
+    if not 0 <= value <= most or (value == 0 and not zero):
+        least = "at least 0" if zero else "more than 0"
+        raise InputError(f"{problem}, expected {least} and at most {most:,.6g}")
+    return value
+
+
+def parse_share(text: str, *, field: str) -> float:
+    """Read a part of a whole: `0.4` or `40%`."""
+    stripped = text.strip()
+    percent = stripped.endswith("%")
+    try:
+        value = parse_decimal(stripped.removesuffix("%"), field=field, most=100 if percent else 1)
+    except InputError:
+        raise InputError(f"{field} is {shown(text)}, expected a part of 1 such as 0.4, or 40%") from None
+    return value / 100 if percent else value
+
+
 def format_exact(n: int) -> str:
     """Write every digit: `174,604,259,328`."""
     return f"{n:,}"

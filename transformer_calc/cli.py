@@ -762,7 +762,8 @@ def cost(
         str | None, typer.Option("--tokens", metavar="N", help="of the whole run", rich_help_panel=RUN)
     ] = None,
     batch_tokens: Annotated[
-        str | None, typer.Option("--batch-tokens", metavar="N", help="of a step, in place of --batch", rich_help_panel=RUN)
+        str | None,
+        typer.Option("--batch-tokens", metavar="N", help="of a step, in place of --batch", rich_help_panel=RUN),
     ] = None,
     device: Annotated[
         str | None,
@@ -797,11 +798,15 @@ def cost(
     ] = None,
     warmup: Annotated[
         str | None,
-        typer.Option("--warmup", metavar="SPAN", help="it rises for so long: 375M tokens, or 2000steps", rich_help_panel=RUN),
+        typer.Option(
+            "--warmup", metavar="SPAN", help="it rises for so long: 375M tokens, or 2000steps", rich_help_panel=RUN
+        ),
     ] = None,
     decay: Annotated[
         str | None,
-        typer.Option("--decay", metavar="SPAN", help="it has fallen after so long (wsd: in so long)", rich_help_panel=RUN),
+        typer.Option(
+            "--decay", metavar="SPAN", help="it has fallen after so long (wsd: in so long)", rich_help_panel=RUN
+        ),
     ] = None,
     mfu: Annotated[
         str | None, typer.Option("--mfu", metavar="PART", help="model FLOPs, of the peak: 0.4", rich_help_panel=TIME)
@@ -838,7 +843,10 @@ def cost(
     carbon: Annotated[
         str | None,
         typer.Option(
-            "--carbon", metavar="G", help="g CO₂e for a kWh (up to 1.5: kg), or a place: USA, FRA …", rich_help_panel=MONEY
+            "--carbon",
+            metavar="G",
+            help="g CO₂e for a kWh (up to 1.5: kg), or a place: USA, FRA …",
+            rich_help_panel=MONEY,
         ),
     ] = None,
 ) -> "Report":

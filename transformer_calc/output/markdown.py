@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 
-from ..report import Column, Facts, Matrix, Plot, Report, Section, Table, Text
+from ..report import Column, Facts, Matrix, Plot, Report, Section, Text
 from . import grids, plots
 from .cells import NUMERIC, cell, printable, showable
 

@@ -146,20 +146,35 @@ def reckon(
         )
     alike = device == published_device and tokens == run.whole
     published = _published(work, terms, run, published_device, plan) if alike else None
-    rate = learning_rate(run, asked) if train else None
+    rate = learning_rate(run, asked, full) if train else None
     if train and rate is None and (run.learning_rate or asked.learning_rate):
-        unknown["learning rate"] = f"how it changes is unknown{_note(run.schedule_note)} (--lr-schedule)"
+        unknown["learning rate"] = (
+            f"how the learning rate changes is not known in a form to draw{_note(run.schedule_note)}: --lr-schedule"
+        )
     return Reckoning(
-        cost, workload, work, terms, tokens, steps, full, ramp, rate, device, plan, rule, serving, published, said, unknown
+        cost,
+        workload,
+        work,
+        terms,
+        tokens,
+        steps,
+        full,
+        ramp,
+        rate,
+        device,
+        plan,
+        rule,
+        serving,
+        published,
+        said,
+        unknown,
     )
 
 
 # --- what is taken, and from where ----------------------------------------------------------------------------
 
 
-def _say_work(
-    said: dict[str, str], plan: Training | Plan, workload: Workload, run: TrainingRun, asked: Asked
-) -> None:
+def _say_work(said: dict[str, str], plan: Training | Plan, workload: Workload, run: TrainingRun, asked: Asked) -> None:
     scores = "what the mask lets through" if asked.needed else "the full score matrix"
     passes = "forward and backward" if isinstance(plan, Training) else "forward"
     said["FLOPs"] = f"matmuls {passes}, {scores}, counted in the graph for a batch; a token's share × tokens"
@@ -194,7 +209,7 @@ def _say_size(
 ) -> None:
     source = " of the source" if workload.target else ""
     if tokens is None:
-        unknown["tokens"] = "how many tokens is unknown: --tokens N"
+        unknown["tokens"] = "how many tokens it sees is unknown: --tokens N"
     elif asked.tokens is not None:
         said["tokens"] = f"{tokens:,}{source} (--tokens)"
     else:
@@ -222,9 +237,9 @@ def _say_ramp(said: dict[str, str], run: TrainingRun, asked: Asked, ramp: Ramp |
     if len(ramp.points) > 1:
         way = "in proportion to the tokens seen" if ramp.growth == "linear" else "at once"
         points = ", ".join(f"{batch:,} tokens at {seen:,}" for seen, batch in ramp.points)
-        said["batch's growth"] = f"{points}; {way}; a token takes the same time throughout"
+        said["batch growth"] = f"{points}; {way}; a token takes the same time throughout"
     elif run.batch_note:
-        said["batch's growth"] = f"{run.batch_note}: not counted in the steps"
+        said["batch growth"] = f"{run.batch_note}: not counted in the steps"
 
 
 def _steps(ramp: Ramp | None, full: int, tokens: int) -> int:
@@ -246,7 +261,7 @@ def _say_devices(
     plan: Training | Plan,
 ) -> None:
     if device is None:
-        which = f"nothing is known of {run.hardware}, the device of {of_run}" if run.hardware else "which is unknown"
+        which = f"{run.hardware}, the device of {of_run}, is unknown" if run.hardware else "the device is unknown"
         unknown["device"] = f"{which}: --device NAME"
     else:
         said["device"] = f"{device.title or device.name} ({'--device' if asked.device else of_run})"
@@ -256,7 +271,7 @@ def _say_devices(
             mark = ", unconfirmed" if f"peaks.{compute}" in device.unconfirmed else ""
             said["peak"] = f"{peak / budget.TERA:,.6g} TFLOP/s of dense {compute}{mark}: what MFU and HFU are parts of"
     if devices is None:
-        unknown["devices"] = "how many is unknown: --devices N"
+        unknown["devices"] = "how many devices it runs on is unknown: --devices N"
     else:
         origin = "--devices" if asked.devices else of_run if run.devices else "of the plan"
         said["devices"] = f"{devices:,} ({origin})"
@@ -300,11 +315,13 @@ def _say_pace(said: dict[str, str], unknown: dict[str, str], terms: Terms, asked
         shown = f"{kind.upper()} {value:.1%}," if kind in ("mfu", "hfu") else f"{value:,.6g}"
         said["time"] = f"{shown} {budget.PACES[kind]} (--{kind.replace('_', '-')}); no interruptions"
         if kind in ("mfu", "hfu") and terms.peak is None:
-            unknown["time"] = f"--{kind} is a part of a peak, which is unknown"
+            unknown["time"] = f"the peak that --{kind} is a part of is unknown: --device NAME"
         elif kind in ("device_hours", "days") and terms.tokens is None:
-            unknown["time"] = f"--{kind.replace('_', '-')} is of a whole run, of which the tokens are unknown"
+            unknown["time"] = (
+                f"--{kind.replace('_', '-')} is of a whole run, of which the tokens are unknown: --tokens N"
+            )
         elif kind == "step_seconds" and terms.full_batch is None:
-            unknown["time"] = "--step-seconds is of a batch, of which the size is unknown"
+            unknown["time"] = "--step-seconds is of a batch, of which the size is unknown: --batch N"
         return
     if terms.pace is None:
         observed = ""
@@ -348,9 +365,7 @@ def _six_nd(
     return SixND(rule, active, flops, flops / scaling.PF_DAY, hardware, days)
 
 
-def _published(
-    work: Work, terms: Terms, run: TrainingRun, device: Device | None, plan: Training | Plan
-) -> Cost | None:
+def _published(work: Work, terms: Terms, run: TrainingRun, device: Device | None, plan: Training | Plan) -> Cost | None:
     """What the published times mean, at the same prices; None where no time was published."""
     if run.device_hours:
         pace = ("device_hours", float(run.device_hours))
@@ -364,7 +379,7 @@ def _published(
     return budget.cost(work, terms._replace(tokens=run.whole, devices=run.devices, peak=peak, pace=pace))
 
 
-def learning_rate(run: TrainingRun, asked: Asked) -> LearningRate | None:
+def learning_rate(run: TrainingRun, asked: Asked, full: int | None = None) -> LearningRate | None:
     """The learning rate's way: as published, with what is asked otherwise; None where it is unknown."""
     peak = asked.learning_rate or run.learning_rate
     schedule = asked.schedule or run.schedule
@@ -382,6 +397,12 @@ def learning_rate(run: TrainingRun, asked: Asked) -> LearningRate | None:
         return None
     other = asked.schedule is not None and asked.schedule != run.schedule
     warmup, decay = asked.warmup, asked.decay
+    for flag, span in (("--warmup", warmup), ("--decay", decay)):
+        if span and full and span.unit == "tokens" and span.amount < full:
+            raise InputError(
+                f"{flag} is {span.amount:,} tokens, fewer than the {full:,} of a step; expected more, or steps",
+                hint=f"{flag} {span.amount}steps",
+            )
     if warmup is None and run.warmup_tokens:
         warmup = Span(run.warmup_tokens, "tokens")
     elif warmup is None and run.warmup_steps:

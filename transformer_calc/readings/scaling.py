@@ -16,7 +16,7 @@ BESIROGLU = "Besiroglu et al. 2024, arXiv 2404.10102"
 def six_nd(params: int, tokens: int, passes: int = 3, *, halved: bool = False) -> int:
     """Two FLOPs a parameter and token and pass; three passes are forward and backward.
 
-    halved: of an encoder-decoder half of the parameters see each token (Brown et al. 2020, arXiv 2005.14165, Table D.1).
+    halved: of an encoder-decoder half of the parameters see each token (Brown et al. 2020, arXiv 2005.14165, D.1).
 
     >>> six_nd(11 * 10**9, 10**12, halved=True)
     33000000000000000000000
@@ -34,7 +34,7 @@ class Frontier(NamedTuple):
 
     def params(self, flops: float) -> float:
         """The best number of parameters for so many FLOPs."""
-        return self.scale * flops**self.exponent
+        return float(self.scale * flops**self.exponent)
 
     def tokens(self, params: float) -> float:
         """The tokens at which a model of this size is the best for its compute."""
@@ -71,7 +71,8 @@ FRONTIERS = (
     Frontier("approach 2: IsoFLOP profiles", 0.1486, 0.48942, f"{HOFFMANN}, Table A3"),
     Frontier("approach 3: parametric loss", 0.5490, 0.45811, f"{HOFFMANN}, Table A3"),
 )
-# Constants with the digits of the paper's source, as the replication quotes them; rounded they miss its own tables by half.
+# Hoffmann et al.'s constants have the digits of the paper's source, as the replication quotes them: those that are
+# printed, rounded to 0.34 and 0.28, miss the paper's own Table A3 by a factor of 1.8.
 LOSSES = (
     Loss("Hoffmann et al.", 1.6934, 406.4, 410.7, 0.3392, 0.2849, f"{HOFFMANN}, equation 10"),
     Loss("the replication", 1.8172, 482.01, 2085.43, 0.3478, 0.3658, BESIROGLU),
@@ -104,7 +105,9 @@ def optima(params: int, tokens: int) -> list[Optimum]:
     for fit in (*FRONTIERS, LOSSES[1].frontier()):
         best = fit.tokens(params)
         size = fit.params(six_nd(params, tokens))
-        found.append(Optimum(fit.name, round(best), round(size), round(params * tokens / size), tokens / best, fit.source))
+        found.append(
+            Optimum(fit.name, round(best), round(size), round(params * tokens / size), tokens / best, fit.source)
+        )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc import units
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from transformer_calc.api import Transformer
 
 ANSWERS = (
-    # key of the cost, what people call it, its unit, the assumptions that it rests on beside the counted FLOPs
-    ("days", "wall-clock time", "days", ("time", "devices")),
-    ("device_hours", "device-hours", "hours", ("time",)),
-    ("usd", "dollars", "USD", ("time", "price")),
-    ("kwh", "energy", "kWh", ("time", "power", "PUE")),
-    ("tco2e", "carbon", "t CO2e", ("time", "power", "PUE", "carbon")),
+    # key of the cost, what people call it, its unit, and what it rests on beside the counted FLOPs
+    ("days", "wall-clock time", "days", ("time", "devices", "tokens")),
+    ("device_hours", "device-hours", "hours", ("time", "tokens")),
+    ("usd", "dollars", "USD", ("time", "tokens", "price")),
+    ("kwh", "energy", "kWh", ("time", "tokens", "power", "PUE")),
+    ("tco2e", "carbon", "t CO2e", ("time", "tokens", "power", "PUE", "carbon")),
     ("flops", "FLOPs of the model", "FLOP", ("tokens",)),
     ("hardware_flops", "FLOPs with recomputation", "FLOP", ("tokens", "hardware FLOPs")),
     ("tokens_per_second", "tokens per second", "1/s", ("time", "devices")),
@@ -58,7 +59,8 @@ def build(
 
     sizes: those of the workload that were given; plan, given, asked: see `Transformer.cost`
     """
-    found = model.cost(**sizes, plan=plan, given=given, **asked)
+    everything: dict[str, Any] = {**sizes, **asked}
+    found = model.cost(plan=plan, given=given, **everything)
     train = isinstance(found.plan, Training)
     rows = _rows(found)
     data: dict[str, Any] = {
@@ -67,7 +69,7 @@ def build(
         "tokens": found.tokens,
         "steps": found.steps,
         "batch_tokens": found.batch_tokens,
-        "flops_per_token": found.work.model / found.work.tokens,
+        "flops_per_token": _per(found.work.model, found.work.tokens),
         "devices": found.terms.devices,
         "device": found.device and {"name": found.device.name, "peak_flops": found.terms.peak},
         "six_nd": found.six_nd._asdict(),
@@ -88,15 +90,20 @@ def build(
         sections += [kept, *drawn]
     if found.serving:
         data["serving"] = found.serving._asdict()
-        lines = tuple((name, _person(key, getattr(found.serving, key)), "text") for key, name, *_ in ANSWERS[:6])
-        sections.append(Facts("serving", lines))
+        lines: list[Any] = [(name, _person(key, getattr(found.serving, key)), "text") for key, name, *_ in ANSWERS[:6]]
+        sections.append(Facts(f"serving {asked['serve_tokens']:,} tokens", tuple(lines)))
     main = Table("cost", RAW, tuple(rows))
     return Report("cost", model.describe(), found.workload.to_dict(), data, tuple(sections), main)
 
 
+def _per(flops: int, tokens: int) -> int | float:
+    return flops / tokens if flops % tokens else flops // tokens
+
+
 def _title(model: Transformer, found: Reckoning) -> str:
     verb = "training" if isinstance(found.plan, Training) else "serving"
-    of = f" on {found.tokens:,} tokens" if found.tokens is not None else ""
+    word = "on" if verb == "training" else "of"
+    of = f" {word} {found.tokens:,} tokens" if found.tokens is not None else ""
     where = ""
     if found.device:
         count = f"{found.terms.devices:,} × " if found.terms.devices else ""
@@ -112,17 +119,13 @@ def _rows(found: Reckoning) -> list[dict[str, Any]]:
         if key == "hardware_flops" and value == found.cost.flops:
             continue
         if value is None:
-            missing = [found.unknown[each] for each in _needs(rests) if each in found.unknown]
-            about = "; ".join(dict.fromkeys(missing))
+            missing = [found.unknown[each] for each in rests if each in found.unknown]
+            flags = [flag[1] for flag in (re.search(r": (--[a-z-]+)", why) for why in missing) if flag]
+            about = f"needs {', '.join(dict.fromkeys(flags))}"
         else:
             about = ", ".join(_short(found, each) for each in rests if each in found.assumptions)
         rows.append({"key": key, "what": name, "value": value, "unit": unit, "rests_on": about})
     return rows
-
-
-def _needs(rests: tuple[str, ...]) -> tuple[str, ...]:
-    """What must be known: a time needs tokens, and, as a part of a peak, the device."""
-    return (*rests, "tokens") if "time" in rests else rests
 
 
 def _short(found: Reckoning, assumption: str) -> str:
@@ -143,7 +146,10 @@ def _person(key: str, value: Any) -> str:
         return "unknown"
     match key:
         case "days":
-            return f"{_digits(value)} days" if value >= 1 else f"{_digits(value * 24)} hours"
+            for unit, of_day in (("days", 1), ("hours", 24), ("minutes", 24 * 60)):
+                if value * of_day >= 1:
+                    return f"{_digits(value * of_day)} {unit}"
+            return f"{_digits(value * budget.DAY)} seconds"
         case "usd":
             return f"${value:,.2f}" if value < 1000 else f"${value:,.0f}"
         case "kwh":
@@ -179,8 +185,8 @@ def _facts(found: Reckoning) -> Facts:
 
 def _because(found: Reckoning) -> str:
     """What is unknown, and what all rests on."""
-    lines = [f"unknown: {why}" for why in found.unknown.values()]
-    return "\n".join([*lines, *(f"{name}: {text}" for name, text in found.assumptions.items())])
+    assumed = (f"{name}: {text}" for name, text in found.assumptions.items())
+    return "\n".join([*found.unknown.values(), *assumed])
 
 
 def _compared(model: Transformer, found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
@@ -197,9 +203,10 @@ def _compared(model: Transformer, found: Reckoning) -> tuple[dict[str, Any] | No
         ("kwh", "energy", then.kwh, found.cost.kwh),
         ("tco2e", "carbon", then.tco2e, found.cost.tco2e),
         ("usd", "dollars", then.usd, found.cost.usd),
+        ("steps", "steps", run.steps, found.steps),
     ]
-    direct = {"device_hours": run.device_hours, "days": run.days, "tflops": run.tflops_per_device}
-    lines = []
+    direct = {"device_hours": run.device_hours, "days": run.days, "tflops": run.tflops_per_device, "steps": run.steps}
+    lines: list[dict[str, Any]] = []
     for key, name, published, predicted in pairs:
         if published is None:
             continue
@@ -207,7 +214,7 @@ def _compared(model: Transformer, found: Reckoning) -> tuple[dict[str, Any] | No
         lines.append(
             {
                 "what": key,
-                "name": name if direct.get(key) else f"{name}, so",
+                "name": name if direct.get(key) else f"  {name}",
                 "published": published,
                 "given": bool(direct.get(key)),
                 "predicted": predicted,
@@ -223,7 +230,7 @@ def _compared(model: Transformer, found: Reckoning) -> tuple[dict[str, Any] | No
         }
         for line in lines
     )
-    caption = f"so: what the published time means at this power and price. {run.source}"
+    caption = f"Indented: what follows from the published time, here. {run.source}"
     figures = {"source": run.source, "figures": [{k: v for k, v in line.items() if k != "name"} for line in lines]}
     return figures, [Table("", COMPARED, shown, caption=caption)]
 

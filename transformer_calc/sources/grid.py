@@ -37,6 +37,4 @@ def _grid(where: str, name: str, entry: dict[str, Any]) -> Grid:
     grams = entry.get("g_per_kwh")
     if isinstance(grams, bool) or not isinstance(grams, int | float):
         raise InputError(f"{where}g_per_kwh is {short(grams)}; it must be a number")
-    return Grid(
-        name=name, title=entry.get("title", name), g_per_kwh=grams, year=entry["year"], source=entry["source"]
-    )
+    return Grid(name=name, title=entry.get("title", name), g_per_kwh=grams, year=entry["year"], source=entry["source"])

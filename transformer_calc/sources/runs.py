@@ -20,7 +20,9 @@ def parse(data: Mapping[str, Any], where: str = "") -> TrainingRun:
     for key, value in data.items():
         if key not in known:
             hint = did_you_mean(key, known)
-            raise InputError(f"{where}[training] {shown(key)} is not a key of a run; there are {', '.join(known)}", hint)
+            raise InputError(
+                f"{where}[training] {shown(key)} is not a key of a run; there are {', '.join(known)}", hint
+            )
         fields[key] = _ramp(where, value) if key == "batch_ramp" else _value(where, key, value)
     try:
         return TrainingRun(**fields)

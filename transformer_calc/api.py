@@ -198,7 +198,7 @@ class Transformer:
         asked: the other fields of `reckoning.Asked`: tokens, devices, price, power, pue, learning_rate, …
 
         >>> f"{load('gpt3').cost(mfu=0.3, device='a100', devices=1024).cost.days:.1f}"
-        '39.1'
+        '39.0'
         """
         from transformer_calc.readings import reckoning
         from transformer_calc.readings.budget import PACES

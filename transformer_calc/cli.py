@@ -900,18 +900,16 @@ def _carbon(text: str | None) -> str | float | None:
     return grams * 1000 if grams <= 1.5 else grams
 
 
-def _span(text: str | None, field: str) -> Any:
+def _span(text: str | None, field: str) -> tuple[int, str] | None:
     """Read a stretch of a run: tokens, or steps where it says so."""
     if text is None:
         return None
-    from .readings.schedules import Span
-
     stripped = text.strip().lower()
     for word in ("steps", "step", "tokens"):
         if stripped.endswith(word):
             unit = "tokens" if word == "tokens" else "steps"
-            return Span(units.parse_count(stripped.removesuffix(word), field=field), unit)
-    return Span(units.parse_count(stripped, field=field), "tokens")
+            return units.parse_count(stripped.removesuffix(word), field=field), unit
+    return units.parse_count(stripped, field=field), "tokens"
 
 
 @command(presets_app, with_model=False, name="list", examples="tcalc presets list llama")

@@ -9,7 +9,7 @@ from transformer_calc import units
 from transformer_calc.readings import budget, reckoning
 from transformer_calc.readings.budget import Cost
 from transformer_calc.readings.reckoning import Reckoning
-from transformer_calc.readings.schedules import points
+from transformer_calc.readings.schedules import Span, points
 from transformer_calc.readings.training import Training
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
 
@@ -57,9 +57,11 @@ def build(
 ) -> Report:
     """What a run costs, what that rests on, and what stands beside it.
 
-    sizes: those of the workload that were given; plan, given, asked: see `Transformer.cost`
+    sizes: those of the workload that were given; plan, given, asked: see `Transformer.cost`; warmup and decay are
+    pairs of an amount and tokens or steps
     """
     everything: dict[str, Any] = {**sizes, **asked}
+    everything |= {name: Span(*asked[name]) for name in ("warmup", "decay") if asked.get(name)}
     found = model.cost(plan=plan, given=given, **everything)
     train = isinstance(found.plan, Training)
     rows = _rows(found)
@@ -123,7 +125,8 @@ def _rows(found: Reckoning) -> list[dict[str, Any]]:
             flags = [flag[1] for flag in (re.search(r": (--[a-z-]+)", why) for why in missing) if flag]
             about = f"needs {', '.join(dict.fromkeys(flags))}"
         else:
-            about = ", ".join(_short(found, each) for each in rests if each in found.assumptions)
+            told = [each for each in rests if each in found.assumptions and (each, rests[0]) != ("tokens", "time")]
+            about = ", ".join(_short(found, each) for each in told)  # how many tokens stands in the title
         rows.append({"key": key, "what": name, "value": value, "unit": unit, "rests_on": about})
     return rows
 
@@ -210,7 +213,7 @@ def _compared(model: Transformer, found: Reckoning) -> tuple[dict[str, Any] | No
     for key, name, published, predicted in pairs:
         if published is None:
             continue
-        difference = None if predicted is None else predicted / published - 1
+        difference = None if predicted is None or not published else predicted / published - 1
         lines.append(
             {
                 "what": key,

@@ -23,12 +23,12 @@ def grids() -> Iterator[Grid]:
 
 
 def load(name: str) -> Grid:
-    """The grid of a country (`USA`), a cloud region (`us-central1`) or the world, in upper or lower case."""
-    every = {grid.name.lower(): grid for grid in grids()}
+    """The grid of a country (`USA`, `France`), a cloud region (`us-central1`) or the world, in either case."""
+    every = {name.lower(): grid for grid in grids() for name in (grid.title, grid.name)}
     wanted = name.strip().lower()
     if wanted in every:
         return every[wanted]
-    countries = ", ".join(grid.name for grid in every.values() if grid.name.isupper())
+    countries = ", ".join(dict.fromkeys(grid.name for grid in every.values() if grid.name.isupper()))
     hint = did_you_mean(wanted, every) or f"of places there are {WORLD}, {countries}, and regions of Google Cloud"
     raise InputError(f"carbon is {shown(name)}; it must be g CO₂e for a kWh, or a place that is known", hint)
 

@@ -149,7 +149,7 @@ def test_the_workload_of_an_encoder_decoder(tcalc: Shell) -> None:
 
 # --- what every answer has ----------------------------------------------------------------------------------
 
-COMMANDS = ["shapes lesson", "params lesson", "presets", "presets lesson", "presets show lesson"]
+COMMANDS = ["shapes lesson", "params lesson", "compare lesson walk", "presets", "presets lesson", "presets show lesson"]
 COMMANDS += ["hardware", "hardware h100", "hardware show h100"]
 
 
@@ -223,7 +223,15 @@ def test_the_formula_in_each_notation(tcalc: Shell) -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 @pytest.mark.parametrize(
-    "line", ["params gpt3", "params deepseek-v3 --by layer", "presets", "presets show gpt3", "hardware"]
+    "line",
+    [
+        "params gpt3",
+        "params deepseek-v3 --by layer",
+        "compare gpt3 gpt2 t5-small",
+        "presets",
+        "presets show gpt3",
+        "hardware",
+    ],
 )
 def test_tables_fit_the_terminal(tcalc: Shell, monkeypatch: pytest.MonkeyPatch, line: str, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -352,7 +360,7 @@ def test_colour_only_on_a_terminal(environment: dict[str, str], colored: bool) -
 
 # --- help and completion ------------------------------------------------------------------------------------
 
-HELPS = ["", "shapes", "params", "presets", "presets list", "presets show"]
+HELPS = ["", "shapes", "params", "compare", "presets", "presets list", "presets show"]
 HELPS += ["hardware", "hardware list", "hardware show"]
 
 
@@ -381,6 +389,7 @@ def test_every_flag_is_in_the_help_and_none_is_cut(tcalc: Shell, command: str) -
     [
         ("par", ["params"]),
         ("params gpt3-x", ["gpt3-xl"]),
+        ("compare gpt2 gpt3-x", ["gpt3-xl"]),
         ("shapes --preset lesson-", ["lesson-ffn", "lesson-translation"]),
         ("presets show gpt-j", ["gpt-j-6b"]),
         ("presets mixtral", ["mixtral-8x22b", "mixtral-8x7b"]),

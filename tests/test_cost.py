@@ -36,9 +36,9 @@ def cost(line: str) -> dict[str, Any]:
     return found
 
 
-def counted(name: str, **workload: int) -> tuple[int, int]:
+def counted(name: str, seq: int | None = None, context: int | None = None) -> tuple[int, int]:
     """Matmul FLOPs of one sequence, forward and of a training step."""
-    work = load(name).flops(batch=1, **workload)
+    work = load(name).flops(batch=1, seq=seq, context=context)
     return int(work.forward.matmul), int(work.train.matmul)  # type: ignore[arg-type]
 
 
@@ -736,7 +736,7 @@ def test_cost_of_serving_tokens() -> None:
         ("gpt3 --price cheap", "--price is 'cheap', expected a number"),
         ("gpt3 --power 0", "--power is '0', expected more than 0"),
         ("gpt3 --pue 0.9", "--pue is '0.9', expected at least 1"),
-        ("gpt3 --carbon 5000", "--carbon is '5000', expected at least 0 and at most 2,000"),
+        ("gpt3 --carbon 5000", "--carbon is '5000', expected at least 0 and at most 2000"),
         ("gpt3 --carbon Utopia", "carbon is 'Utopia'; it must be g CO₂e for a kWh, or a place"),
         ("gpt3 --carbon Germani", "hint: did you mean germany?"),
         ("gpt3 --devices 0", "--devices is '0', expected at least 1"),

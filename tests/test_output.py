@@ -340,3 +340,40 @@ def test_every_format_ends_with_one_newline(format: Format) -> None:
     text = rendered(format=format)
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
+
+
+# --- rows of different kinds --------------------------------------------------------------------------------
+
+SIDE_BY_SIDE = Table(
+    "sizes",
+    (
+        Column("label", "", "text"),
+        Column("one", "a model of some name", "mixed"),
+        Column("ratio", "ratio", "mixed", 1),
+        Column("more", "ratio", "mixed", 1),
+    ),
+    (
+        {"label": "weights", "one": (2**30, "bytes"), "ratio": (0.5, "share"), "more": (None, "text")},
+        {"label": "parameters", "one": (174_604_259_328, "count")},
+    ),
+    stacks=True,
+)
+
+
+def test_a_mixed_column_shows_each_value_as_its_kind() -> None:
+    report = REPORT._replace(sections=(SIDE_BY_SIDE,), main=SIDE_BY_SIDE)
+    lines = rendered(report).splitlines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["weights", "1.0", "GiB", "50.0%"],
+        ["parameters", "174,604,259,328"],
+    ]
+    assert rendered(report, "csv").splitlines()[1:] == ["weights,1073741824,0.5,", "parameters,174604259328,,"]
+    assert "| weights | 1.0 GiB | 50.0% |" in rendered(report, "md")
+
+
+def test_a_table_that_stacks_has_its_rows_as_lines_where_there_is_no_room() -> None:
+    report = REPORT._replace(sections=(SIDE_BY_SIDE,))
+    narrow = rendered(report, width=24)
+    assert narrow.startswith("sizes\nweights\n  a model of some name")
+    assert "174,604,259,328" in narrow
+    assert "Left out at this width: ratio (" in rendered(report, width=40)  # both, and named once

@@ -25,8 +25,9 @@ def imported(*command: str) -> set[str]:
     return modules(*command) - modules("-c", "pass")
 
 
-def test_json_needs_no_heavy_module() -> None:
-    modules = imported("-m", "transformer_calc", "params", "--preset", "gpt3", "--json")
+@pytest.mark.parametrize("arguments", [["params", "--preset", "gpt3"], ["compare", "gpt3", "llama-3-8b"]])
+def test_json_needs_no_heavy_module(arguments: list[str]) -> None:
+    modules = imported("-m", "transformer_calc", *arguments, "--json")
     assert not modules & HEAVY
     assert len(modules) < 200
 

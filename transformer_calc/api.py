@@ -36,12 +36,12 @@ class Transformer:
         notes: Iterable[str] = (),
         workload: Mapping[str, int] | None = None,
         changes: Iterable[str] = (),
-        training: Mapping[str, Any] | None = None,
+        described: Mapping[str, Any] | None = None,
     ) -> None:
         self.spec, self.source, self.notes = spec, source, list(notes)
         self.changes = list(changes)
+        self.described = described or {}  # the preset's file or the config.json, as it stands
         self.usual = dict(workload or {})
-        self._training = dict(training or {})
 
     @cached_property
     def graph(self) -> Graph:
@@ -107,7 +107,8 @@ class Transformer:
         """How the model was trained, as far as that is published: the preset's [training] table."""
         from transformer_calc.sources import runs
 
-        return runs.parse(self._training, f"{self.spec.name}: ")
+        table = self.described.get("training", {}) if {"model", "config"} & set(self.described) else {}
+        return runs.parse(table, f"{self.spec.name}: ")
 
     @property
     def title(self) -> str:
@@ -295,12 +296,12 @@ def load(
             last = text.rstrip("/").rpartition("/")[2]  # of meta-llama/Llama-3.1-8B
             raise InputError(f"there is no file or folder {shown(text, 100)}", hint=presets.suggestion(last))
     usual: Mapping[str, int] = {}
-    training: Mapping[str, Any] = {}
+    described: Mapping[str, Any] = {}
     if isinstance(config, str | Path) and str(config).endswith(".toml"):
         from transformer_calc.sources import presets
 
         path = Path(config)
-        spec, notes, usual, training = presets.load(path, fields=fields, ignore=tuple(ignore))
+        spec, notes, usual, described = presets.load(path, fields=fields, ignore=tuple(ignore))
         source = str(path)
     elif config is not None:
         from transformer_calc.sources import huggingface
@@ -311,6 +312,7 @@ def load(
             path = Path(config)
             data, where, source = huggingface.read(path), f"{path}: ", str(path)
         spec, notes = huggingface.load(data, fields=fields, ignore=ignore, where=where)
+        described = data
     elif preset is None and fields:
         from transformer_calc.sources import hyperparameters
 
@@ -321,11 +323,11 @@ def load(
 
         first = [] if preset is not None else [f"no model given: this is the preset {DEFAULT_PRESET}"]
         path = presets.find(preset if preset is not None else DEFAULT_PRESET)
-        spec, notes, usual, training = presets.load(path, fields=fields, ignore=tuple(ignore))
+        spec, notes, usual, described = presets.load(path, fields=fields, ignore=tuple(ignore))
         notes, source = first + notes, f"preset {path.stem}"
     sets = tuple(sets)
     changes = [*([] if source == "hyperparameters" else (f"{k}={v}" for k, v in fields.items())), *sets]
-    return Transformer(settings.apply(spec, sets), source, notes, usual, changes, training)
+    return Transformer(settings.apply(spec, sets), source, notes, usual, changes, described)
 
 
 def _is_path(model: str | Path) -> bool:

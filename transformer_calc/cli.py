@@ -218,6 +218,20 @@ _MODEL_OPTIONS = (
     *(_count(name, SIZES, help) for name, (help, _) in FIELDS.items()),
     *(_count(name, WORKLOAD, help, *short) for name, (help, _, *short) in WORKLOAD_FIELDS.items()),
 )
+_MODELS_ARGUMENT = typer.Argument(
+    metavar="MODEL...",
+    help="presets' names, config.json files or the folders that hold them",
+    autocompletion=_preset_names,
+    rich_help_panel=MODEL,
+)
+_OF_ALL_MODELS = ("sets", "ignore", *WORKLOAD_FIELDS)
+_MODELS_OPTIONS = (  # of a command that takes several models; what changes the size of one is refused
+    Parameter("models", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, _MODELS_ARGUMENT]),
+    _text("preset", "NAME", "a preset's name (repeatable)", many=True, autocompletion=_preset_names),
+    _text("config", "PATH", "a Hugging Face config.json or its folder (repeatable)", many=True),
+    *(option for option in _MODEL_OPTIONS if option.name in _OF_ALL_MODELS),
+    *(_option(name, SIZES, str | None, None, _flag(name), hidden=True) for name in FIELDS),
+)
 _OUTPUT_OPTIONS = (
     _option("format_", OUTPUT, _FORMATS, "table", "--format", "-f", help="how to print the answer"),
     _option("json", OUTPUT, bool, False, "--json", help="short for --format json"),
@@ -241,6 +255,7 @@ def command(
     *,
     examples: str,
     with_model: bool = True,
+    with_models: bool = False,
     name: str | None = None,
     default: str | None = None,
     plan: Callable[..., Any] | None = None,
@@ -248,21 +263,29 @@ def command(
 ) -> Callable[[Callable[..., "Report"]], Callable[..., "Report"]]:
     """Make a function that returns a report a command; `with_model` gives it a model and a workload first.
 
+    `with_models`: instead, several models and the sizes of a workload that were given.
     `default`: the preset for a command line that describes no model, where it is not every command's.
     `plan`: a function of further options, whose result is handed over after the workload.
     `own_workload`: in place of the workload only those of its sizes that were given are handed over.
     """
 
     def register(body: Callable[..., "Report"]) -> Callable[..., "Report"]:
-        handed = (2 if with_model else 0) + (1 if plan else 0)
+        handed = (2 if with_model or with_models else 0) + (1 if plan else 0)
         own = list(inspect.signature(body).parameters.values())[handed:]
         of_plan = list(inspect.signature(plan).parameters.values()) if plan else []
-        shared = (*_MODEL_OPTIONS, *_OUTPUT_OPTIONS) if with_model else _OUTPUT_OPTIONS
+        choosing = _MODELS_OPTIONS if with_models else _MODEL_OPTIONS if with_model else ()
+        shared = (*choosing, *_OUTPUT_OPTIONS)
 
         def run_command(**given: Any) -> None:
             format = _format(given.pop("format_"), given.pop("json"))
             options = {parameter.name: given[parameter.name] for parameter in own}
-            if with_model:
+            if with_models:
+                models = _load_all(given)
+                report = body(models, _counts(given, WORKLOAD_FIELDS), **options)
+                for model in models:
+                    for note in model.notes:
+                        _say("note", f"{model.spec.name}: {note}")
+            elif with_model:
                 sizes = _counts(given, WORKLOAD_FIELDS)
                 if default and not any(given[name] for name in ("model", "preset", "config", *FIELDS)):
                     _say("note", f"no model given: this is the preset {default}")
@@ -325,6 +348,26 @@ def _load(given: Mapping[str, Any]) -> Any:
         sets=tuple(given["sets"] or ()),
         ignore=tuple(given["ignore"] or ()),
     )
+
+
+def _load_all(given: Mapping[str, Any]) -> list[Any]:
+    """Load the models of a command that takes several, in the order: MODELs, --preset, --config."""
+    for name in FIELDS:
+        if given[name] is not None:
+            message = f"{_flag(name)} changes one model, but compare takes several as they are"
+            raise InputError(message, "--set PATH=VALUE changes all of them; a config.json describes a changed one")
+    one = dict.fromkeys(("model", "preset", "config")) | {key: given[key] for key in ("sets", "ignore", *FIELDS)}
+    chosen = [("model", name) for name in given["models"] or ()]
+    chosen += [(option, name) for option in ("preset", "config") for name in given[option] or ()]
+    loaded = []
+    for option, name in chosen:
+        try:
+            loaded.append(_load({**one, option: name}))
+        except InputError as error:
+            if name in error.message:
+                raise
+            raise InputError(f"{name}: {error.message}", error.hint) from None
+    return loaded
 
 
 def _counts(given: Mapping[str, Any], fields: Mapping[str, tuple[str, int, *tuple[str, ...]]]) -> dict[str, int]:
@@ -447,6 +490,26 @@ def flops(
     from .report.flops import build
 
     return build(model, workload, needed=needed, recompute=recompute, latent=latent, compare=compare, notation=notation)
+
+
+@command(
+    app,
+    with_model=False,
+    with_models=True,
+    examples="""
+      tcalc compare gpt3 llama-3-8b
+      tcalc compare llama-3-70b deepseek-v3 mixtral-8x7b --context 32k --diff
+      tcalc compare gpt2 ./config.json --batch 8 --seq 512 --format csv""",
+)
+def compare(
+    models: Any,
+    workload: Any,
+    diff: Annotated[bool, typer.Option("--diff", help="only the rows that differ")] = False,
+) -> "Report":
+    """Hold models side by side, with what differs marked."""
+    from .report.compare import build
+
+    return build(models, workload, diff=diff)
 
 
 @command(
@@ -861,8 +924,8 @@ def cost(
         **{name: text and units.parse_share(text, field=f"--{name}") for name, text in (("mfu", mfu), ("hfu", hfu))},
         "pue": _pue(pue),
         "carbon": _carbon(carbon),
-        "learning_rate": lr and units.parse_decimal(lr, field="--lr", most=100),
-        "min_learning_rate": min_lr and units.parse_decimal(min_lr, field="--min-lr", zero=True, most=100),
+        "learning_rate": lr and units.parse_amount(lr, field="--lr", maximum=100),
+        "min_learning_rate": min_lr and units.parse_amount(min_lr, field="--min-lr", maximum=100, inclusive=True),
     }
     counts = {"tokens": tokens, "batch_tokens": batch_tokens, "devices": devices, "serve_tokens": serve_tokens}
     return build(
@@ -881,22 +944,19 @@ def cost(
 
 
 def _decimal(name: str, text: str | None) -> float | None:
-    return None if text is None else units.parse_decimal(text, field=_flag(name), zero=name == "price")
+    return None if text is None else units.parse_amount(text, field=_flag(name), inclusive=name == "price")
 
 
 def _pue(text: str | None) -> float | None:
     """Read the ratio of all power to that of the devices."""
-    value = None if text is None else units.parse_decimal(text, field="--pue", most=10)
-    if value is not None and value < 1:
-        raise InputError(f"--pue is {text!r}, expected at least 1: all of the power, in terms of the devices'")
-    return value
+    return None if text is None else units.parse_amount(text, field="--pue", minimum=1, maximum=10, inclusive=True)
 
 
 def _carbon(text: str | None) -> str | float | None:
     """Read g CO₂e for a kWh. No grid has 1.5 g or 1,500: up to that a number is meant in kg."""
     if text is None or not text.strip().lstrip("+-.")[:1].isdigit():
         return text
-    grams = units.parse_decimal(text, field="--carbon", zero=True, most=2000)
+    grams = units.parse_amount(text, field="--carbon", maximum=2000, inclusive=True)
     return grams * 1000 if grams <= 1.5 else grams
 
 
@@ -910,6 +970,68 @@ def _span(text: str | None, field: str) -> tuple[int, str] | None:
             unit = "tokens" if word == "tokens" else "steps"
             return units.parse_count(stripped.removesuffix(word), field=field), unit
     return units.parse_count(stripped, field=field), "tokens"
+
+
+@command(
+    app,
+    plan=_plan,
+    examples="""
+      tcalc serve llama-3-8b --device h100-sxm --seq 2k --batch 16
+      tcalc serve llama-3-70b --device h100-sxm --tp 4 --weights fp8 --context 8k --batch 64
+      tcalc serve deepseek-v3 --device h200-sxm --tp 8 --weights fp8 --context 4k --price 3.5 --json
+      tcalc serve llama-2-13b --device tpu-v5e --tp 8 --context 8k --batch 16 --ideal""",
+)
+def serve(
+    model: Any,
+    workload: Any,
+    plan: Any,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")],
+    devices: Annotated[
+        str | None, typer.Option("--devices", metavar="N", help="short for --tp N, or for copies beside a given --tp")
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option("--price", metavar="USD", help="of an hour of a device, if not the device's own")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="N", help="tokens of an answer: how long it takes whole")
+    ] = None,
+    compute: Annotated[
+        str | None, typer.Option("--compute", metavar="TYPE", help="the precision of the matmuls: bf16, fp8, int8 …")
+    ] = None,
+    ideal: Annotated[bool, typer.Option("--ideal", help="the roofline itself: peaks without any loss")] = False,
+    overhead: Annotated[str, _OVERHEAD] = "0",
+) -> "Report":
+    """Say how fast a model answers, and what its tokens cost."""
+    from .report.serve import build
+    from .sources import hardware
+
+    return build(
+        model,
+        workload,
+        _spread(plan, devices),
+        device=hardware.load(device),
+        price=None if price is None else units.parse_amount(price, field="--price"),
+        output=None if output is None else units.parse_count(output, field="--output"),
+        compute=compute,
+        ideal=ideal,
+        overhead=units.parse_count(overhead, field="--overhead", minimum=0),
+    )
+
+
+def _spread(plan: Any, devices: str | None) -> Any:
+    """A plan on so many devices: they share each matrix, or where that is given, hold copies."""
+    if devices is None:
+        return plan
+    count, mesh = units.parse_count(devices, field="--devices"), plan.mesh
+    if mesh.devices == 1:
+        return plan._replace(mesh=mesh._replace(tp=count))
+    if mesh.devices == count:
+        return plan
+    if mesh.dp > 1 or count % mesh.devices:
+        raise InputError(
+            f"--devices is {count:,}, but --dp, --tp, --pp and --cp make {mesh.devices:,}; give one of them"
+        )
+    return plan._replace(mesh=mesh._replace(dp=count // mesh.devices))
 
 
 @command(presets_app, with_model=False, name="list", examples="tcalc presets list llama")

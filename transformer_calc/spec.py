@@ -758,6 +758,11 @@ class Price(Record):
         if not 0 < self.usd_per_hour < 10**6:
             raise InputError(f"usd_per_hour is {self.usd_per_hour}; it must be more than 0 and less than 1e+06")
 
+    @property
+    def said(self) -> str:
+        """Who asks it, on which terms, when."""
+        return ", ".join(filter(None, (self.provider, self.terms, self.date)))
+
 
 @record
 class Device(Record):

@@ -201,6 +201,9 @@ def bytes_of(elements: int, type: str | Storage, rows: int | None = None, tensor
 # --- what training keeps of each parameter --------------------------------------------------------------------
 
 
+COMPUTE = ("fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8", "int4")  # in which devices multiply
+
+
 class Precision(NamedTuple):
     """A recipe: in which types training keeps weights, gradients, a master copy and the optimizer's states."""
 

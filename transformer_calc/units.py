@@ -65,20 +65,19 @@ def parse_count(text: str, *, field: str, minimum: int = 1, maximum: int = 10**1
     return value
 
 
-def parse_decimal(text: str, *, field: str, zero: bool = False, most: float = 10.0**15) -> float:
-    """Read a number that need not be whole, `2.95`, `238.3k`, `6e-5`: more than 0 (`zero`: or 0), at most `most`."""
-    problem = f"{field} is {shown(text)}"
-    stripped = text.strip()
+def parse_amount(
+    text: str, *, field: str, minimum: float = 0.0, maximum: float = 1e18, inclusive: bool = False
+) -> float:
+    """Read a measure: `0.4`, `2.5`, `1.5k`, `300B`; more than `minimum` (`inclusive`: or it), at most `maximum`."""
+    stripped = text.strip().replace("_", "")
     match = _NUMBER.fullmatch(stripped) if len(stripped) <= _LONGEST else None
     if match is None:
-        raise InputError(f"{problem}, expected a number such as 0.4, 2.95 or 1.5k")
-    digits = stripped[: match.start("suffix")].strip().replace(",", "").replace("_", "")
-    exponent = match["exponent"] or "0"
-    mantissa = digits[: match.start("exponent") - 1] if match["exponent"] else digits
-    value = float(f"{mantissa}e{int(exponent) + _POWERS[match['suffix'].lower()]}")
-    if not 0 <= value <= most or (value == 0 and not zero):
-        least = "at least 0" if zero else "more than 0"
-        raise InputError(f"{problem}, expected {least} and at most {most:,.6g}")
+        raise InputError(f"{field} is {shown(text)}, expected a number such as 0.4, 2.5 or 1.5k")
+    digits = stripped.rstrip("kKmMbBgGtT ").replace(",", "")
+    value = float(digits) * 10.0 ** _POWERS[match["suffix"].lower()]
+    if not minimum <= value <= maximum or (value == minimum and not inclusive):
+        least = f"at least {minimum:g}" if inclusive else f"more than {minimum:g}"
+        raise InputError(f"{field} is {shown(text)}, expected {least} and at most {maximum:g}")
     return value
 
 
@@ -87,7 +86,7 @@ def parse_share(text: str, *, field: str) -> float:
     stripped = text.strip()
     percent = stripped.endswith("%")
     try:
-        value = parse_decimal(stripped.removesuffix("%"), field=field, most=100 if percent else 1)
+        value = parse_amount(stripped.removesuffix("%"), field=field, maximum=100 if percent else 1)
     except InputError:
         raise InputError(f"{field} is {shown(text)}, expected a part of 1 such as 0.4, or 40%") from None
     return value / 100 if percent else value
@@ -120,6 +119,29 @@ def format_share(share: float) -> str:
     if 0.9995 <= share < 1:
         return ">99.9%"
     return f"{share:.1%}"
+
+
+_DURATIONS = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs"))
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration in the unit in which it is at least 2: `12.3 ms`, `1.42 s` and `33.9 days`."""
+    for unit, name in _DURATIONS:
+        if seconds >= (2 * unit if unit >= 60 else unit):
+            return f"{format_number(seconds / unit)} {name}"
+    return f"{format_number(seconds * 1e9)} ns" if seconds else "0 s"
+
+
+def format_number(value: float) -> str:
+    """Write a measure with three digits, or all of those before the point: `0.0421`, `3.14`, `1,720,320`."""
+    if value == 0 or value != value or abs(value) == float("inf"):
+        return f"{value:g}"
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
+
+
+def format_usd(usd: float) -> str:
+    """Write dollars: `$0.21`, `$1,234`, `$4.6M`."""
+    return f"${usd:,.2f}" if usd < 100 else f"${format_number(usd)}" if usd < 10**6 else f"${format_count(usd)}"
 
 
 def _scaled(n: float, base: int, units: tuple[str, ...]) -> str:

@@ -8,7 +8,8 @@ from typing import Any, TextIO
 from .. import units
 from ..report import Kind
 
-NUMERIC = frozenset({"count", "flops", "bytes", "share"})
+# aligned to the right
+NUMERIC = frozenset({"count", "flops", "bytes", "share", "seconds", "number", "usd", "mixed"})
 
 _ASCII = str.maketrans(
     {"·": "*", "×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-", "≤": "<=", "≥": ">="}
@@ -49,10 +50,18 @@ def cell(value: Any, kind: Kind) -> str:
             return units.format_bytes(value)
         case "share":
             return units.format_share(value)
+        case "seconds":
+            return units.format_seconds(value)
+        case "number":
+            return units.format_number(value)
+        case "usd":
+            return units.format_usd(value)
         case "shape":
             return "[" + ", ".join(map(str, value)) + "]"
         case "shapes":
             return " ".join(cell(shape, "shape") for shape in value)
+        case "mixed":
+            return cell(*value)
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 

@@ -16,7 +16,7 @@ def render(report: Report, stream: TextIO) -> None:
     if table is None:
         raise InputError(f"{report.command} has no table to write as csv", "use --format json")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([column.key for column in table.columns])
+    writer.writerow([showable(column.key, stream) for column in table.columns])
     for row in table.rows:
         writer.writerow([showable(_raw(row.get(column.key), column.kind), stream) for column in table.columns])
 
@@ -26,6 +26,8 @@ def _raw(value: object, kind: Kind) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if kind == "mixed":
+        return _raw(*value)  # type: ignore[misc]
     if kind == "shapes" and not isinstance(value, str):
         return " ".join(_raw(shape, "shape") for shape in value)  # type: ignore[attr-defined]
     if isinstance(value, (tuple, list)):

@@ -23,12 +23,21 @@ def _lines(data: Mapping[str, object], ensure_ascii: bool) -> str:
     def dumps(value: object) -> str:
         return json.dumps(value, ensure_ascii=ensure_ascii, allow_nan=False, default=_plain)
 
-    def entry(value: object) -> str:
-        if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
-            return "[\n    " + ",\n    ".join(map(dumps, value)) + "\n  ]"
+    def entry(value: object, indent: str = "  ") -> str:
+        inner = f"\n{indent}  "
+        if _of_mappings(value):
+            return f"[{inner}" + f",{inner}".join(map(dumps, value)) + f"\n{indent}]"  # type: ignore[call-overload]
+        if isinstance(value, Mapping) and any(map(_of_mappings, value.values())):
+            lines = (f"{dumps(key)}: {entry(item, indent + '  ')}" for key, item in value.items())
+            return f"{{{inner}" + f",{inner}".join(lines) + f"\n{indent}}}"
         return dumps(value)
 
     return "{\n  " + ",\n  ".join(f"{dumps(key)}: {entry(value)}" for key, value in data.items()) + "\n}"
+
+
+def _of_mappings(value: object) -> bool:
+    """Whether it is a list whose entries stand on lines of their own."""
+    return isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value)
 
 
 def _plain(value: object) -> object:

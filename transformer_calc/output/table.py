@@ -33,7 +33,7 @@ _LONG_WORD = 32  # a longer word in a text column may be folded
 _ASCII_SIMPLE = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 # Where a line may end: a text at its spaces, a formula before a sign, a list of shapes before one.
-_BREAKS: dict[Kind, str] = {"text": " ", "formula": r" (?=[+−-] )", "shapes": r" (?=\[)"}
+_BREAKS: dict[Kind, str] = {"text": " ", "mixed": " ", "formula": r" (?=[+−-] )", "shapes": r" (?=\[)"}
 
 
 def render(report: Report, stream: TextIO, *, width: int | None = None, color: bool | None = None) -> None:
@@ -160,7 +160,7 @@ class _Layout:
         if column.kind == "share":
             natural = max(natural, bare + 1 + _BAR)
             least = bare + 1 + _LEAST_BAR
-        elif column.kind == "text":
+        elif column.kind in ("text", "mixed"):
             least = bare = max(least, min(natural, _TEXT))
         return cls(column, header, cells, total, least, natural, bare)
 
@@ -169,6 +169,12 @@ def _draw_tables(canvas: _Canvas, tables: list[Table]) -> None:
     """Draw tables of the same columns, one below the other, with the same widths."""
     layouts = [[_Layout.of(table, column, canvas) for column in table.columns] for table in tables]
     kept, left_out = _drop([_Layout.together(column) for column in zip(*layouts, strict=True)], canvas.width)
+    if tables[0].stacks and canvas.width is not None and _together(kept) > canvas.width:
+        for number, table in enumerate(tables):
+            if number:
+                canvas.write("")
+            _draw_stacked(canvas, table)
+        return
     widths = _share_out(kept, canvas.width)
     columns = [layout.column for layout in kept]
     for number, table in enumerate(tables):
@@ -176,7 +182,7 @@ def _draw_tables(canvas: _Canvas, tables: list[Table]) -> None:
             canvas.write("")
         _draw_table(canvas, table, [layout for layout in layouts[number] if layout.column in columns], widths)
     if left_out:
-        names = ", ".join(column.title for column in left_out)
+        names = ", ".join(dict.fromkeys(column.title for column in left_out))
         canvas.write(f"Left out at this width: {names} (--format json has all)", "dim")
 
 
@@ -215,10 +221,37 @@ def _draw_table(canvas: _Canvas, table: Table, layouts: list[_Layout], widths: l
         canvas.write(table.caption, "dim")
 
 
+def _draw_stacked(canvas: _Canvas, table: Table) -> None:
+    """Draw each row as lines: what its mixed columns are called and hold, with what stands beside them."""
+    canvas.write(table.title, "bold")
+    for row in table.rows:
+        head, items = list[str](), list[tuple[str, str, Kind]]()
+        for column in table.columns:
+            text = cell(row.get(column.key), column.kind)
+            if column.kind == "mixed":
+                items.append((f"  {column.title}", text, "text"))
+            elif items and text:
+                label, before, kind = items.pop()
+                items.append((label, f"{before} {text}", kind))
+            elif text:
+                head.append(text)
+        _draw_facts(canvas, Facts(" ".join(head), tuple(items)))
+    if table.caption:
+        canvas.write(table.caption, "dim")
+
+
+def _together(layouts: Sequence[_Layout]) -> int:
+    """The least width of a table of these columns."""
+    return sum(layout.least + _GAP for layout in layouts) - _GAP
+
+
 def _drop(layouts: list[_Layout], width: int | None) -> tuple[list[_Layout], list[Column]]:
-    """Leave out columns, the largest priority first and the rightmost of equals, until the others fit."""
+    """Leave out columns, the largest priority first and the rightmost of equals, until the others fit.
+
+    Columns of one title, as ratios to the same thing, go together.
+    """
     kept = list(layouts)
-    while width is not None and sum(layout.least + _GAP for layout in kept) - _GAP > width:
+    while width is not None and _together(kept) > width:
         droppable = [layout for layout in kept if layout.column.priority > 0]
         last = max(reversed(droppable), key=lambda layout: layout.column.priority, default=None)
         bars = [number for number, layout in enumerate(kept) if layout.bare < layout.least]
@@ -227,7 +260,8 @@ def _drop(layouts: list[_Layout], width: int | None) -> tuple[list[_Layout], lis
         elif last is None:
             break  # too wide a line can be scrolled to; a number that is cut is wrong
         else:
-            kept.remove(last)
+            gone = [layout for layout in droppable if layout.column.title == last.column.title]
+            kept = [layout for layout in kept if layout not in gone]
     columns = [layout.column for layout in kept]
     return kept, [layout.column for layout in layouts if layout.column not in columns]
 

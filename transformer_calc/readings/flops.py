@@ -107,10 +107,10 @@ def rows(
             gradient[op.path] = trainable or (any(needs) and op.kind != "sinusoid")
             for extra in op.extra:
                 gradient[extra.name] = False  # indices
-            if decode and _of_source_alone(op):
+            if decode and of_source_alone(op):
                 continue
             used = sizes
-            core = _works_on_scores(op)
+            core = works_on_scores(op)
             mask = masks.get(op.path.rpartition(".")[0])
             if needed and core and mask:
                 used = {**sizes, **mean_keys(mask, sizes)}
@@ -138,13 +138,13 @@ def _encodes(block: Block, graph: Graph) -> bool:
     return block.stack == "encoder" and "decoder" in graph.orders
 
 
-def _of_source_alone(op: Op) -> bool:
+def of_source_alone(op: Op) -> bool:
     """Keys and values of cross-attention: computed once for the source, then kept."""
     axes = {axis for dim in op.output.dims for axis in dim}
     return "source" in axes and "target" not in axes
 
 
-def _works_on_scores(op: Op) -> bool:
+def works_on_scores(op: Op) -> bool:
     """Whether an operation makes or takes a score matrix: [batch, heads, queries, keys]."""
     return any(is_scores(t.dims) for t in (*op.inputs[:1], op.output)) and op.kind != "linear"
 

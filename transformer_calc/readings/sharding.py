@@ -116,12 +116,13 @@ def share(part: Component, mesh: Mesh, sizes: Sizes) -> Share:
     return Share(entries, spread)
 
 
-def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
+def stages(graph: Graph, mesh: Mesh, virtual: int = 1, *, uneven: bool = False) -> Iterator[Stage]:
     """The layers of each pipeline stage, equally many; the first has the embedding, the last the head.
 
     virtual:  groups of layers of a stage, in an interleaved pipeline: stage 0 has the groups 0, p, 2·p …
+    uneven:  where they do not divide, stages may differ by a layer, the first and the last having fewer
     """
-    groups = list(_groups(graph, mesh.pp, virtual))
+    groups = list(_groups(graph, mesh.pp, virtual, uneven=uneven))
     for number in range(mesh.pp):
         chunks = tuple(groups[number :: mesh.pp])
         if virtual == 1:
@@ -135,18 +136,32 @@ def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
         yield Stage(number, tuple(held.values()), first, last, chunks)
 
 
-def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
+def _bounds(layers: int, wanted: int) -> list[int]:
+    """Where groups of layers begin and end; embedding and head stand for a layer each (Llama 3, arXiv 2407.21783, §3.3.2).
+
+    What then does not divide goes to groups in the middle, one layer each.
+    """
+    short = 1 if wanted > 2 and layers % wanted else 0
+    each, more = divmod(layers + 2 * short, wanted)
+    sizes = [each - short, *([each] * (wanted - 2)), each - short] if wanted > 1 else [each]
+    middle = wanted // 2 - more // 2
+    for number in range(middle, middle + more):
+        sizes[number] += 1
+    return [sum(sizes[:number]) for number in range(wanted + 1)]
+
+
+def _groups(graph: Graph, pp: int, virtual: int, *, uneven: bool = False) -> Iterator[Stage]:
     """The layers in equal groups, one after the other."""
     wanted = pp * virtual
     repeated = {block.path: block for block in graph.blocks if block.repeat}
     runs = [run for runs in graph.orders.values() for run in runs]
     layers = sum(len(cycle) * times for cycle, times in runs)
-    if layers % wanted:
+    if layers % wanted and not (uneven and wanted <= layers):
         what = f"--pp is {pp}" if virtual == 1 else f"--pp times --virtual is {wanted}"
         raise InputError(f"{what}; it must divide the {layers:,} layers")
-    each = layers // wanted
+    bounds = _bounds(layers, wanted)
     for number in range(wanted):
-        low, high, start = number * each, (number + 1) * each, 0
+        low, high, start = bounds[number], bounds[number + 1], 0
         held: dict[str, int] = {}
         for cycle, times in runs:
             for place, path in enumerate(cycle):

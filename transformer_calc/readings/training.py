@@ -133,10 +133,10 @@ def frozen_bytes(part: Component, sizes: Sizes, plan: Training) -> int:
     """Bytes of one device's share of a tensor that does not learn."""
     stored = serving.Plan(weights=plan.weights, mesh=plan.mesh)
     whole = serving.weight_bytes(part, 1, plan.mesh, sizes, stored)
-    return -(-whole // _ranks(part, plan.mesh)) if plan.zero >= 3 else whole
+    return -(-whole // ranks_of(part, plan.mesh)) if plan.zero >= 3 else whole
 
 
-def _ranks(part: Component, mesh: Mesh) -> int:
+def ranks_of(part: Component, mesh: Mesh) -> int:
     """Devices that hold the same share, over which ZeRO divides it."""
     return mesh.dp * mesh.cp // (mesh.ep if part.routed else 1)
 
@@ -148,7 +148,7 @@ def state_bytes(part: Component, sizes: Sizes, plan: Training) -> tuple[int, int
     weight, gradient, master = recipe.bytes_per_parameter
     role = "embedding" if part.embedding else "hidden" if part.block.repeat else "head"
     whole: Any = optimizer(plan.optimizer).bytes_of(shape(part.dims, sizes), role, recipe.states)
-    ranks = _ranks(part, mesh)
+    ranks = ranks_of(part, mesh)
 
     def over(stage: int) -> int:
         return ranks if plan.zero >= stage else 1

@@ -12,8 +12,12 @@ SCHEMA = "tcalc/1"
 
 # What a value is, which decides how people see it. Machines (JSON, CSV) get it as it is.
 #   count, flops, bytes: exact integers     share: a fraction of 1
+#   seconds: a duration     number: any measure, to three digits     usd: dollars
 #   shape: a sequence of sizes or symbols     shapes: a sequence of shapes
-Kind = Literal["text", "count", "flops", "bytes", "share", "shape", "shapes", "formula"]
+#   mixed: a pair of a value and its kind, where the rows differ in it
+Kind = Literal[
+    "text", "count", "flops", "bytes", "share", "seconds", "number", "usd", "shape", "shapes", "formula", "mixed"
+]
 
 
 class Column(NamedTuple):
@@ -26,13 +30,17 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows are looked up by column key; a key that a row lacks is an empty cell."""
+    """Rows are looked up by column key; a key that a row lacks is an empty cell.
+
+    `stacks`: where the columns that never go have no room, each row is drawn as lines, one for each column.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Mapping[str, object], ...]
     total: Mapping[str, object] | None = None
     caption: str = ""
+    stacks: bool = False
 
 
 class Facts(NamedTuple):

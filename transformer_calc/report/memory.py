@@ -119,7 +119,7 @@ def build(
     }
     verb = "trained" if train else "served"
     of = f" of {device.title or device.name}" if device else ""
-    title = f"{model.title}: {verb} on {plan.mesh.devices:,} {_devices(plan.mesh)}{of}"
+    title = f"{model.title}: {verb} on {plan.mesh.devices:,} {devices_of(plan.mesh)}{of}"
     table = _table(title, fullest, room)
     lines = _facts(kv, workload, context, fits, room, fullest["total"], data["memory"]["peak_at"])
     if data["lora"]:
@@ -266,7 +266,8 @@ def _peak_at(workload: Workload) -> str:
     return "decoding a token" if workload.context else "prefill"
 
 
-def _devices(mesh: Mesh) -> str:
+def devices_of(mesh: Mesh) -> str:
+    """The word for its devices, with how many ways each dimension splits."""
     ways = [f"{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp", "ep") if getattr(mesh, name) > 1]
     return ("device" if mesh.devices == 1 else "devices") + (f" ({', '.join(ways)})" if ways else "")
 

@@ -29,7 +29,7 @@ COUNTS = ("year", "memory_bytes", "bandwidth", "interconnect", "node", "network"
 TABLES = ("peaks", "efficiency", "prices")
 KEYS = (*TEXTS, *COUNTS, "memory_gb", "aliases", "unconfirmed", *TABLES)
 PEAKS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp16_fp16acc", "fp8", "fp6", "fp4", "int8", "int4")
-REACHED = ("matmul", "memory", "interconnect", "network")  # of which an efficiency is known
+REACHED = ("matmul", "attention", "memory", "interconnect", "network")  # of which an efficiency is known
 PRICE = ("usd_per_hour", "terms", "date", "source")
 
 names, find, exists, suggestion = DEVICES.names, DEVICES.find, DEVICES.exists, DEVICES.suggestion

@@ -125,3 +125,14 @@ def load(
     if not config.architecture:
         notes.append(f"no architectures in the config: taken as {entry.model_type} with its usual head")
     return model, notes
+
+
+def context_length(data: Mapping[str, Any]) -> int | None:
+    """The longest sequence that a config says its model is made for, or that is its family's default."""
+    entry = family(data)
+    config = Config(data, entry)
+    for key in (FLAGS | dict(entry.flags))["max_positions"].split():
+        value = config.raw(key, None)
+        if type(value) is int:
+            return value
+    return None

@@ -18,12 +18,12 @@ TABLES = ("model", "config", "training", "workload", "expected", "values")
 
 
 class Source(NamedTuple):
-    """A preset as loaded: the model, notes for the user, its usual workload, and its [training] table as it stands."""
+    """A preset as loaded: the model, notes for the user, its usual workload, and what the file says."""
 
     model: Model
     notes: list[str]
     workload: dict[str, int]
-    training: dict[str, Any]
+    file: Mapping[str, Any]
 
 
 names, find, exists, suggestion = MODELS.names, MODELS.find, MODELS.exists, MODELS.suggestion
@@ -62,4 +62,4 @@ def load(path: Path, *, fields: Mapping[str, Any], ignore: tuple[str, ...] = ())
 
         family = str(data.get("family", "custom"))
         model, notes = hyperparameters.load({**data["model"], **fields}, name=name, family=family, where=where)
-    return Source(model, notes, dict(workload), data.get("training", {}))
+    return Source(model, notes, dict(workload), data)

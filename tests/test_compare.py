@@ -1,0 +1,334 @@
+"""`tcalc compare` says of each model what the other commands say, and marks what differs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transformer_calc import load
+from transformer_calc.cli import run
+from transformer_calc.report.compare import ROWS, build
+
+MIXED = ["gpt3", "deepseek-v3", "bert-base-uncased", "t5-small", "vit-base", "gemma-2-2b", "exercise"]
+LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 8,
+    "num_hidden_layers": 2,
+    "vocab_size": 100,
+}
+ROW = {"group", "key", "label", "kind", "values", "same", "ratios"}
+
+
+@pytest.fixture(autouse=True)
+def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COLUMNS", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class Shell:
+    """Runs command lines in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, line: str) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        status = run(shlex.split(line))
+        return (status, *self.capsys.readouterr())
+
+    def answer(self, line: str) -> str:
+        status, out, err = self(line)
+        assert status == 0, err
+        return out
+
+    def json(self, line: str) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads(self.answer(f"{line} --json"))
+        return data
+
+
+@pytest.fixture
+def tcalc(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+def rows(tcalc: Shell, line: str) -> dict[str, dict[str, Any]]:
+    return {row["key"]: row for row in tcalc.json(f"compare {line}")["compare"]["rows"]}
+
+
+def values(tcalc: Shell, line: str) -> dict[str, list[Any]]:
+    return {key: row["values"] for key, row in rows(tcalc, line).items()}
+
+
+# --- what it says -------------------------------------------------------------------------------------------
+
+
+def test_json_has_a_row_for_each_fact(tcalc: Shell) -> None:
+    data = tcalc.json("compare gpt3 llama-3-8b")
+    assert list(data)[:4] == ["schema", "command", "model", "workload"]
+    assert (data["command"], data["model"]["name"], data["workload"]["seq"]) == ("compare", "gpt3", 2048)
+    compared = data["compare"]
+    assert compared["models"] == ["gpt3", "llama-3-8b"]
+    assert [row["key"] for row in compared["rows"]] == [row.key for row in ROWS]
+    assert all(row.keys() == ROW for row in compared["rows"])
+    found = {row["key"]: row for row in compared["rows"]}
+    assert found["total"]["values"] == [174_604_259_328, 8_030_261_248]
+    assert found["total"]["ratios"] == [1.0, 8_030_261_248 / 174_604_259_328]
+    assert (found["kv_heads"]["values"], found["kv_heads"]["same"]) == ([96, 8], False)
+    assert (found["d_head"]["values"], found["d_head"]["same"]) == ([128, 128], True)
+    assert found["norm"]["ratios"] == [None, None]
+    assert found["tokens_per_parameter"]["values"][0] == 1.72  # 300B tokens (Brown et al. 2020, Table 2.1)
+
+
+def test_keys_are_unique() -> None:
+    assert len({row.key for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("workload", ["--batch 3 --seq 32", "--context 64"])
+def test_figures_are_those_of_the_other_commands(tcalc: Shell, workload: str) -> None:
+    names = ["gpt2", "deepseek-v2-lite", "gemma-2-2b", "mixtral-8x7b"]
+    found = values(tcalc, f"{' '.join(names)} {workload}")
+    for number, name in enumerate(names):
+        params = tcalc.json(f"params {name}")["params"]
+        assert {key: found[key][number] for key in params} == params
+        flops = tcalc.json(f"flops {name} {workload} --compare")
+        assert found["forward"][number] == flops["flops"]["forward"]["matmul"]
+        assert found["forward_per_token"][number] == flops["per_token"]["forward"]
+        share = flops["compare"]["attention"] / flops["compare"]["forward_per_token"]
+        assert found["attention_share"][number] == pytest.approx(share, rel=1e-12)
+        served = tcalc.json(f"memory {name} {workload}")
+        assert found["weights"][number] == served["memory"]["per_device"]["weights"]
+        assert found["kv_per_token"][number] == served["kv_cache"]["bytes_per_token"]
+        assert found["kv_cache"][number] == served["memory"]["per_device"]["kv_cache"]
+        trained = tcalc.json(f"memory {name} {workload.replace('--context', '--seq')} --mode train")
+        parts = trained["memory"]["per_device"]
+        assert found["states"][number] == parts["weights"] + parts["gradients"] + parts["optimizer"]
+        decoding = "context" in workload
+        assert found["train"][number] == (None if decoding else flops["flops"]["train"]["matmul"])
+        assert found["activations"][number] == (None if decoding else parts["activations"])
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_sizes_are_those_of_the_symbols(tcalc: Shell, name: str) -> None:
+    found = values(tcalc, f"{name} {name}")
+    symbols = tcalc.json(f"shapes {name}")["symbols"]
+    letters = {
+        "d_model": "D",
+        "heads": "H",
+        "d_head": "E",
+        "d_ff": "F",
+        "vocab": "V",
+        "experts": "X",
+        "kv_rank": "R_kv",
+    }
+    letters |= {"kv_heads": "K", "d_expert": "F_e", "d_shared": "F_s", "experts_per_token": "k"}
+    told = {key: (found[key][0], symbols[letter]) for key, letter in letters.items() if letter in symbols}
+    assert "d_model" in told
+    assert all(ours == theirs for ours, theirs in told.values())
+
+
+def test_what_does_not_apply_is_null(tcalc: Shell) -> None:
+    found = values(tcalc, " ".join(MIXED))
+    null = {key: [name for name, value in zip(MIXED, of, strict=True) if value is None] for key, of in found.items()}
+    assert null["kv_cache"] == null["kv_per_token"] == ["bert-base-uncased", "vit-base", "exercise"]
+    assert null["kv_heads"] == ["deepseek-v3", "exercise"]
+    assert null["vocab"] == ["vit-base", "exercise"]
+    assert null["total"] == null["forward"] == null["states"] == []
+
+
+def test_what_differs_within_a_model_is_told_apart(tcalc: Shell) -> None:
+    found = values(tcalc, "whisper-base gemma-3-4b")
+    assert found["layer_kinds"] == ["6 encoder, 6 decoder", "29 local, 5 global"]
+    assert found["context_length"] == [{"encoder": 1500, "decoder": 448}, 131_072]
+    assert found["rope_theta"] == [None, {"local": 10_000, "global": 1_000_000}]
+    assert values(tcalc, "albert-base-v2 gpt2")["layer_kinds"] == ["all alike, sets of weights: 1", "all alike"]
+    text = tcalc.answer("compare whisper-base gemma-3-4b")
+    assert "encoder 1,500, decoder 448" in text
+
+
+def test_the_context_length_is_the_table_s_or_the_config_s(tcalc: Shell) -> None:
+    found = values(tcalc, "gpt2 llama-3-8b deepseek-v3 roberta-base t5-small vit-base falcon-7b")
+    assert found["context_length"] == [1024, 8192, 163_840, 512, None, 197, 2048]
+
+
+def test_a_changed_model_has_no_published_run(tcalc: Shell) -> None:
+    found = values(tcalc, "gpt3 gpt3-13b --set layers.n_layers=2")
+    assert (found["layers"], found["tokens"]) == ([2, 2], [None, None])
+    text = tcalc.answer("compare gpt3 gpt3-13b --set layers.n_layers=2")
+    assert text.startswith("gpt3, gpt3-13b with layers.n_layers=2: batch 1, 2,048 tokens\n")
+
+
+# --- the workload -------------------------------------------------------------------------------------------
+
+
+def test_all_are_run_with_the_same(tcalc: Shell) -> None:
+    compared = tcalc.json("compare llama-3-8b bert-base-uncased gpt2")["compare"]
+    assert compared["workloads"] == [{"batch": 1, "seq": 512, "context": 0}] * 3
+
+
+def test_a_context_is_for_models_with_a_cache(tcalc: Shell) -> None:
+    status, out, err = tcalc("compare bert-base-uncased gpt2 --context 100 --json")
+    compared = json.loads(out)["compare"]
+    found = {row["key"]: row["values"] for row in compared["rows"]}
+    assert (status, compared["workloads"][0]) == (0, None)
+    assert err == "note: bert-base-uncased: it keeps no cache: what depends on the context is left out\n"
+    assert found["forward"][0] is None is found["kv_cache"][0]
+    assert found["kv_cache"][1] == 100 * found["kv_per_token"][1]
+
+
+def test_images_keep_their_length(tcalc: Shell) -> None:
+    status, out, err = tcalc("compare vit-base gpt2 --seq 12 --json")
+    assert [run["seq"] for run in json.loads(out)["compare"]["workloads"]] == [197, 12]
+    assert (status, err) == (0, "note: vit-base: its images are 197 tokens, whatever seq is\n")
+
+
+# --- marks and ratios ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_model_against_itself_has_no_marks(tcalc: Shell, name: str) -> None:
+    data = tcalc.json(f"compare {name} {name}")["compare"]
+    assert data["models"] == [name, f"{name} (2)"]
+    assert all(row["same"] and set(row["ratios"]) <= {1.0, None} for row in data["rows"])
+    assert tcalc.json(f"compare {name} {name} --diff")["compare"]["rows"] == []
+    text = tcalc.answer(f"compare {name} {name}")
+    assert not re.search("^≠  ", text, re.MULTILINE)
+    assert "×" not in text
+    assert f"0 of {len(ROWS)} rows differ" in text
+
+
+def test_the_other_order_inverts_the_ratios() -> None:
+    for one in MIXED:
+        for other in MIXED:
+            there, back = (
+                build([load(a), load(b)], {}).data["compare"]["rows"]  # type: ignore[index]
+                for a, b in ((one, other), (other, one))
+            )
+            for row, turned in zip(there, back, strict=True):
+                assert (row["key"], row["values"], row["same"]) == (
+                    turned["key"],
+                    turned["values"][::-1],
+                    turned["same"],
+                )
+                if row["ratios"][1] and turned["ratios"][1]:
+                    assert row["ratios"][1] * turned["ratios"][1] == pytest.approx(1, rel=1e-12)
+                else:
+                    assert (row["ratios"][1] or None) == (turned["ratios"][1] or None)
+
+
+def test_rows_that_differ_are_marked_with_their_ratio(tcalc: Shell) -> None:
+    lines = tcalc.answer("compare gpt3 llama-3-8b").splitlines()
+    assert any(re.fullmatch(r"≠  vocabulary +50,257 +128,256  ×2\.55", line) for line in lines)
+    assert any(re.fullmatch(r"   width of a head +128 +128", line) for line in lines)
+    assert any(line.startswith("≠  norm ") for line in lines)
+
+
+def test_a_small_difference_shows_in_the_ratio(tcalc: Shell) -> None:
+    text = tcalc.answer("compare mistral-7b-v0.1 mistral-7b-v0.3")
+    ratio = re.search(r"≠  total +7,241,732,096 +7,248,023,552  ×(\S+)", text)
+    assert ratio
+    assert 1 < float(ratio[1]) < 1.01
+
+
+def test_diff_has_only_what_differs(tcalc: Shell) -> None:
+    whole = tcalc.json("compare gpt3 gpt3-13b")["compare"]["rows"]
+    data = tcalc.json("compare gpt3 gpt3-13b --diff")["compare"]["rows"]
+    assert data == [row for row in whole if not row["same"]]
+    assert 0 < len(data) < len(whole)
+    text = tcalc.answer("compare gpt3 gpt3-13b --diff")
+    assert "model width" in text
+    assert "vocabulary" not in text
+
+
+# --- formats and widths -------------------------------------------------------------------------------------
+
+
+def test_csv_has_every_row_raw(tcalc: Shell) -> None:
+    data = tcalc.json("compare gpt3 whisper-base")["compare"]
+    read = list(csv.DictReader(io.StringIO(tcalc.answer("compare gpt3 whisper-base --format csv"))))
+    assert [row["key"] for row in read] == [row["key"] for row in data["rows"]]
+    for line, row in zip(read, data["rows"], strict=True):
+        assert line["same"] == str(row["same"]).lower()
+        for name, value in zip(data["models"], row["values"], strict=True):
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                assert line[name] == str(value)
+            assert (line[name] == "") == (value is None)
+    assert float(read[2]["whisper-base / gpt3"]) == 12 / 96
+
+
+def test_markdown_has_a_table_for_each_group(tcalc: Shell) -> None:
+    text = tcalc.answer("compare gpt3 bert-base-uncased --format md")
+    assert re.findall("^### (.+)$", text, re.MULTILINE) == list(dict.fromkeys(row.group for row in ROWS))
+    assert "| ≠ | model width | 12,288 | 768 | ×0.0625 |" in text
+    assert "|  | width" not in text
+
+
+@pytest.mark.parametrize("width", [30, 50, 80, 120, 200])
+def test_no_model_is_left_out_of_a_narrow_terminal(tcalc: Shell, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    names = ["gpt3", "llama-3-8b", "mixtral-8x7b", "deepseek-v3", "gpt2"]
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = tcalc.answer(f"compare {' '.join(names)}")
+    assert max(map(len, text.splitlines())) <= width
+    for row in tcalc.json(f"compare {' '.join(names)}")["compare"]["rows"]:
+        if row["group"] == "parameters":
+            assert all(f"{value:,}" in text for value in row["values"])
+    left_out = re.search("^Left out at this width: (.+?)[ ]\\(", text, re.MULTILINE)
+    assert left_out is None or left_out[1] == "ratio"
+
+
+def test_ascii_marks() -> None:
+    plain = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    words = [sys.executable, "-m", "transformer_calc", "compare", "gpt3", "whisper-base"]
+    text = subprocess.run(words, capture_output=True, text=True, env={**plain, "PYTHONIOENCODING": "ascii"}).stdout
+    assert text.isascii()
+    assert re.search(r"^!=  vocabulary +50,257 +51,865  x1\.03$", text, re.MULTILINE)
+    assert "?" not in text
+
+
+# --- models and refusals ------------------------------------------------------------------------------------
+
+
+def test_models_from_everywhere(tcalc: Shell, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for layers, folder in enumerate(folders, 2):
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({**LLAMA, "num_hidden_layers": layers}))
+    data = tcalc.json(f"compare gpt2 {folders[0]} --config {folders[1]} --preset lesson")["compare"]
+    assert data["models"] == ["gpt2", str(folders[0]), "lesson", str(folders[1])]
+    layers_of = next(row for row in data["rows"] if row["key"] == "layers")
+    assert layers_of["values"] == [12, 2, 1, 3]
+    alone = tcalc.json(f"compare gpt2 {folders[0]}")["compare"]
+    assert alone["models"][1] == tcalc.json(f"params {folders[0]}")["model"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "compare takes two models or more, but none is given\ntcalc compare gpt3 llama-3-8b"),
+        ("gpt3", "compare takes two models or more, but only gpt3 is given"),
+        ("gpt3 gpt33", "'gpt33' is not a preset\ndid you mean gpt3?"),
+        ("gpt3 ../llama-3-8b", "there is no file or folder '../llama-3-8b'\ndid you mean llama-3-8b?"),
+        ("gpt3 gpt2 --layers 4", "--layers changes one model, but compare takes several as they are\n--set PATH=VALUE"),
+        ("gpt3 exercise --set attention.window=4k", "exercise: --set attention.window: there is no such field"),
+        ("gpt3 gpt2 --seq 0", "--seq is '0', expected at least 1"),
+        ("gpt3 gpt2 --target-seq 4", "target_seq is 4, but gpt3 has no decoder beside an encoder"),
+        ("bert-base-uncased vit-base --context 4", "context is 4, but bert-base-uncased keeps no cache"),
+        ("vit-base vit-large --seq 4", "seq is 4; this model's images are 197 tokens"),
+    ],
+)
+def test_refusals(tcalc: Shell, line: str, says: str) -> None:
+    status, out, err = tcalc(f"compare {line}")
+    assert (status, out) == (2, "")
+    assert err.replace("error: ", "").replace("hint: ", "").startswith(says)

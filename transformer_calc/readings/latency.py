@@ -1,0 +1,176 @@
+"""How long inference takes: the prompt (time to first token), and each token after it (time per output token).
+
+A decoding step reads every weight that a token meets and the whole cache, whatever the batch: it waits for memory until
+the batch is as large as the device's FLOPs per byte (Pope et al. 2022, arXiv 2211.05102, §2; "How to Scale Your Model",
+chapter 7). Kernels, collectives and what they reach are those of `roofline` and `communication`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
+from transformer_calc.graph.ops import FMA
+from transformer_calc.readings import communication, roofline
+from transformer_calc.readings.communication import Link, Unknown
+from transformer_calc.readings.flops import of_source_alone
+from transformer_calc.readings.params import components
+from transformer_calc.readings.roofline import How, Rates
+from transformer_calc.readings.serving import Plan, weight_type
+from transformer_calc.readings.sharding import stages
+from transformer_calc.spec import Device
+from transformer_calc.storage import storage
+
+WAITS = {
+    "memory": "memory bandwidth",
+    "compute": "compute",
+    "network": "communication between devices",
+    "launch": "starting kernels",
+}
+
+
+class Pass(NamedTuple):
+    """One pass through the model: seconds by what it waits for."""
+
+    compute: float = 0.0
+    memory: float = 0.0
+    launch: float = 0.0
+    network: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The whole."""
+        return sum(self)
+
+    @property
+    def bound(self) -> str:
+        """What it waits for the longest."""
+        return max(self._fields, key=lambda name: getattr(self, name))
+
+    def plus(self, more: Pass, times: float = 1) -> Pass:
+        """The sum with `times` more."""
+        return Pass(*(a + times * b for a, b in zip(self, more, strict=True)))
+
+
+def computes(plan: Plan, device: Device, compute: str | None) -> str:
+    """The precision of the matmuls: fp8 weights where the device multiplies fp8, else that of the activations."""
+    if compute is not None:
+        return compute
+    chosen = storage(plan.weights).name
+    if chosen.startswith("fp8") and device.peak("fp8"):
+        return "fp8"
+    return plan.activations if device.peak(plan.activations) else "fp16"
+
+
+class Server:
+    """A model on its devices: what a pass takes, for any batch."""
+
+    def __init__(
+        self, graph: Graph, plan: Plan, device: Device, *, compute: str | None = None, ideal: bool = False
+    ) -> None:
+        if device.kind == "TPU":  # its compiler splits what lies between matmuls, and sends beside them
+            plan = plan._replace(mesh=plan.mesh._replace(sp=plan.mesh.tp > 1))
+        self.graph, self.plan, self.device = graph, plan, device
+        self.compute = computes(plan, device, compute)
+        self.rates: Rates = roofline.rates(device, self.compute, ideal=ideal)
+        self.links: dict[str, Link] = {}
+        for name in ("tp", "pp", "ep", "cp"):
+            found = communication.link(plan.mesh, name, device, ideal=ideal)
+            if isinstance(found, Unknown):
+                raise InputError(f"{found.what} is unknown: {device.name}", hint="a TOML file of your own may say it")
+            self.links[name] = found
+        self.entry = self._weights()
+
+    def _weights(self) -> Callable[[Op, Block], float]:
+        """Bytes of an entry of each weight, as it is stored."""
+        sizes = self.graph.bind(dict.fromkeys(self.graph.workload_axes, 1))
+        known: dict[str, float] = {}
+        for part in components(self.graph):
+            kind, entries = weight_type(part, self.plan), part.entries(sizes)
+            known[part.path] = float(kind.of(entries, rows=product(part.dims[:-1], sizes), tensors=1) / entries)
+        rest = float(storage(self.plan.rest).of(1))
+
+        def entry(op: Op, block: Block) -> float:
+            param = op.params[0]
+            path = f"{block.path}.{op.path}" if block.path else op.path
+            return known.get(param.tied or f"{path}.{param.name}", rest)
+
+        return entry
+
+    def run(self, batch: int, *, tokens: int, cached: int, source: int | None = None) -> Pass:
+        """One pass of `batch` sequences, of all copies together: so many new tokens each, after `cached` ones."""
+        mesh, plan = self.plan.mesh, self.plan
+        each = -(-batch // mesh.dp)
+        groups = min(mesh.pp, each)  # that are under way at once, one on each stage
+        each = -(-each // groups)
+        given = {"batch": each, "seq": tokens, "cached": cached, "target": tokens}
+        if "target" in self.graph.workload_axes:
+            given["seq"] = source or tokens
+        local = self.graph.bind({name: given[name] for name in self.graph.workload_axes})
+        how = How(
+            mesh=mesh,
+            size=float(storage(plan.activations).of(1)),
+            cache=float(storage(plan.kv_dtype).of(1)),
+            attention=plan.attention,
+            training=False,
+            near=self.links["ep"].near,
+            weight=self.entry,
+            tokens=each * tokens * mesh.ep,
+            last_only=plan.logits == "last",
+        )
+        decode = cached > 0
+        every = [self._stage(stage.blocks, local, how, decode=decode) for stage in stages(self.graph, mesh)]
+        total = every[0]
+        for more in every[1:]:
+            total = total.plus(more)
+        if mesh.pp > 1:
+            whole = how.size * each * tokens * float(local[next(a for a in local if a.startswith("d_model"))])  # type: ignore[arg-type]
+            joined = self.links["pp"]
+            hop = whole / (joined.rate / joined.near) + joined.hop
+            total = total.plus(Pass(network=hop), mesh.pp - 1 if groups == 1 else mesh.pp)
+        return total
+
+    def _stage(self, blocks: Any, local: Sizes, how: How, *, decode: bool) -> Pass:
+        total = Pass()
+        for block, count in blocks:
+            if decode and block.stack == "encoder" and "decoder" in self.graph.orders:
+                continue  # done before
+            if decode:
+                block = block._replace(ops=tuple(op for op in block.ops if not of_source_alone(op)))
+            one, beside = Pass(), 0.0
+            for kernel in roofline.kernels(block, local, how):
+                spent = roofline.spent(kernel, self.rates, how.size)
+                one = one.plus(Pass(*spent))
+                beside += sum(spent) if kernel.kind == "matmul" and self.device.kind == "TPU" else 0.0
+            sent = sum(
+                communication.seconds(transfer.kind, transfer.bytes, self.links[transfer.over])
+                for transfer in communication.transfers(block, local, how)[0]
+            )
+            total = total.plus(one._replace(network=max(0.0, sent - beside)), count)
+        return total
+
+    def turning(self, cached: int, most: int = 2**16) -> int | None:
+        """The smallest batch whose decoding step waits for compute longer than for memory; None: none up to `most`."""
+        return least(lambda n: (p := self.run(n, tokens=1, cached=cached)).compute >= p.memory, most)
+
+    def critical(self) -> int:
+        """The batch from which a large matmul with a weight computes longer than it reads the weight."""
+        entry = float(storage(self.plan.weights).of(1))
+        return math.ceil(self.rates.matmul * entry / (FMA * self.rates.memory))
+
+
+def least(turned: Callable[[int], bool], most: int) -> int | None:
+    """The smallest n for which it holds, if it holds from some n on."""
+    high = 1
+    while not turned(high):
+        high *= 2
+        if high > most:
+            return None
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if turned(middle) else (middle, high)
+    return high

@@ -1,0 +1,480 @@
+"""How long each operation takes on one device: its FLOPs against the peak rate, its bytes against the bandwidth.
+
+The roofline (Williams et al. 2009, doi 10.1145/1498765.1498785): a kernel takes the longer of the two. Matmuls reach
+the part of the peak that large ones have been measured to reach, less what whole tiles and whole waves of tiles lose
+(NVIDIA, "Matrix Multiplication Background User's Guide": tiles of 256 × 128 down to 64 × 64, one on a multiprocessor at
+a time). What frameworks fuse is one kernel: elementwise operations that hand a tensor only to each other, mask and
+softmax, linear layers of one input, and with flash attention everything between Q, K, V and its output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Block, Dims, Op, Sizes, Tensor
+from transformer_calc.graph.ops import CONTRACTIONS, FMA
+from transformer_calc.readings.flops import WITHOUT_GRADIENT, is_scores, visible_pairs, works_on_scores
+from transformer_calc.readings.sharding import Mesh, divisor
+from transformer_calc.spec import Device
+
+# rows × columns of a tile, and its rate against the largest: a smaller tile reads its operands more often
+TILES = (
+    (256, 128, 1.0),
+    (128, 256, 1.0),
+    (128, 128, 0.95),
+    (256, 64, 0.86),
+    (64, 256, 0.86),
+    (128, 64, 0.82),
+    (64, 64, 0.68),
+)
+SPLITS = (1, 2, 4)  # of the inner dimension, where there are too few tiles for the device
+FILL = 256  # of the inner dimension, in 16 bits: what a tile takes to load its first operands and to write its result
+SKINNY = 64  # rows up to which a matmul has kernels of its own, in steps of 16 rows
+SYSTOLIC = 128  # rows and columns of a TPU's matrix unit
+FLASH_FORWARD, FLASH_BACKWARD = 1.1, 0.96  # of what both together reach (arXiv 2307.08691, section 4.1: 73 % and 63 %)
+FLASH_FILL = (
+    512  # of the keys: a row of queries starts and ends (the same, figures 4 to 6: half as fast again from 2k to 16k)
+)
+FLASH_AGAIN = 2.5  # backward over forward: five matmuls over two (the same, section 3.1)
+SUSTAINED = 0.92  # of what single matmuls reach, over hours: clocks fall where power and heat are at their limits
+GAP = {"GPU": 5e-6, "TPU": 1e-6}  # seconds from the end of a kernel to the work of the next one
+USUAL_GAP = 5e-6
+# of a device whose file has no measurement
+REACHED = {"matmul": 0.80, "attention": 0.45, "memory": 0.85, "interconnect": 0.75, "network": 0.85}
+
+# operations that take no time of their own: a kernel reads its input through them
+VIEWS = ("view", "repeat", "slice", "parameter", "cache", "sinusoid")
+MAPS = ("elementwise", "mask", "dropout", "distance_bias")  # fused with each other
+LINEAR = ("add", "scale", "identity")  # whose derivative needs none of their inputs
+
+
+class Gemm(NamedTuple):
+    """So many matmuls of [m, k] by [k, n]; `weight` is the size of a right-hand entry in bytes, where it is its own."""
+
+    batch: float
+    m: int
+    n: int
+    k: int
+    weight: float | None = None
+
+    @property
+    def flops(self) -> float:
+        """A multiply-add is 2."""
+        return FMA * self.batch * self.m * self.n * self.k
+
+
+class Kernel(NamedTuple):
+    """What runs at once on one device: matmuls, or a pass over tensors, forward and backward."""
+
+    path: str
+    kind: str  # matmul, attention, memory
+    forward: tuple[Gemm, ...] = ()
+    backward: tuple[Gemm, ...] = ()
+    read: float = 0  # bytes that the forward pass moves, beside those of its matmuls
+    reread: float = 0  # the backward pass
+    core: bool = False  # works on a score matrix: what selective recomputation runs again
+    times: float = 1  # kernels that it stands for
+
+
+class Spent(NamedTuple):
+    """Seconds of a kernel forward, by what it waits for."""
+
+    compute: float = 0.0
+    memory: float = 0.0
+    launch: float = 0.0
+
+
+class Rates(NamedTuple):
+    """What one device reaches, per second."""
+
+    matmul: float  # FLOPs of matmuls with weights
+    scores: float  # FLOPs of matmuls of activations
+    flash: float  # FLOPs of flash attention, forward and backward together, of long sequences
+    memory: float  # bytes
+    units: int | None
+    kind: str
+    gap: float  # seconds between kernels
+    fill: float = FILL
+
+
+def rates(device: Device, compute: str = "bf16", *, ideal: bool = False) -> Rates:
+    """The rates of a device in a precision; `ideal`: its peaks, without any loss."""
+    peak, memory = device.peak(compute), device.bandwidth
+    if peak is None or memory is None:
+        what = f"its {compute} rate" if peak is None else "its memory bandwidth"
+        raise InputError(f"{what} is unknown: {device.name}", hint="a TOML file of your own may say it")
+    scores = device.peak("bf16") or device.peak("fp16") if compute in ("fp8", "fp4", "int8", "int4") else peak
+    if ideal:
+        return Rates(peak, scores or peak, scores or peak, memory, None, "ideal", 0.0)
+    part = reached(device, "matmul") * (SUSTAINED if device.kind == "GPU" else 1.0)
+    units = device.units if device.kind == "GPU" else None
+    return Rates(
+        part * peak,
+        part * (scores or peak),
+        reached(device, "attention") * (scores or peak),
+        reached(device, "memory") * memory,
+        units,
+        device.kind,
+        GAP.get(device.kind, USUAL_GAP),
+        FILL * peak / (scores or peak),
+    )
+
+
+def reached(device: Device, what: str) -> float:
+    """The part of a peak that is reached: as measured, else the usual part."""
+    return device.reached(what) or REACHED[what]
+
+
+def seconds(g: Gemm, rate: float, r: Rates, size: float) -> tuple[float, float]:
+    """(computing, moving) one matmul, of entries of `size` bytes; it takes the longer of the two."""
+    weight = size if g.weight is None else g.weight
+    moving = g.batch * (size * (g.m * g.k + g.m * g.n) + weight * g.k * g.n) / r.memory
+    if r.kind == "TPU":
+        n, k = (-(-x // SYSTOLIC) * SYSTOLIC for x in (g.n, g.k))
+        return FMA * g.batch * g.m * n * k / rate, moving
+    if r.units is None:
+        return g.flops / rate, moving
+    if g.m <= SKINNY:  # split along the inner dimension over all multiprocessors
+        rows = -(-g.m // 16) * 16
+        return FMA * g.batch * rows * g.n * g.k / rate, moving
+    best = math.inf, math.inf
+    for rows, columns, part in TILES:
+        tiles = g.batch * -(-g.m // rows) * -(-g.n // columns)
+        for split in SPLITS:
+            waves = math.ceil(tiles * split / r.units)
+            work = waves * FMA * rows * columns * (g.k / split + r.fill) * r.units / (rate * part)
+            extra = 0.0 if split == 1 else 4.0 * 2 * split * g.batch * g.m * g.n  # partial sums in fp32, there and back
+            best = min(best, (work, moving + extra / r.memory), key=max)
+    return best
+
+
+def flash(gemms: tuple[Gemm, ...], r: Rates, part: float) -> float:
+    """Seconds that flash attention computes."""
+    if r.kind == "ideal":
+        return sum(g.flops for g in gemms) / r.scores
+    return sum(g.flops * (1 + FLASH_FILL / max(g.n, g.k)) / (r.flash * part) for g in gemms)
+
+
+def spent(kernel: Kernel, r: Rates, size: float) -> Spent:
+    """The forward pass of a kernel, by what it waits for."""
+    if kernel.kind == "attention":
+        times = [(flash(kernel.forward, r, FLASH_FORWARD), kernel.read / r.memory)]
+    else:
+        rate = r.scores if kernel.core else r.matmul
+        times = [seconds(g, rate, r, size) for g in kernel.forward]
+        times += [(0.0, kernel.read / r.memory)] if kernel.read else []
+    compute = sum(a for a, b in times if a >= b)
+    memory = sum(b for a, b in times if b > a)
+    return Spent(compute, memory, r.gap * len(times) * (kernel.times if not kernel.forward else 1))
+
+
+def backward(kernel: Kernel, r: Rates, size: float) -> float:
+    """Seconds of the backward pass of a kernel."""
+    if kernel.kind == "attention":
+        work = FLASH_AGAIN * flash(kernel.backward, r, FLASH_BACKWARD)
+        return max(work, kernel.reread / r.memory) + r.gap if kernel.backward else 0.0
+    rate = r.scores if kernel.core else r.matmul
+    matmuls = sum(max(seconds(g, rate, r, size)) + r.gap for g in kernel.backward)
+    return matmuls + (kernel.reread / r.memory + r.gap * kernel.times if kernel.reread else 0.0)
+
+
+class How(NamedTuple):
+    """What a pass is run with."""
+
+    mesh: Mesh = Mesh()
+    size: float = 2  # bytes of an entry of an activation
+    cache: float | None = None  # bytes of an entry of the cache, if not size
+    attention: str = "flash"
+    training: bool = True
+    near: int = 1  # devices of a node that share experts
+    keys: int = 1  # devices that share a sequence: each meets the keys of all
+    trainable: Callable[[str], bool] = lambda path: True  # whether an operation's weight learns
+    weight: Callable[[Op, Block], float | None] = lambda op, block: None  # bytes of an entry of its weight, if not size
+    narrow: float | None = None  # bytes of an operand of a matmul, where it is cast down for it (fp8)
+    tokens: int | None = None  # of one device that choose experts (to count those that they touch); None: all touched
+    last_only: bool = False  # logits of the last position alone
+
+
+def kernels(block: Block, sizes: Sizes, how: How) -> list[Kernel]:
+    """The kernels of one block on one device. sizes: of one pass of it, batch and sequence already divided."""
+    return Reader(block, sizes, how).read()
+
+
+def reader(block: Block, sizes: Sizes, how: How) -> Reader:
+    """The block with sizes of one device."""
+    return Reader(block, sizes, how)
+
+
+class Reader:
+    """Reads a block's operations as kernels."""
+
+    def __init__(self, block: Block, sizes: Sizes, how: How) -> None:
+        self.block, self.sizes, self.how = block, sizes, how
+        self.made = {op.path: op for op in block.ops}
+        self.users: dict[str, list[Op]] = {}
+        for op in block.ops:
+            for t in op.inputs:
+                self.users.setdefault(t.name, []).append(op)
+        self.gradient: dict[str, bool] = {}
+        masks = {op.path.rpartition(".")[0]: op for op in block.ops if op.kind == "mask"}
+        self.masks = masks
+
+    # --- sizes ----------------------------------------------------------------------------------------------
+
+    def ways(self, axis: str, used: set[str]) -> int:
+        """Devices that share an axis; a dimension of the mesh splits a tensor once, and is then `used`."""
+        dimension, ways = divisor(axis, self.how.mesh, self.sizes)
+        if not dimension or dimension in ("dp",) or dimension in used:
+            return 1
+        used.add(dimension)
+        return ways
+
+    def entries(self, dims: Dims, *, whole: bool = False) -> float:
+        """Entries of one device's share of an activation; `whole`: as a matmul takes it, gathered over the sequence."""
+        total, used, tokens = 1.0, set[str](), False
+        for axis in (axis for dim in dims for axis in dim):
+            total *= self.of(axis, used)
+            tokens = tokens or axis in ("seq", "target")
+        if self.how.mesh.sp and tokens and "tp" not in used and not whole:
+            total /= self.how.mesh.tp
+        return total
+
+    def of(self, axis: str, used: set[str]) -> float:
+        """One device's part of an axis."""
+        size: Any = self.sizes[axis]
+        if self.how.last_only and self.block.role == "head" and axis in ("seq", "target"):
+            size = 1
+        whole: int = math.ceil(size / self.ways(axis, used))
+        return whole
+
+    def bytes(self, tensor: Tensor | Dims) -> float:
+        """Bytes of one device's share of an activation, or of a cache."""
+        if isinstance(tensor, Tensor):
+            kept = tensor.name in self.made and self.made[tensor.name].kind == "cache"
+            size = self.how.cache if kept and self.how.cache is not None else self.how.size
+            return size * self.entries(tensor.dims)
+        return self.how.size * self.entries(tensor)
+
+    def root(self, t: Tensor) -> Tensor:
+        """The tensor in memory that this one is a view of."""
+        op = self.made.get(t.name)
+        while op is not None and op.kind in ("view", "repeat") and op.inputs:
+            t = op.inputs[0]
+            op = self.made.get(t.name)
+        return t
+
+    # --- kernels --------------------------------------------------------------------------------------------
+
+    def read(self) -> list[Kernel]:
+        """The kernels, forward and backward."""
+        ops = [op for op in self.block.ops if op.kind not in VIEWS]
+        flash = self.how.attention == "flash"
+        found: list[Kernel] = []
+        core: dict[str, list[Op]] = {}
+        regions: dict[str, list[Op]] = {}  # of the last operation's path
+        together: dict[tuple[str, int], list[Op]] = {}
+        for op in self.block.ops:
+            needs = [self.gradient.get(t.name, t.name.rpartition(".")[2] not in WITHOUT_GRADIENT) for t in op.inputs]
+            learns = any(not p.buffer for p in op.params) and self.how.trainable(op.path)
+            self.gradient[op.path] = learns or (any(needs) and op.kind != "sinusoid")
+            for extra in op.extra:
+                self.gradient[extra.name] = False
+        for op in ops:
+            scope = op.path.rpartition(".")[0]
+            if works_on_scores(op) and flash:
+                core.setdefault(scope, []).append(op)
+            elif op.kind in ("linear", "expert_linear") and len(op.params[0].dims) >= 2:
+                key = (op.inputs[0].name, len(op.params[0].dims))
+                together.setdefault(key, []).append(op)
+            elif op.kind in (*CONTRACTIONS, "einsum"):
+                found.append(self.contraction(op))
+            else:
+                regions[op.path] = [*self.joined(op, regions), op]
+        found += [self.linears(group) for group in together.values()]
+        found += [self.flash(scope, group) for scope, group in core.items()]
+        found += [self.region(group) for group in regions.values()]
+        found += self.sums()
+        if self.how.narrow is not None:
+            found += [self.casts(group) for group in together.values()]
+        return found
+
+    def casts(self, group: list[Op]) -> Kernel:
+        """Operands in a narrow type: written with their transposes, which the weights' gradients multiply."""
+        narrow = self.how.narrow or 0.0
+        copies = 2 if self.how.training else 1
+        read = self.entries(group[0].inputs[0].dims, whole=True) * (self.how.size + copies * narrow)
+        back = sum(self.entries(op.output.dims, whole=True) for op in group) * (self.how.size + copies * narrow)
+        return Kernel(f"{group[0].path}.cast", "memory", read=read, reread=back if self.how.training else 0)
+
+    def joined(self, op: Op, regions: dict[str, list[Op]]) -> list[Op]:
+        """The operations before it that it is fused with: those that hand their output to it alone."""
+        if op.kind not in MAPS and op.kind not in ("softmax",):
+            return []
+        before: list[Op] = []
+        for t in op.inputs:
+            source = self.root(t)
+            group = regions.get(source.name)
+            if group and group[-1].kind in MAPS and len(self.users[t.name]) == 1 and source.name == t.name:
+                before += regions.pop(source.name)
+        return before
+
+    def gemm(self, op: Op) -> Gemm:
+        """One contraction: axes of both operands and the output are counted, the others are rows, columns, inner."""
+        a = {axis for dim in op.inputs[0].dims for axis in dim}
+        b = {axis for dim in (op.params[0].dims if op.params else op.inputs[1].dims) for axis in dim}
+        out = {axis for dim in op.output.dims for axis in dim}
+        routed = op.kind == "expert_linear"
+        if routed:  # a token meets the experts that it chose, which its own axis counts
+            b = {axis for axis in b if not axis.startswith("experts")}
+        used = set[str]()
+        sizes = {axis: self.of(axis, used) for axis in sorted(a | b)}
+        if works_on_scores(op):
+            for axis in sizes:
+                sizes[axis] *= self.how.keys if axis.startswith(("context", "keys", "source")) else 1
+
+        def of(axes: Iterable[str]) -> int:
+            return int(math.prod(sizes[axis] for axis in axes))
+
+        m, n = of(a - b), of(b - a)
+        times, k = of(a & b & out), of((a & b) - out)
+        if op.params and self.how.mesh.sp and "tp" not in used:
+            m = -(-m // self.how.mesh.tp)
+        weight = self.how.weight(op, self.block) if op.params else None
+        if not routed:
+            return Gemm(times, m, n, k, weight)
+        touched = self.touched(op)
+        return Gemm(touched, max(1, math.ceil(m / touched)), n, k, weight)
+
+    def touched(self, op: Op) -> float:
+        """Of the experts that a device holds, those that some token goes to, if all are equally likely."""
+        axis = next(axis for dim in op.params[0].dims for axis in dim if axis.startswith("experts"))
+        chosen = next(axis for dim in op.inputs[0].dims for axis in dim if axis.startswith("top_k"))
+        experts: Any = self.sizes[axis]
+        top_k: Any = self.sizes[chosen]
+        held: float = math.ceil(experts / self.how.mesh.ep)
+        if self.how.tokens is not None:
+            held *= 1 - (1 - top_k / experts) ** self.how.tokens
+        return max(held, 1.0)
+
+    def backward(self, op: Op, g: Gemm) -> tuple[Gemm, ...]:
+        """The contractions of the gradients of both operands."""
+        if not self.how.training:
+            return ()
+        found = []
+        needs = [self.gradient.get(t.name, t.name.rpartition(".")[2] not in WITHOUT_GRADIENT) for t in op.inputs]
+        if needs[0]:
+            found.append(Gemm(g.batch, g.m, g.k, g.n, g.weight))
+        if (op.params and self.how.trainable(op.path)) or (not op.params and len(needs) > 1 and needs[1]):
+            found.append(Gemm(g.batch, g.k, g.n, g.m))
+        return tuple(found)
+
+    def linears(self, group: list[Op]) -> Kernel:
+        """Linear layers of one input: one matmul of all their columns."""
+        gemms = [self.gemm(op) for op in group]
+        like = [
+            [g for g in gemms if (g.batch, g.m, g.k, g.weight) == key]
+            for key in dict.fromkeys((g.batch, g.m, g.k, g.weight) for g in gemms)
+        ]
+        merged = tuple(
+            Gemm(same[0].batch, same[0].m, sum(g.n for g in same), same[0].k, same[0].weight) for same in like
+        )
+        back = tuple(g for one in merged for g in self.backward(group[0], one))
+        return Kernel(group[0].path, "matmul", merged, back)
+
+    def contraction(self, op: Op) -> Kernel:
+        """A convolution, or a matmul of activations."""
+        core = works_on_scores(op)
+        if op.kind == "convolution":
+            rows = (
+                self.entries(op.output.dims[:1])
+                * self.entries(op.output.dims[1:])
+                / self.entries(op.params[0].dims[:1])
+            )
+            g = Gemm(
+                1, max(int(rows), 1), int(self.entries(op.params[0].dims[:1])), int(self.entries(op.params[0].dims[1:]))
+            )
+        else:
+            g = self.gemm(op)
+        return Kernel(op.path, "matmul", (g,), self.backward(op, g), core=core)
+
+    def flash(self, scope: str, group: list[Op]) -> Kernel:
+        """Attention without its score matrix in memory: of the scores, what the mask lets through."""
+        mask, part = self.masks.get(scope), 1.0
+        if mask is not None:
+            (queries,), (keys,) = mask.output.dims[-2:]
+            n: Any = self.sizes[queries]
+            whole: Any = self.sizes[keys]
+            n, whole = n * self.how.keys, whole * self.how.keys
+            pairs = visible_pairs(mask, n, whole)
+            part = 1.0 if pairs is None else float(pairs) / (n * whole)
+        gemms = tuple(self.gemm(op) for op in group if op.kind == "einsum")
+        gemms = tuple(g._replace(batch=g.batch * part) for g in gemms)
+        inside = {op.path for op in group}
+        moved: dict[str, float] = {}
+        for op in group:
+            for t in op.inputs:
+                source = self.root(t)
+                if source.name not in inside and not is_scores(t.dims) and op.kind == "einsum":
+                    moved[source.name] = self.bytes(source)
+            if not is_scores(op.output.dims):
+                moved[op.path] = self.bytes(op.output)
+        total = sum(moved.values())
+        if not self.how.training:  # a window's cache, or what the mask shows of a longer one
+            return Kernel(scope or group[0].path, "attention", gemms, (), total, 0, core=True)
+        return Kernel(scope or group[0].path, "attention", gemms, gemms, total, 2 * total, core=True)
+
+    def region(self, group: list[Op]) -> Kernel:
+        """A pass over tensors: it reads what comes from outside and writes what others use."""
+        inside = {op.path for op in group}
+        last = group[-1]
+        core = any(works_on_scores(op) for op in group)
+        if last.attrs.get("after_output"):  # the loss: softmax over the vocabulary in float32
+            if not self.how.training:
+                return Kernel(last.path, "memory")
+            n = self.entries(last.output.dims)
+            # cast; maximum; exponential in place; sum  |  gradient in place; cast back
+            return Kernel(
+                last.path,
+                "memory",
+                read=n * (self.how.size + 4 + 4 + 8 + 4),
+                reread=n * (4 + 4 + self.how.size),
+                times=4,
+            )
+        outside = {self.root(t).name: self.root(t) for op in group for t in op.inputs if t.name not in inside}
+        inputs = sum(self.bytes(t) for t in outside.values() if t.name.rpartition(".")[2] not in WITHOUT_GRADIENT)
+        output = self.bytes(last.output)
+        if last.kind == "lookup":
+            inputs = output
+        nonlinear = any(
+            op.kind not in ("dropout", "mask") and op.attrs.get("function", "x") not in LINEAR for op in group
+        )
+        masks = sum(self.entries(op.output.dims) for op in group if op.kind == "dropout")  # one byte an entry
+        dropped = any(op.kind == "dropout" for op in group)
+        forward = inputs + output + (masks if self.how.training else 0)
+        backward = 0.0
+        if self.how.training and self.gradient.get(last.path):
+            if last.kind == "softmax":
+                backward = 3 * output
+            elif nonlinear:  # the output's gradient and the inputs come, the inputs' gradients go
+                backward = output + 2 * inputs + masks
+            elif dropped:
+                backward = 2 * output + masks
+        return Kernel(last.path, "memory", read=forward, reread=backward, core=core)
+
+    def sums(self) -> list[Kernel]:
+        """Gradients of a tensor that goes several ways are added."""
+        if not self.how.training:
+            return []
+        found = []
+        for name, users in self.users.items():
+            op = self.made.get(name)
+            dims = op.output.dims if op else users[0].inputs[[t.name for t in users[0].inputs].index(name)].dims
+            if is_scores(dims) or not self.gradient.get(name, True) or name.rpartition(".")[2] in WITHOUT_GRADIENT:
+                continue
+            ways = len({("linear" if u.kind == "linear" else u.path) for u in users if u.kind not in ("mask",)})
+            if ways > 1:
+                found.append(Kernel(f"{name}.gradients", "memory", reread=3.0 * (ways - 1) * self.bytes(dims)))
+        return found

@@ -1,0 +1,531 @@
+"""The report of `tcalc compare`: what the other commands say of each model, side by side.
+
+A row is one line of `ROWS`: its group, key, label and kind, and the function that reads its value from a `Subject`.
+Every figure is a reading, or another command's report, of the same model and workload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+
+from transformer_calc.errors import InputError
+from transformer_calc.readings.cache import cached
+from transformer_calc.readings.flops import rows as flops_of
+from transformer_calc.readings.flops import totals
+from transformer_calc.readings.serving import Plan
+from transformer_calc.readings.training import Training
+from transformer_calc.report import Column, Kind, Report, Table, Text
+from transformer_calc.report.memory import build as memory
+from transformer_calc.sources import huggingface
+from transformer_calc.spec import (
+    Attention,
+    Audio,
+    Dense,
+    LatentAttention,
+    Layer,
+    Mlp,
+    Moe,
+    Patches,
+    Stack,
+    Tokens,
+    Vectors,
+    Workload,
+)
+
+if TYPE_CHECKING:
+    from transformer_calc.api import Transformer
+    from transformer_calc.readings.flops import Flops
+    from transformer_calc.readings.params import Params
+
+OTHER = "≠"  # marks a row whose values differ
+SERVED, TRAINED = Plan(), Training()
+ASSUMPTIONS = {
+    "FLOPs": "matmuls, a multiply-add is 2, score matrices whole, of experts those that a token goes to",
+    "weights": SERVED.weights,
+    "KV cache": SERVED.kv_dtype,
+    "training": f"{TRAINED.precision}, {TRAINED.optimizer}, on one device",
+    "activations": f"{TRAINED.attention} attention, {TRAINED.kernels} kernels, recomputation {TRAINED.recompute}",
+}
+
+
+class Subject:
+    """One of the models with its workload; readings are taken when a row asks for them.
+
+    The workload is None where what was asked for does not apply: a context, of a model that keeps no cache.
+    """
+
+    def __init__(self, model: Transformer, workload: Workload | None) -> None:
+        self.model, self.spec, self.workload = model, model.spec, workload
+
+    @cached_property
+    def params(self) -> Params:
+        """The four counts of `tcalc params`."""
+        return self.model.params()
+
+    @cached_property
+    def flops(self) -> tuple[Flops, Any, int] | None:
+        """Work of the batch, FLOPs of scores and mixing in a forward pass, and tokens, as in `tcalc flops`."""
+        if self.workload is None:
+            return None
+        sizes = self.model.graph.sizes(self.workload)
+        found = list(flops_of(self.model.graph, sizes, decode=self.workload.context > 0))
+        scores: Any = sum(row.times(sizes) * row.forward.matmul for row in found if row.op.kind == "einsum")
+        return totals(found, sizes), scores, self.workload.batch * (self.workload.target or self.workload.seq)
+
+    @cached_property
+    def serving(self) -> Mapping[str, Any]:
+        """What `tcalc memory` says of serving it."""
+        return memory(self.model, self.workload or self.model.workload(), SERVED).data
+
+    @cached_property
+    def training(self) -> Mapping[str, Any]:
+        """What `tcalc memory --mode train` says of it."""
+        run = replace(self.workload, context=0) if self.workload else self.model.workload()
+        return memory(self.model, run, TRAINED).data
+
+    @property
+    def published(self) -> Mapping[str, Any]:
+        """The run that the preset knows of, if the model is as it was then."""
+        run: Mapping[str, Any] = {} if self.model.changes else self.model.described.get("training", {})
+        return run
+
+    @property
+    def layers(self) -> Iterator[tuple[str, Stack, Layer, int]]:
+        """Every kind of layer: what tells it from the others, its stack, itself, and how many there are."""
+        for stack in self.spec.stacks:
+            kinds = stack.layers.kinds
+            for number, layer in enumerate(kinds):
+                names = [stack.name] * (len(self.spec.stacks) > 1) + [layer.name] * (len(kinds) > 1)
+                yield " ".join(names), stack, layer, stack.layers.count(number)
+
+
+class Row(NamedTuple):
+    """A line of the comparison; `of` gives None where it does not apply to a model."""
+
+    group: str
+    key: str
+    label: str
+    kind: Kind
+    of: Callable[[Subject], Any]
+
+
+# --- architecture ---------------------------------------------------------------------------------------------
+
+
+def _told(values: Iterable[tuple[str, Any]]) -> Any:
+    """One value where all that have one agree, else each by what it is of: {encoder: 512, decoder: 256}."""
+    found = {of: value for of, value in values if value is not None}
+    return found if len(set(found.values())) > 1 else next(iter(found.values()), None)
+
+
+def _plain(value: Any) -> Any:
+    """For people: values by what they are of as a text."""
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{of} {each:,}" if isinstance(each, int) else f"{of}: {each}" for of, each in value.items())
+
+
+def _of_mixer(get: Callable[[Any], Any], *kinds: type) -> Callable[[Subject], Any]:
+    """A row that is read from the mixers of these kinds."""
+    return lambda s: _told((of, get(layer.mixer)) for of, _, layer, _ in s.layers if isinstance(layer.mixer, kinds))
+
+
+def _of_ffn(get: Callable[[Any], Any], *kinds: type) -> Callable[[Subject], Any]:
+    return lambda s: _told((of, get(layer.ffn)) for of, _, layer, _ in s.layers if isinstance(layer.ffn, kinds))
+
+
+def _of_layer(get: Callable[[Layer], Any]) -> Callable[[Subject], Any]:
+    return lambda s: _told((of, get(layer)) for of, _, layer, _ in s.layers)
+
+
+def _of_stack(get: Callable[[Stack], Any]) -> Callable[[Subject], Any]:
+    return lambda s: _told((stack.name, get(stack)) for stack in s.spec.stacks)
+
+
+def _kinds(s: Subject) -> str:
+    kinds = [f"{count:,} {of}" for of, _, _, count in s.layers if of] or ["all alike"]
+    kinds += [f"sets of weights: {stack.share_layers}" for stack in s.spec.stacks if stack.share_layers]
+    return ", ".join(kinds)
+
+
+def _attention(layer: Layer) -> str:
+    mixer = layer.mixer
+    if isinstance(mixer, Attention):
+        grouped = "multi-query" if mixer.kv_heads == 1 else "grouped-query"
+        kind = grouped if mixer.kv_heads < mixer.n_heads else "multi-head"
+    else:
+        kind = "latent" if isinstance(mixer, LatentAttention) else "averaging" if mixer else "none"
+    return f"{kind} + cross" if layer.cross else kind
+
+
+def _d_head(mixer: Attention | LatentAttention) -> int:
+    return mixer.d_head if isinstance(mixer, Attention) else mixer.d_nope + mixer.d_rope
+
+
+def _window(mixer: Attention) -> Any:
+    return f"chunks of {mixer.chunk:,}" if mixer.chunk else mixer.window
+
+
+def _added(layer: Layer) -> str:
+    """What is done to queries, keys and scores beside the usual."""
+    mixer = layer.mixer
+    if isinstance(mixer, LatentAttention):
+        return f"top {mixer.indexer.top_k:,} keys of an indexer" if mixer.indexer else "none"
+    if not isinstance(mixer, Attention):
+        return "none"
+    said = {"QK norm": mixer.qk_norm, "sinks": mixer.sinks, f"softcap {mixer.softcap}": mixer.softcap}
+    return ", ".join(name for name, there in said.items() if there) or "none"
+
+
+def _position(s: Subject) -> Any:
+    return _told((of, _positions(stack, layer)) for of, stack, layer, _ in s.layers)
+
+
+IN_SCORES = {  # ways in which scores know of positions
+    "alibi": "ALiBi",
+    "relative_bias": "relative bias",
+    "disentangled": "disentangled",
+    "relative_projection": "relative projection",
+}
+
+
+def _positions(stack: Stack, layer: Layer) -> str:
+    embedding, mixer = stack.embedding, layer.mixer
+    table = None if isinstance(embedding, Patches) else embedding.positions
+    found = [table.kind if table else ""]
+    if isinstance(embedding, Patches) and embedding.positions != "none":
+        found.append(embedding.positions)
+    if isinstance(mixer, Attention | LatentAttention) and mixer.rotary:
+        kind = dict(mixer.rotary.scaling).get("rope_type")
+        found.append(f"rotary ({kind})" if kind else "rotary")
+    if isinstance(mixer, Attention):
+        found += [name for field, name in IN_SCORES.items() if getattr(mixer, field)]
+    return ", ".join(filter(None, found)) or "none"
+
+
+def _theta(mixer: Attention | LatentAttention) -> Any:
+    if not mixer.rotary:
+        return None
+    theta = mixer.rotary.theta
+    return int(theta) if theta == int(theta) else theta
+
+
+def _norm(layer: Layer) -> str | None:
+    names = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
+    return None if layer.place == "none" else names[layer.norm.kind]
+
+
+def _place(layer: Layer) -> str:
+    return layer.place if layer.parallel == "no" else f"{layer.place}, parallel"
+
+
+def _activation(ffn: Mlp | Moe) -> str:
+    return f"{ffn.activation}, gated" if ffn.gated else ffn.activation
+
+
+def _context_length(s: Subject) -> Any:
+    """Rows of the table of positions; without one, what the config says that the model is made for."""
+
+    def tokens(stack: Stack) -> int | None:
+        embedding = stack.embedding
+        if isinstance(embedding, Patches):
+            return embedding.count + embedding.extra_tokens
+        return embedding.positions.count if embedding.positions else None
+
+    file = s.model.described
+    config = file if "model_type" in file else file.get("config", {})
+    found = _of_stack(tokens)(s)
+    return huggingface.context_length(config) if found is None and config else found
+
+
+def _tied(s: Subject) -> bool | None:
+    return next((step.tied for head in s.spec.heads for step in head.steps if _is_lm(step)), None)
+
+
+def _is_lm(step: object) -> TypeGuard[Dense]:
+    return isinstance(step, Dense) and step.vocab
+
+
+def _heads(s: Subject) -> str:
+    steps = [step for head in s.spec.heads for step in head.steps]
+    if any(map(_is_lm, steps)):
+        return "language model"
+    return ", ".join(dict.fromkeys(head.name for head in s.spec.heads)) or "none"
+
+
+def _biases(s: Subject) -> str:
+    """Which matrices, norms and heads have biases."""
+    found: list[str] = []
+    for _, _, layer, _ in s.layers:
+        for mixer in (layer.mixer, layer.cross):
+            if isinstance(mixer, Attention):
+                found += [letter for letter in "qkvo" if getattr(mixer, f"bias_{letter}")]
+            elif isinstance(mixer, LatentAttention) and mixer.bias:
+                found.append("attention")
+        ffn = layer.ffn
+        if (isinstance(ffn, Mlp) and (ffn.bias_in or ffn.bias_out)) or (isinstance(ffn, Moe) and ffn.bias):
+            found.append("feed-forward")
+        if layer.place != "none" and layer.norm.kind == "layernorm" and layer.norm.weight and layer.norm.bias:
+            found.append("norms")
+    found += ["head" for head in s.spec.heads for step in head.steps if isinstance(step, Dense) and step.bias]
+    return ", ".join(dict.fromkeys(found)) or "none"
+
+
+# --- figures --------------------------------------------------------------------------------------------------
+
+
+def _forward(s: Subject) -> Any:
+    return s.flops and s.flops[0].forward.matmul
+
+
+def _forward_per_token(s: Subject) -> Any:
+    if s.flops is None:
+        return None
+    whole, tokens = s.flops[0].forward.matmul, s.flops[2]
+    return whole // tokens if whole % tokens == 0 else whole / tokens  # type: ignore[operator]
+
+
+def _train(s: Subject) -> Any:
+    return s.flops[0].train.matmul if s.flops and s.workload and not s.workload.context else None
+
+
+def _attention_share(s: Subject) -> Any:
+    return s.flops[1] / s.flops[0].forward.matmul if s.flops and s.flops[0].forward.matmul else None
+
+
+def _kv(key: str) -> Callable[[Subject], Any]:
+    return lambda s: s.serving["kv_cache"][key] if s.workload and cached(s.model.graph) else None
+
+
+def _states(s: Subject) -> int:
+    device = s.training["memory"]["per_device"]
+    total: int = device["weights"] + device["gradients"] + device["optimizer"]
+    return total
+
+
+def _activations(s: Subject) -> Any:
+    decoding = s.workload is None or s.workload.context
+    return None if decoding else s.training["memory"]["per_device"]["activations"]
+
+
+def _per_parameter(s: Subject) -> Any:
+    tokens = s.published.get("tokens")
+    return round(tokens / s.params.total, 2) if tokens else None
+
+
+ATTENTION = (Attention, LatentAttention)
+ROWS = (
+    Row("architecture", "family", "family", "text", lambda s: s.spec.family),
+    Row("architecture", "kind", "kind", "text", lambda s: s.spec.kind),
+    Row("architecture", "layers", "layers", "count", lambda s: sum(stack.layers.n_layers for stack in s.spec.stacks)),
+    Row("architecture", "layer_kinds", "kinds of layers", "text", _kinds),
+    Row("architecture", "d_model", "model width", "count", _of_stack(lambda stack: stack.d_model)),
+    Row("architecture", "heads", "query heads", "count", _of_mixer(lambda a: a.n_heads, *ATTENTION)),
+    Row("architecture", "kv_heads", "key/value heads", "count", _of_mixer(lambda a: a.kv_heads, Attention)),
+    Row("architecture", "d_head", "width of a head", "count", _of_mixer(_d_head, *ATTENTION)),
+    Row("architecture", "attention", "attention", "text", _of_layer(_attention)),
+    Row("architecture", "kv_rank", "key/value latent", "count", _of_mixer(lambda a: a.kv_rank, LatentAttention)),
+    Row("architecture", "window", "window", "count", _of_mixer(_window, Attention)),
+    Row("architecture", "attention_added", "added to attention", "text", _of_layer(_added)),
+    Row("architecture", "position", "positions", "text", _position),
+    Row("architecture", "rope_theta", "rotary base", "count", _of_mixer(_theta, *ATTENTION)),
+    Row("architecture", "context_length", "context length", "count", _context_length),
+    Row("architecture", "d_ff", "feed-forward width", "count", _of_ffn(lambda f: f.d_ff, Mlp)),
+    Row("architecture", "activation", "activation", "text", _of_ffn(_activation, Mlp, Moe)),
+    Row("architecture", "experts", "experts", "count", _of_ffn(lambda f: f.n_experts, Moe)),
+    Row("architecture", "experts_per_token", "experts per token", "count", _of_ffn(lambda f: f.top_k, Moe)),
+    Row("architecture", "d_expert", "width of an expert", "count", _of_ffn(lambda f: f.d_expert, Moe)),
+    Row("architecture", "d_shared", "width of shared experts", "count", _of_ffn(lambda f: f.d_shared, Moe)),
+    Row("architecture", "norm", "norm", "text", _of_layer(_norm)),
+    Row("architecture", "norm_place", "place of norms", "text", _of_layer(_place)),
+    Row(
+        "architecture", "vocab", "vocabulary", "count", _of_stack(lambda stack: getattr(stack.embedding, "vocab", None))
+    ),
+    Row("architecture", "head", "head", "text", _heads),
+    Row("architecture", "tied", "head tied to tokens", "text", _tied),
+    Row("architecture", "biases", "biases", "text", _biases),
+    Row("parameters", "total", "total", "count", lambda s: s.params.total),
+    Row("parameters", "active", "active per token", "count", lambda s: s.params.active),
+    Row("parameters", "embedding", "embedding", "count", lambda s: s.params.embedding),
+    Row("parameters", "non_embedding", "non-embedding", "count", lambda s: s.params.non_embedding),
+    Row("FLOPs", "forward_per_token", "forward, per token", "flops", _forward_per_token),
+    Row("FLOPs", "forward", "forward, the batch", "flops", _forward),
+    Row("FLOPs", "train", "training step", "flops", _train),
+    Row("FLOPs", "attention_share", "scores and mixing, of forward", "share", _attention_share),
+    Row("memory", "weights", "weights", "bytes", lambda s: s.serving["memory"]["per_device"]["weights"]),
+    Row("memory", "kv_per_token", "KV cache, per token", "bytes", _kv("bytes_per_token")),
+    Row("memory", "kv_cache", "KV cache, the batch", "bytes", _kv("bytes")),
+    Row("memory", "activations", "training: activations", "bytes", _activations),
+    Row("memory", "states", "training: states", "bytes", _states),
+    Row("published run", "tokens", "tokens", "count", lambda s: s.published.get("tokens")),
+    Row("published run", "tokens_per_parameter", "tokens per parameter", "count", _per_parameter),
+    Row("published run", "hardware", "hardware", "text", lambda s: s.published.get("hardware")),
+    Row("published run", "device_hours", "device hours", "count", lambda s: s.published.get("device_hours")),
+)
+
+
+# --- the report -----------------------------------------------------------------------------------------------
+
+
+def build(models: Sequence[Transformer], asked: Mapping[str, int], *, diff: bool = False) -> Report:
+    """Each row's values in the order of the models, whether they are the same, and their ratios to the first.
+
+    asked:  the sizes of the workload that were given; they hold for all models
+    diff:  only the rows that differ
+    """
+    if len(models) < 2:
+        given = f"only {models[0].spec.name} is given" if models else "none is given"
+        raise InputError(f"compare takes two models or more, but {given}", "tcalc compare gpt3 llama-3-8b")
+    runs = workloads(models, asked)
+    subjects = [Subject(model, run) for model, run in zip(models, runs, strict=True)]
+    names = _names(models)
+    found = [_line(row, [row.of(subject) for subject in subjects]) for row in ROWS]
+    differing = sum(not line["same"] for line in found)
+    lines = [line for line in found if not line["same"]] if diff else found
+    data = {
+        "compare": {
+            "models": names,
+            "rows": lines,
+            "described": [model.describe() for model in models],
+            "workloads": [run.to_dict() if run else None for run in runs],
+        },
+        "assumptions": ASSUMPTIONS,
+    }
+    workload = next((run.to_dict() for run in runs if run), dict(asked))
+    sections: tuple[Text | Table, ...] = (
+        Text(_title(names, models, runs)),
+        *_tables(names, lines),
+        Text(f"{_counted(names, differing, len(found))}\n{'; '.join(f'{k}: {v}' for k, v in ASSUMPTIONS.items())}"),
+    )
+    return Report("compare", models[0].describe(), workload, data, sections, _raw(names, lines))
+
+
+def workloads(models: Sequence[Transformer], asked: Mapping[str, int]) -> list[Workload | None]:
+    """What each model is run with: what was asked for, and else the least batch and length that are usual for them.
+
+    Images have lengths of their own; target tokens are for encoder-decoders, a context for models with a cache.
+    """
+    context, target, length = asked.get("context", 0), asked.get("target_seq"), asked.get("seq")
+    takes_target = [model for model in models if model.spec.kind == "encoder-decoder"]
+    caches = [model for model in models if "cached" in model.graph.axes]
+    texts = [model for model in models if isinstance(model.spec.stacks[0].embedding, Tokens | Vectors)]
+    for given, takes in ((context, caches), (target, takes_target), (length, texts)):
+        if given is not None and given and not takes:
+            models[0].workload(**asked)  # it says what is wrong
+    usual = [model.workload(batch=asked.get("batch")) for model in models]
+    batch = min(run.batch for run in usual)
+    shortest = min((run.seq for model, run in zip(models, usual, strict=True) if model in texts), default=None)
+    runs: list[Workload | None] = []
+    for model in models:
+        if context and model not in caches:
+            model.notes.append("it keeps no cache: what depends on the context is left out")
+            runs.append(None)
+            continue
+        seq = (length or (None if context else shortest)) if model in texts else None
+        if isinstance(model.spec.stacks[0].embedding, Audio):
+            seq = length
+        to = target if model in takes_target else None
+        runs.append(model.workload(batch=batch, seq=seq, target_seq=to, context=context))
+        if length not in (None, runs[-1].seq):  # type: ignore[union-attr]
+            model.notes.append(f"its images are {runs[-1].seq:,} tokens, whatever seq is")  # type: ignore[union-attr]
+    return runs
+
+
+def _names(models: Sequence[Transformer]) -> list[str]:
+    """A name for each model that no other has, nor another column."""
+    plain = [model.spec.name for model in models]
+    names: list[str] = []
+    for model, name in zip(models, plain, strict=True):
+        if plain.count(name) > 1 and not model.source.startswith("preset "):
+            name = model.source
+        number, unique = 1, name
+        while unique in (*names, *KEYS):
+            number += 1
+            unique = f"{name} ({number})"
+        names.append(unique)
+    return names
+
+
+def _line(row: Row, values: list[Any]) -> dict[str, Any]:
+    """A row as JSON has it."""
+    same = all(value == values[0] for value in values)
+    return {
+        "group": row.group,
+        "key": row.key,
+        "label": row.label,
+        "kind": row.kind,
+        "values": values,
+        "same": same,
+        "ratios": [_ratio(value, values[0]) for value in values],
+    }
+
+
+def _ratio(value: Any, base: Any) -> float | None:
+    numbers = all(isinstance(n, int | float) and not isinstance(n, bool) for n in (value, base))
+    return value / base if numbers and base else None
+
+
+def _title(names: Sequence[str], models: Sequence[Transformer], runs: Sequence[Workload | None]) -> str:
+    """What is compared, and on which workload."""
+    changes = f" with {', '.join(models[0].changes)}" if models[0].changes else ""
+    words = {"batch": "batch", "seq": "tokens", "target_seq": "target tokens", "context": "tokens in the cache"}
+    told: list[str] = []
+    for key, word in words.items():
+        of = [(name, run.to_dict().get(key)) for name, run in zip(names, runs, strict=True) if run]
+        value = _told(of)
+        if value and key != "batch" and isinstance(value, int):
+            told.append(f"{value:,} {word if value > 1 else word.replace('tokens', 'token')}")
+        elif value:
+            told.append(f"{word} {_plain(value)}")
+    return f"{', '.join(names)}{changes}: {', '.join(told)}"
+
+
+def _counted(names: Sequence[str], differing: int, total: int) -> str:
+    return f"{OTHER} {differing} of {total} rows differ; a ratio is to {names[0]}"
+
+
+KEYS = ("group", "key", "label", "kind", "same", "mark")
+
+
+def _tables(names: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """A table for each group, without what applies to none of the models."""
+    columns = [Column("mark", "", "text"), Column("label", "", "text")]
+    for number, name in enumerate(names):
+        columns.append(Column(name, name, "mixed"))
+        if number:
+            columns.append(Column(f"ratio {name}", "ratio", "text", 1))
+    for group in dict.fromkeys(line["group"] for line in lines):
+        rows = [
+            {"mark": "" if line["same"] else OTHER, "label": line["label"]}
+            | {name: (_plain(value), line["kind"]) for name, value in zip(names, line["values"], strict=True)}
+            | {f"ratio {name}": _times(ratio) for name, ratio in zip(names, line["ratios"], strict=True)}
+            for line in lines
+            if line["group"] == group and any(value is not None for value in line["values"])
+        ]
+        if rows:
+            yield Table(group, tuple(columns), tuple(rows), stacks=True)
+
+
+def _times(ratio: float | None) -> str:
+    """A ratio with three digits, or as many as show that it is not 1."""
+    if ratio is None or ratio == 1:
+        return ""
+    if ratio >= 100 or ratio == 0:
+        return f"×{ratio:,.0f}"
+    return next((f"×{text}" for n in range(3, 17) if float(text := f"{ratio:#.{n}g}") != 1), "×1")
+
+
+def _raw(names: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> Table:
+    """The table of CSV: every row whole."""
+    ratios = [f"{name} / {names[0]}" for name in names[1:]]
+    columns = [Column(key, key, "text") for key in ("group", "key", "label", *names, "same", *ratios)]
+    rows = [
+        {key: line[key] for key in ("group", "key", "label", "same")}
+        | dict(zip(names, map(_plain, line["values"]), strict=True))
+        | dict(zip(ratios, line["ratios"][1:], strict=True))
+        for line in lines
+    ]
+    return Table("compare", tuple(columns), tuple(rows))

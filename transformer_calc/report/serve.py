@@ -1,0 +1,232 @@
+"""The report of `tcalc serve`: how fast a model answers, and what a million tokens cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transformer_calc.errors import InputError
+from transformer_calc.graph.model import build as build_graph
+from transformer_calc.readings.cache import cached
+from transformer_calc.readings.latency import WAITS, Pass, Server
+from transformer_calc.readings.roofline import REACHED, SUSTAINED, reached
+from transformer_calc.readings.serving import Plan, check
+from transformer_calc.readings.sharding import check as check_mesh
+from transformer_calc.readings.training import Training
+from transformer_calc.report import Column, Facts, Report, Table, Text
+from transformer_calc.report.fit import largest
+from transformer_calc.report.memory import count, devices_of
+from transformer_calc.spec import Workload
+from transformer_calc.storage import COMPUTE, storage
+
+if TYPE_CHECKING:
+    from transformer_calc.api import Transformer
+    from transformer_calc.spec import Device
+
+COLUMNS = (
+    Column("batch", "sequences", "count"),
+    Column("tpot_seconds", "per token", "seconds"),
+    Column("tokens_per_second", "tokens/s", "number"),
+    Column("per_device", "a device", "number", 2),
+    Column("usd_per_million_tokens", "$ per 1M", "usd", 1),
+    Column("bound", "waits for", "text", 1),
+    Column("memory", "memory", "bytes", 3),
+)
+MOST_BATCH = 4096  # of the table's batches
+
+
+def build(
+    model: Transformer,
+    workload: Workload,
+    plan: Plan | Training,
+    *,
+    device: Device,
+    price: float | None = None,
+    output: int | None = None,
+    compute: str | None = None,
+    ideal: bool = False,
+    overhead: int = 0,
+) -> Report:
+    """Time to first token, time per output token, and what follows from them.
+
+    The prompt is the sequence (--seq), the cache the context (--context, else the prompt).
+    price:  dollars of a device for an hour; None: the device's own, if that is known
+    output:  tokens that each sequence answers with; None: one step is looked at
+    compute:  the precision of the matmuls, if not the plan's own
+    ideal:  the roofline itself: peaks without any loss
+    """
+    if isinstance(plan, Training):
+        raise InputError("--mode is train, but serving is inference; it must be infer")
+    if compute is not None and compute not in COMPUTE:
+        raise InputError(f"--compute is {compute!r}; it must be one of {', '.join(COMPUTE)}")
+    generates = bool(cached(model.graph))
+    prompt = workload.seq if workload.seq > 1 or not workload.context else workload.context
+    context = workload.context or workload.target or prompt
+    sizes = model.graph.sizes(workload)
+    check_mesh(plan.mesh, model.graph, sizes)
+    check(plan, sizes)
+    first = Server(model.graph, plan, device, compute=compute, ideal=ideal)
+    decoder = build_graph(model.spec, absorbed=True)
+    then = Server(decoder, plan, device, compute=compute, ideal=ideal) if generates else None
+    batch, devices = workload.batch, plan.mesh.devices
+    start = first.run(batch, tokens=prompt, cached=0, source=workload.seq)
+    usd = price if price is not None else device.price.usd_per_hour if device.price else None
+    step = _step(then, batch, context, usd, devices, workload) if then else None
+    most = _largest(model, workload, plan, context, device, overhead) if generates else None
+    data: dict[str, Any] = {
+        "serve": {
+            "ttft_seconds": start.seconds,
+            "tpot_seconds": step["tpot_seconds"] if step else None,
+            "tokens_per_second": step["tokens_per_second"] if step else None,
+            "tokens_per_second_per_device": step["per_device"] if step else None,
+            "usd_per_million_tokens": step["usd_per_million_tokens"] if step else None,
+            "bound": step["bound"] if step else WAITS[start.bound],
+            "prefill_bound": WAITS[start.bound],
+            "prefill_tokens_per_second": batch * prompt / start.seconds,
+            "ttft_parts": start._asdict(),
+            "tpot_parts": step["parts"] if step else None,
+        },
+        "prompt": prompt,
+        "context": context if generates else 0,
+        "devices": devices,
+        "device": {"name": device.name},
+        "usd_per_device_hour": usd,
+    }
+    lines: list[Any] = [(f"time to first token, prompt of {prompt:,}", start.seconds, "seconds")]
+    sections: list[Any] = []
+    if then and step:
+        said = data["serve"]
+        lines += [
+            (f"time per output token, {context:,} in the cache", step["tpot_seconds"], "seconds"),
+            ("tokens per second", step["tokens_per_second"], "number"),
+        ]
+        lines += [("  of each device", step["per_device"], "number")] if devices > 1 else []
+        money = step["usd_per_million_tokens"]
+        lines.append(("per million output tokens", "unknown: no price is known" if money is None else money, "usd"))
+        lines.append(("a token waits for", f"{step['bound']} ({_shares(step['pass'])})", "text"))
+        lines.append(("the prompt waits for", f"{WAITS[start.bound]} ({_shares(start)})", "text"))
+        if not ideal:
+            floor = Server(then.graph, plan, device, compute=compute, ideal=True)
+            one = floor.run(batch, tokens=1, cached=context, source=workload.seq).seconds
+            whole = Server(model.graph, plan, device, compute=compute, ideal=True)
+            data["ideal"] = {
+                "ttft_seconds": whole.run(batch, tokens=prompt, cached=0, source=workload.seq).seconds,
+                "tpot_seconds": one,
+            }
+            lines.append(("roofline, per output token", one, "seconds"))
+        if output is not None:
+            middle = then.run(batch, tokens=1, cached=context + output // 2, source=workload.seq).seconds
+            said["request_seconds"] = start.seconds + output * middle
+            said["output_tokens"] = output
+            lines.append((f"a whole answer of {output:,} tokens", said["request_seconds"], "seconds"))
+        said["critical_batch"] = then.critical()
+        said["turning_batch"] = then.turning(context)
+        said["largest_batch"] = most
+        said["fits"] = None if most is None else batch <= most
+        lines.append(("matmuls turn compute-bound", _sequences(said["critical_batch"], ""), "text"))
+        lines.append(("the whole step does", _sequences(said["turning_batch"], "at no batch: caches grow too"), "text"))
+        if most is not None:
+            lines.append(("largest batch that memory holds", most, "count"))
+            if most < batch:
+                lines.append(("fits", f"no: a batch of {batch:,} is more than memory holds", "text"))
+        rows = [
+            _row(model, workload, plan, context, overhead, _step(then, n, context, usd, devices, workload))
+            for n in _batches(batch, most, plan.mesh.dp)
+        ]
+        data["batches"] = [{key: value for key, value in row.items() if key not in ("pass", "parts")} for row in rows]
+        sections.append(Table("batches", COLUMNS, tuple(data["batches"])))
+    assumptions = _assumptions(plan, device, first, price, usd, ideal=ideal)
+    data["assumptions"] = assumptions
+    at_once = f"{batch:,} {'sequence' if batch == 1 else 'sequences'} at once"
+    title = f"{model.title}: {at_once} on {devices:,} {devices_of(plan.mesh)} of {device.title or device.name}"
+    notes = Text("\n".join(f"{name}: {value}" for name, value in assumptions.items()))
+    main = sections[0] if sections else None
+    return Report(
+        "serve", model.describe(), workload.to_dict(), data, (Facts(title, tuple(lines)), *sections, notes), main
+    )
+
+
+def _step(
+    server: Server, batch: int, context: int, usd: float | None, devices: int, workload: Workload
+) -> dict[str, Any]:
+    """A decoding step of a batch."""
+    one = server.run(batch, tokens=1, cached=context, source=workload.seq)
+    rate = batch / one.seconds
+    return {
+        "batch": batch,
+        "tpot_seconds": one.seconds,
+        "tokens_per_second": rate,
+        "per_device": rate / devices,
+        "usd_per_million_tokens": None if usd is None else usd * devices / 3600 / rate * 10**6,
+        "bound": WAITS[one.bound],
+        "parts": one._asdict(),
+        "pass": one,
+    }
+
+
+def _row(
+    model: Transformer, workload: Workload, plan: Plan, context: int, overhead: int, step: dict[str, Any]
+) -> dict[str, Any]:
+    """A step with the memory that it takes."""
+    return {**step, "memory": _memory(model, workload, plan, step["batch"], context, overhead)}
+
+
+def _memory(model: Transformer, workload: Workload, plan: Plan, batch: int, context: int, overhead: int) -> int:
+    """Bytes of the fullest device while such a batch decodes."""
+    seq = workload.seq if workload.target else 1
+    run = Workload(batch=batch, seq=seq, target=1 if workload.target else None, context=context)
+    return count(model, run, plan, overhead).fullest[0]["total"]
+
+
+def _largest(
+    model: Transformer, workload: Workload, plan: Plan, context: int, device: Device, overhead: int
+) -> int | None:
+    """The largest batch whose cache memory holds; None where the device's memory is unknown."""
+    room, dp = device.memory_bytes, plan.mesh.dp
+    if room is None:
+        return None
+    return dp * largest(lambda n: _memory(model, workload, plan, n * dp, context, overhead) <= room)
+
+
+def _batches(batch: int, most: int | None, dp: int) -> list[int]:
+    """Powers of two up to what memory holds, with the batch that is asked for."""
+    if most == 0:
+        return [batch]
+    end = min(most or MOST_BATCH, MOST_BATCH)
+    powers = {dp * 2**i for i in range(13) if dp * 2**i <= end}
+    return sorted({*powers, batch, *([end] if most and most <= MOST_BATCH else [])})
+
+
+def _shares(one: Pass) -> str:
+    """What a pass waits for, as shares."""
+    parts = sorted(one._asdict().items(), key=lambda part: -part[1])
+    return ", ".join(
+        f"{WAITS[name]} {value / one.seconds:.0%}" for name, value in parts if value / one.seconds >= 0.005
+    )
+
+
+def _sequences(count: int | None, none: str) -> str:
+    return none if count is None else f"from {count:,} sequences on"
+
+
+def _assumptions(
+    plan: Plan, device: Device, server: Server, price: float | None, usd: float | None, *, ideal: bool
+) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "weights": f"{storage(plan.weights).name}, cache {storage(plan.kv_dtype).name}; multiplied in {server.compute}",
+    }
+    if ideal:
+        said["rates"] = "the peaks themselves (--ideal): no losses, no latency"
+    else:
+        source = device.efficiency_source or "usual parts; none was measured"
+        hot = SUSTAINED if device.kind == "GPU" else 1.0
+        parts = [f"{name} {reached(device, name) * (hot if name == 'matmul' else 1):.0%}" for name in REACHED]
+        said["of the peaks"] = f"{', '.join(parts)} ({source})"
+        said["kernels"] = f"{server.rates.gap * 1e6:g} µs each to start"
+    said["steps"] = "every sequence of the batch decodes; prompts of others do not interrupt"
+    if usd is None:
+        said["price"] = f"unknown: the file of {device.name} has none (--price)"
+    elif price is not None:
+        said["price"] = f"${price:g} an hour of a device (--price)"
+    elif device.price:
+        said["price"] = f"${device.price.usd_per_hour:g} an hour of a device ({device.price.said})"
+    return said

@@ -6,7 +6,7 @@ gives one and the number of devices the other. What would need an unknown is Non
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
@@ -166,24 +166,55 @@ def usual_precision(device: Device | None) -> str:
     return "fp16-mixed" if lacks else "bf16-mixed"
 
 
-def over(plan: Training | Plan, devices: int | None, given: frozenset[str]) -> Training | Plan:
-    """The plan on so many devices: what is not taken by other ways are copies of the model, unless --dp says so."""
+def devices_of(plan: Training | Plan, asked: int | None, published: int | None, given: frozenset[str]) -> int | None:
+    """How many devices a run is on: as asked, as many as the plan's ways make, or as published; None is unknown."""
     mesh = plan.mesh
-    if devices is None or not given & {"dp", "tp", "pp", "cp"}:
-        return plan
-    ways = mesh.tp * mesh.pp * mesh.cp
-    if "dp" in given and mesh.devices != devices:
-        raise InputError(f"--dp {mesh.dp}, --tp {mesh.tp}, --pp {mesh.pp} and --cp {mesh.cp} are {mesh.devices:,} "
-                         f"devices, and --devices is {devices:,}; they must be as many")  # fmt: skip
-    if devices % ways:
-        raise InputError(f"--tp {mesh.tp}, --pp {mesh.pp} and --cp {mesh.cp} are {ways:,} devices together; that must "
-                         f"divide the {devices:,} devices", hint="--devices N")  # fmt: skip
-    return plan._replace(mesh=mesh._replace(dp=devices // ways))
+    whole = "dp" in given  # without it, copies take what the other ways leave
+    devices = asked or (mesh.devices if whole else None) or published or (mesh.devices if mesh.devices > 1 else None)
+    if devices is not None and (mesh.devices > devices or (whole and mesh.devices != devices)):
+        ways = ", ".join(f"--{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp"))
+        raise InputError(f"{ways} make {mesh.devices:,} devices, and there are {devices:,}", hint="--devices N")
+    return devices
 
 
-def estimate(graph: Graph, sizes: Sizes, plan: Training | Plan, device: Device, family: str) -> Any:
-    """The predicted time of a step on a device, and what it rests on; None where there is no prediction."""
-    return None
+class Predicted(NamedTuple):
+    """A predicted step: of which plan, and how fast."""
+
+    plan: Training
+    batch: int  # sequences that are timed
+    tokens_per_second: float
+    parts: tuple[tuple[str, float], ...]  # seconds of a step of them, by what they go to
+    assumptions: dict[str, str]
+
+
+def predict(
+    graph: Graph, sizes: Sizes, plan: Training, device: Device, devices: int, given: frozenset[str], family: str
+) -> Predicted:
+    """The fastest plan that keeps to what is given, and how fast it runs.
+
+    Raises InputError where nothing fits, or the device's file does not say enough.
+    """
+    from transformer_calc.readings import planner
+    from transformer_calc.readings.step import PARTS
+
+    choice = planner.choose(graph, sizes, device, devices, plan, given, family)
+    found, mesh = choice.estimate, choice.plan.mesh
+    tokens = choice.batch * int(sizes["seq"])  # type: ignore[arg-type]
+    ways = ", ".join(f"{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp", "ep"))
+    sequence = " with sequence parallelism" if mesh.sp else ""
+    how = choice.plan
+    said = {
+        "time": f"predicted; the kernels and collectives of a step, most of it {PARTS[found.bound]}; no interruptions",
+        "plan": f"{ways}{sequence}; ZeRO {how.zero}, micro-batches of {how.micro_batch}, {how.schedule}"
+        f"{f' of {how.virtual} groups' if how.virtual > 1 else ''}, recomputation {how.recompute}, {how.attention} "
+        "attention: the fastest of the usual ones that fit, but for what is given",
+    }
+    if mesh.devices != devices:
+        said["plan"] += f"; {devices - mesh.devices:,} devices are idle"
+    if choice.batch != sizes["batch"]:
+        said["plan"] += f"; timed with {choice.batch:,} sequences, as many as divide evenly"
+    parts = tuple((PARTS[name], seconds) for name, seconds in found.parts)
+    return Predicted(choice.plan, choice.batch, tokens / found.seconds, parts, said | found.assumptions)
 
 
 class Checkpoint(NamedTuple):

@@ -75,6 +75,7 @@ class Reckoning(NamedTuple):
     six_nd: SixND
     serving: Cost | None  # of the tokens that are to be served
     published: Cost | None  # what follows from the published times, on the published devices
+    predicted: budget.Predicted | None  # a step, where nothing was given of the time
     assumptions: dict[str, str]
     unknown: dict[str, str]
 
@@ -106,6 +107,15 @@ def reckon(
     if isinstance(plan, Training) and not plan.precision:
         plan = plan._replace(precision=budget.usual_precision(device))
     sizes = graph.sizes(workload)
+    devices = budget.devices_of(plan, asked.devices, run.devices, given)
+    predicted: budget.Predicted | None = None
+    why = ""
+    if isinstance(plan, Training) and asked.pace is None and device and devices and _batch_known(run, asked):
+        try:
+            predicted = budget.predict(graph, sizes, plan, device, devices, given, family)
+            plan = predicted.plan
+        except InputError as error:
+            why = error.message
     work = budget.work_of(graph, sizes, plan, needed=asked.needed)
     _say_work(said, plan, workload, run, asked)
     tokens = asked.tokens if asked.tokens is not None else run.whole
@@ -115,8 +125,6 @@ def reckon(
     _say_size(said, unknown, workload, run, asked, tokens, full, of_run)
     _say_ramp(said, run, asked, ramp)
 
-    devices = asked.devices or run.devices or (plan.mesh.devices if plan.mesh.devices > 1 else None)
-    plan = budget.over(plan, devices, given)
     compute = budget.compute_type(plan)
     peak = device.peak(compute) if device else None
     if device and peak is None and not train and device.peak("fp16"):
@@ -124,17 +132,15 @@ def reckon(
     _say_devices(said, unknown, device, devices, run, asked, of_run, compute, peak, plan)
 
     pace = asked.pace
-    if pace is None and train and device and devices and full is not None:
-        predicted = budget.estimate(graph, sizes, plan, device, family)
-        if predicted is not None:
-            pace = ("step_seconds", predicted.seconds)
-            said |= dict(predicted.assumptions)
+    if predicted:
+        pace = ("tokens_per_second", predicted.tokens_per_second)
+        said |= predicted.assumptions
     terms = Terms(tokens, full, devices, peak, pace, asked.price, asked.power, PUE, grid.g_per_kwh)
     terms = _say_terms(said, unknown, terms, device, asked, grid)
-    _say_pace(said, unknown, terms, asked, run)
+    _say_pace(said, unknown, terms, asked, run, why)
     cost = budget.cost(work, terms)
     counted = params(graph, sizes)
-    rule = _six_nd(graph, counted.active, tokens, plan, cost, pace)
+    rule = _six_nd(graph, counted.active, tokens, plan, cost, asked.pace)
     serving = None
     if asked.serve_tokens and train:
         forward = budget.work_of(graph, sizes, Plan(mesh=plan.mesh), needed=asked.needed)
@@ -152,22 +158,23 @@ def reckon(
             f"how the learning rate changes is not known in a form to draw{_note(run.schedule_note)}: --lr-schedule"
         )
     return Reckoning(
-        cost,
-        workload,
-        work,
-        terms,
-        tokens,
-        steps,
-        full,
-        ramp,
-        rate,
-        device,
-        plan,
-        rule,
-        serving,
-        published,
-        said,
-        unknown,
+        cost=cost,
+        workload=workload,
+        work=work,
+        terms=terms,
+        tokens=tokens,
+        steps=steps,
+        batch_tokens=full,
+        ramp=ramp,
+        rate=rate,
+        device=device,
+        plan=plan,
+        six_nd=rule,
+        serving=serving,
+        published=published,
+        predicted=predicted,
+        assumptions=said,
+        unknown=unknown,
     )
 
 
@@ -179,7 +186,7 @@ def _say_work(said: dict[str, str], plan: Training | Plan, workload: Workload, r
     passes = "forward and backward" if isinstance(plan, Training) else "forward"
     said["FLOPs"] = f"matmuls {passes}, {scores}, counted in the graph for a batch; a token's share × tokens"
     if isinstance(plan, Training) and plan.recompute != "none":
-        said["hardware FLOPs"] = f"with {plan.recompute} recomputation (--recompute)"
+        said["hardware FLOPs"] = f"with {plan.recompute} recomputation"
     if isinstance(plan, Training) and plan.lora:
         learn = ", ".join(plan.lora.targets)
         said["adapters"] = f"LoRA of rank {plan.lora.rank} on {learn}: frozen weights have no gradient of their own"
@@ -273,7 +280,7 @@ def _say_devices(
     if devices is None:
         unknown["devices"] = "how many devices it runs on is unknown: --devices N"
     else:
-        origin = "--devices" if asked.devices else of_run if run.devices else "of the plan"
+        origin = "--devices" if asked.devices else of_run if devices == run.devices else "of the plan"
         said["devices"] = f"{devices:,} ({origin})"
     if isinstance(plan, Training):
         said["precision"] = f"{plan.precision} ({precision(plan.precision).source})"
@@ -309,7 +316,9 @@ def _say_terms(
     return terms._replace(pue=pue, carbon=place.g_per_kwh)
 
 
-def _say_pace(said: dict[str, str], unknown: dict[str, str], terms: Terms, asked: Asked, run: TrainingRun) -> None:
+def _say_pace(
+    said: dict[str, str], unknown: dict[str, str], terms: Terms, asked: Asked, run: TrainingRun, why: str
+) -> None:
     if asked.pace:
         kind, value = asked.pace
         shown = f"{kind.upper()} {value:.1%}," if kind in ("mfu", "hfu") else f"{value:,.6g}"
@@ -324,12 +333,22 @@ def _say_pace(said: dict[str, str], unknown: dict[str, str], terms: Terms, asked
             unknown["time"] = "--step-seconds is of a batch, of which the size is unknown: --batch N"
         return
     if terms.pace is None:
-        observed = ""
+        lacks = [
+            flag
+            for flag, lacking in (
+                ("--device NAME", "device" in unknown),
+                ("--devices N", terms.devices is None),
+                ("--batch N", terms.full_batch is None),
+            )
+            if lacking
+        ]
+        observed = f", or, to predict it, {' and '.join(lacks)}" if lacks else ""
         if run.device_hours:
-            observed = f", or what was published: --device-hours {run.device_hours:,}"
+            observed += f", or what was published, --device-hours {run.device_hours:,}"
         elif run.days:
-            observed = f", or what was published: --days {run.days:g}"
-        unknown["time"] = f"how fast it runs is unknown: --mfu, as in --mfu 0.4{observed}"
+            observed += f", or what was published, --days {run.days:g}"
+        about = f" ({why})" if why else ""
+        unknown["time"] = f"how fast it runs is unknown{about}: --mfu, as in --mfu 0.4{observed}"
 
 
 def _note(text: str) -> str:

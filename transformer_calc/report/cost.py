@@ -43,6 +43,7 @@ COMPARED = (
     Column("predicted", "predicted", "text"),
     Column("difference", "difference", "text", 1),
 )
+PARTS = (Column("what", "a step goes to", "text"), Column("seconds", "", "seconds"), Column("share", "share", "share"))
 OPTIMA = (
     Column("name", "compute-optimal by", "text"),
     Column("tokens", "tokens for this size", "text"),
@@ -84,6 +85,8 @@ def build(
     if train:
         data["published"], compared = _compared(model, found)
         sections += compared
+        data["step"], parts = _step(found)
+        sections += parts
         optimal, shown = _optimal(found)
         data |= optimal
         sections += shown
@@ -236,6 +239,18 @@ def _compared(model: Transformer, found: Reckoning) -> tuple[dict[str, Any] | No
     caption = f"Indented: what follows from the published time, here. {run.source}"
     figures = {"source": run.source, "figures": [{k: v for k, v in line.items() if k != "name"} for line in lines]}
     return figures, [Table("", COMPARED, shown, caption=caption)]
+
+
+def _step(found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
+    """What a predicted step's seconds go to."""
+    if not found.predicted:
+        return None, []
+    parts, batch = found.predicted.parts, found.predicted.batch
+    whole = sum(seconds for _, seconds in parts)
+    ordered = sorted(parts, key=lambda part: -part[1])
+    rows = tuple({"what": what, "seconds": seconds, "share": seconds / whole} for what, seconds in ordered)
+    total = {"what": f"total, of {batch:,} sequences", "seconds": whole, "share": 1.0}
+    return {"sequences": batch, "seconds": whole, "parts": dict(parts)}, [Table("", PARTS, rows, total)]
 
 
 def _tflops(cost: Cost) -> float | None:

@@ -452,6 +452,30 @@ DEPENDS: dict[str, tuple[Any, set[str]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("line", ["gpt3", "llama-65b", "deepseek-v3"])
+def test_predicted_times_are_near_the_published_ones(line: str) -> None:
+    """Nothing is given of the time, and the published plan is not known to tcalc."""
+    found = cost(line)
+    hours = next(row for row in found["published"]["figures"] if row["what"] == "device_hours")
+    assert 0.6 < hours["predicted"] / hours["published"] < 1.6
+    assert found["assumptions"]["time"].startswith("predicted")
+    assert sum(found["step"]["parts"].values()) == pytest.approx(found["step"]["seconds"])
+    assert found["cost"]["mfu"] <= found["cost"]["hfu"] < 1
+
+
+def test_a_plan_that_is_given_is_kept() -> None:
+    found = cost("gpt3 --device a100 --tp 8 --pp 8 --dp 16 --micro-batch 1 --zero 1")
+    assert found["devices"] == 1024
+    assert found["assumptions"]["plan"].startswith("dp 16, tp 8, pp 8, cp 1, ep 1 with sequence parallelism; ZeRO 1")
+
+
+def test_what_cannot_be_predicted_is_said() -> None:
+    found = cost("llama-3-70b --device rtx-4090 --devices 2 --batch 8")
+    assert found["cost"]["days"] is None
+    assert "no way to spread the model over them fits" in found["unknown"]["time"]
+    assert "to predict it, --devices N and --batch N" in cost("llama-3-8b")["unknown"]["time"]
+
+
 def parts(found: dict[str, Any]) -> dict[str, str]:
     """Each cost, assumption and entry of the rule by itself, all else as a whole."""
     flat: dict[str, Any] = {}
@@ -481,6 +505,16 @@ def test_changing_one_flag_changes_exactly_what_depends_on_it(flag: str, data: s
     if float(value) not in (0.35, 1024, 1.1, 475, 6e-5, 1562) if isinstance(value, int | float) else True:
         costs = {key for key in depends if key.startswith("cost.")}
         assert costs <= changed
+
+
+@pytest.mark.parametrize("flag", ["--price", "--power", "--pue", "--carbon", "--lr", "--tokens"])
+@given(data=st.data())
+@settings(max_examples=2, deadline=None)
+def test_and_where_the_time_is_predicted(flag: str, data: st.DataObject) -> None:
+    values, depends = DEPENDS[flag]
+    before, after = (parts(cost(line)) for line in ("tinyllama-1.1b", f"tinyllama-1.1b {flag} {data.draw(values)}"))
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert changed <= depends | {"published"}
 
 
 @given(st.integers(10**9, 10**15), st.floats(0.01, 1), st.integers(1, 10**5), st.floats(0.1, 20))

@@ -137,7 +137,7 @@ def reckon(
         said |= predicted.assumptions
     terms = Terms(tokens, full, devices, peak, pace, asked.price, asked.power, PUE, grid.g_per_kwh)
     terms = _say_terms(said, unknown, terms, device, asked, grid)
-    _say_pace(said, unknown, terms, asked, run, why)
+    _say_pace(said, unknown, terms, asked, run, why, train=train)
     cost = budget.cost(work, terms)
     counted = params(graph, sizes)
     rule = _six_nd(graph, counted.active, tokens, plan, cost, asked.pace)
@@ -291,11 +291,11 @@ def _say_terms(
 ) -> Terms:
     """The terms with what is known of price, power and electricity."""
     if asked.price is not None:
-        said["price"] = f"${asked.price:,.6g} for an hour of a device (--price)"
+        said["price"] = f"${_usd(asked.price)} for an hour of a device (--price)"
     elif device and device.price:
         found = device.price
         about = ", ".join(part for part in (found.provider, found.terms, found.date) if part)
-        said["price"] = f"${found.usd_per_hour:,.6g} for an hour of a device ({about})"
+        said["price"] = f"${_usd(found.usd_per_hour)} for an hour of a device ({about})"
         terms = terms._replace(price=found.usd_per_hour)
     else:
         unknown["price"] = f"no price of {device.name if device else 'the device'} is known: --price USD"
@@ -317,7 +317,14 @@ def _say_terms(
 
 
 def _say_pace(
-    said: dict[str, str], unknown: dict[str, str], terms: Terms, asked: Asked, run: TrainingRun, why: str
+    said: dict[str, str],
+    unknown: dict[str, str],
+    terms: Terms,
+    asked: Asked,
+    run: TrainingRun,
+    why: str,
+    *,
+    train: bool,
 ) -> None:
     if asked.pace:
         kind, value = asked.pace
@@ -342,13 +349,18 @@ def _say_pace(
             )
             if lacking
         ]
-        observed = f", or, to predict it, {' and '.join(lacks)}" if lacks else ""
+        observed = f", or, to predict it, {' and '.join(lacks)}" if lacks and train else ""
+        observed += "" if train else "; tcalc serve predicts it"
         if run.device_hours:
             observed += f", or what was published, --device-hours {run.device_hours:,}"
         elif run.days:
             observed += f", or what was published, --days {run.days:g}"
         about = f" ({why})" if why else ""
         unknown["time"] = f"how fast it runs is unknown{about}: --mfu, as in --mfu 0.4{observed}"
+
+
+def _usd(price: float) -> str:
+    return f"{price:,.2f}" if price == round(price, 2) else f"{price:,.6g}"
 
 
 def _note(text: str) -> str:

@@ -50,6 +50,7 @@ OPTIMA = (
     Column("ratio", "this run", "text"),
     Column("params", "size for this compute", "text", 1),
     Column("params_tokens", "its tokens", "text", 2),
+    Column("source", "source", "text", 3),
 )
 
 
@@ -272,6 +273,7 @@ def _optimal(found: Reckoning) -> tuple[dict[str, Any], list[Section]]:
             "ratio": f"{fit.ratio:.2f} times",
             "params": units.format_count(fit.params),
             "params_tokens": units.format_count(fit.params_tokens),
+            "source": fit.source,
         }
         for fit in best
     )

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from transformer_calc import InputError, load
 from transformer_calc.cli import run
 from transformer_calc.readings import scaling, tuning
+from transformer_calc.readings.assumed import PUE
 from transformer_calc.readings.flops import rows
 from transformer_calc.readings.lora import Lora
-from transformer_calc.readings.reckoning import PUE
 from transformer_calc.readings.schedules import WSD_DECAY, LearningRate, Ramp, Span, points
 from transformer_calc.sources import grid, hardware, presets, runs
 from transformer_calc.spec import SCHEDULES, TrainingRun
@@ -396,6 +396,18 @@ def test_a_published_time_is_never_taken_for_an_estimate(line: str) -> None:
         assert "published" in found["unknown"]["time"]
 
 
+def test_published_rates_need_no_tokens() -> None:
+    """Megatron's 163 TFLOP/s of 312 are 52 % with full recomputation (arXiv 2104.04473, Table 1)."""
+    figures = {row["what"]: row for row in cost("megatron-310b --mfu 0.3")["published"]["figures"]}
+    assert figures["tflops"]["published"] == 155
+    assert figures["mfu"]["published"] == pytest.approx(155 / 312 * 3 / 4, rel=0.01)
+
+
+def test_a_time_that_cannot_be_is_said_to_be_so() -> None:
+    assert "beyond the peak" in cost("gpt3 --device a100 --devices 8 --days 1")["assumptions"]
+    assert "beyond the peak" not in cost("gpt3 --device a100 --devices 1024 --days 34")["assumptions"]
+
+
 @pytest.mark.parametrize("line", ["gpt3 --device a100", "gpt3 --layers 48", "gpt3 --tokens 1B"])
 def test_another_run_is_not_compared(line: str) -> None:
     assert cost(f"{line} --mfu 0.3")["published"] is None
@@ -735,6 +747,7 @@ def test_cost_of_fine_tuning() -> None:
     whole, adapters = cost(line), cost(f"{line} --lora-rank 16 --lora-targets q,v")
     assert adapters["cost"]["usd"] / whole["cost"]["usd"] == pytest.approx(2 / 3, abs=0.02)
     assert adapters["compute_optimal"] is None  # a rule for training from nothing
+    assert adapters["six_nd"]["flops"] * 3 == whole["six_nd"]["flops"] * 2  # 4·N·tokens
     assert "LoRA of rank 16" in adapters["assumptions"]["adapters"]
 
 
@@ -763,6 +776,10 @@ def test_cost_of_serving_tokens() -> None:
     [
         ("gpt3 --mfu 40", "--mfu is '40', expected a part of 1 such as 0.4, or 40%"),
         ("gpt3 --mfu 0", "--mfu is '0'"),
+        ("gpt3 --mfu=", "--mfu is ''"),
+        ("gpt3 --tokens=", "--tokens is ''"),
+        ("gpt3 --carbon=", "carbon is ''"),
+        ("gpt3 --device=", "'' is not a device"),
         ("gpt3 --hfu 101%", "--hfu is '101%'"),
         ("gpt3 --mfu 0.3 --days 9", "--mfu and --days are given"),
         ("gpt3 --batch 3 --batch-tokens 5M", "--batch and --batch-tokens are given"),
@@ -790,6 +807,24 @@ def test_bad_input_is_one_sentence(capsys: pytest.CaptureFixture[str], line: str
     err = refused(capsys, line)
     assert says in err
     assert len(err.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"mfu": 1.5}, "mfu is 1.5; it must be more than 0 and at most 1"),
+        ({"days": -1}, "days is -1.0; it must be more than 0"),
+        ({"tokens": 0}, "tokens is 0; it must be more than 0"),
+        ({"price": -1}, "price is -1; it must be at least 0"),
+        ({"pue": 0.5}, "pue is 0.5; it must be at least 1"),
+        ({"carbon": -1}, "g_per_kwh is -1"),
+        ({"batch": 0}, "batch is 0"),
+    ],
+)
+def test_bad_input_to_the_library_too(asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as error:
+        load("gpt3").cost(**asked)
+    assert says in error.value.message
 
 
 @pytest.mark.parametrize(

@@ -920,12 +920,14 @@ def cost(
     paces = {"step_seconds": step_seconds, "tokens_per_second": tokens_per_second, "tflops": tflops}
     paces |= {"device_hours": device_hours, "days": days}
     terms = {
-        **{name: _decimal(name, text) for name, text in {**paces, "price": price, "power": power}.items()},
-        **{name: text and units.parse_share(text, field=f"--{name}") for name, text in (("mfu", mfu), ("hfu", hfu))},
-        "pue": _pue(pue),
+        **{name: _given(text, units.parse_amount, _flag(name)) for name, text in paces.items()},
+        "price": _given(price, units.parse_amount, "--price", inclusive=True),
+        "power": _given(power, units.parse_amount, "--power"),
+        **{name: _given(text, units.parse_share, f"--{name}") for name, text in (("mfu", mfu), ("hfu", hfu))},
+        "pue": _given(pue, units.parse_amount, "--pue", minimum=1, maximum=10, inclusive=True),
         "carbon": _carbon(carbon),
-        "learning_rate": lr and units.parse_amount(lr, field="--lr", maximum=100),
-        "min_learning_rate": min_lr and units.parse_amount(min_lr, field="--min-lr", maximum=100, inclusive=True),
+        "learning_rate": _given(lr, units.parse_amount, "--lr", maximum=100),
+        "min_learning_rate": _given(min_lr, units.parse_amount, "--min-lr", maximum=100, inclusive=True),
     }
     counts = {"tokens": tokens, "batch_tokens": batch_tokens, "devices": devices, "serve_tokens": serve_tokens}
     return build(
@@ -938,18 +940,14 @@ def cost(
         schedule=lr_schedule,
         warmup=_span(warmup, "--warmup"),
         decay=_span(decay, "--decay"),
-        **{name: text and units.parse_count(text, field=_flag(name)) for name, text in counts.items()},
+        **{name: _given(text, units.parse_count, _flag(name)) for name, text in counts.items()},
         **terms,
     )
 
 
-def _decimal(name: str, text: str | None) -> float | None:
-    return None if text is None else units.parse_amount(text, field=_flag(name), inclusive=name == "price")
-
-
-def _pue(text: str | None) -> float | None:
-    """Read the ratio of all power to that of the devices."""
-    return None if text is None else units.parse_amount(text, field="--pue", minimum=1, maximum=10, inclusive=True)
+def _given(text: str | None, parse: Callable[..., Any], field: str, **limits: Any) -> Any:
+    """Read an option that need not be given."""
+    return None if text is None else parse(text, field=field, **limits)
 
 
 def _carbon(text: str | None) -> str | float | None:

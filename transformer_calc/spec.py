@@ -863,6 +863,7 @@ class TrainingRun(Record):
     days: float | None = None
     device_hours: int | None = None
     tflops_per_device: float | None = None  # achieved, with what was recomputed
+    recompute: str = ""  # what that was: none, selective, full
     source: str = ""
 
     def __post_init__(self) -> None:

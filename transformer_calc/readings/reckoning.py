@@ -10,18 +10,15 @@ import math
 from typing import NamedTuple
 
 from transformer_calc.errors import InputError
-from transformer_calc.graph.core import Graph
+from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.readings import budget, scaling
+from transformer_calc.readings.assumed import PUE, Assumed
 from transformer_calc.readings.budget import Cost, Terms, Work
 from transformer_calc.readings.params import params
 from transformer_calc.readings.schedules import LearningRate, Ramp, Span, check
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.training import Training
 from transformer_calc.spec import Device, Grid, TrainingRun, Workload
-from transformer_calc.storage import precision
-
-PUE = 1.1
-PUE_SOURCE = "Touvron et al. 2023, arXiv 2302.13971, section 6"
 
 
 class Asked(NamedTuple):
@@ -98,135 +95,96 @@ def reckon(
     workload: one full batch; run: what is published; given: the options of the plan that were given;
     grid: the electricity, if none is asked for; published_device: what the published run was on
     """
-    said: dict[str, str] = {}
-    unknown: dict[str, str] = {}
+    _check(asked)
     train = isinstance(plan, Training)
     run = run if train else TrainingRun()
-    of_run = f"the published run of {name}"
+    words = Assumed(run, {name: value for name, value in asked._asdict().items() if value is not None}, name)
     device = asked.device or published_device
     if isinstance(plan, Training) and not plan.precision:
         plan = plan._replace(precision=budget.usual_precision(device))
     sizes = graph.sizes(workload)
     devices = budget.devices_of(plan, asked.devices, run.devices, given)
-    predicted: budget.Predicted | None = None
-    why = ""
-    if isinstance(plan, Training) and asked.pace is None and device and devices and _batch_known(run, asked):
+    batch_known = bool(asked.batch or asked.batch_tokens or run.batch_tokens) or not train
+    predicted, why = None, ""
+    if isinstance(plan, Training) and asked.pace is None and device and devices and batch_known:
         try:
             predicted = budget.predict(graph, sizes, plan, device, devices, given, family)
             plan = predicted.plan
         except InputError as error:
             why = error.message
     work = budget.work_of(graph, sizes, plan, needed=asked.needed)
-    _say_work(said, plan, workload, run, asked)
+    words.work(plan, workload)
     tokens = asked.tokens if asked.tokens is not None else run.whole
-    full = work.tokens if _batch_known(run, asked) or not train else None
+    full = work.tokens if batch_known else None
+    words.size(workload, tokens, full)
     ramp = _ramp(run, asked, full) if train else None
-    steps = None if tokens is None or full is None else _steps(ramp, full, tokens)
-    _say_size(said, unknown, workload, run, asked, tokens, full, of_run)
-    _say_ramp(said, run, asked, ramp)
-
-    compute = budget.compute_type(plan)
-    peak = device.peak(compute) if device else None
-    if device and peak is None and not train and device.peak("fp16"):
-        compute, peak = "fp16", device.peak("fp16")
-    _say_devices(said, unknown, device, devices, run, asked, of_run, compute, peak, plan)
-
-    pace = asked.pace
+    words.growth(ramp)
+    compute, peak = _peak(device, plan)
+    words.devices(device, devices, compute, peak, plan)
+    pace = ("tokens_per_second", predicted.tokens_per_second) if predicted else asked.pace
+    place = asked.carbon or grid
+    terms = Terms(
+        tokens=tokens,
+        full_batch=full,
+        devices=devices,
+        peak=peak,
+        pace=pace,
+        price=asked.price
+        if asked.price is not None
+        else device.price.usd_per_hour
+        if device and device.price
+        else None,
+        power=asked.power or (device.power if device else None),
+        pue=asked.pue or PUE,
+        carbon=place.g_per_kwh,
+    )
     if predicted:
-        pace = ("tokens_per_second", predicted.tokens_per_second)
-        said |= predicted.assumptions
-    terms = Terms(tokens, full, devices, peak, pace, asked.price, asked.power, PUE, grid.g_per_kwh)
-    terms = _say_terms(said, unknown, terms, device, asked, grid)
-    _say_pace(said, unknown, terms, asked, run, why, train=train)
+        words.said |= predicted.assumptions
+    words.money(terms, device, place)
+    words.time(terms, why, train=train)
     cost = budget.cost(work, terms)
-    counted = params(graph, sizes)
-    rule = _six_nd(graph, counted.active, tokens, plan, cost, asked.pace)
+    words.beyond(cost.mfu)
     serving = None
     if asked.serve_tokens and train:
-        forward = budget.work_of(graph, sizes, Plan(mesh=plan.mesh), needed=asked.needed)
-        same = terms.pace if terms.pace and terms.pace[0] == "mfu" else ("mfu", cost.mfu) if cost.mfu else None
-        serving = budget.cost(forward, terms._replace(tokens=asked.serve_tokens, pace=same))
-        said["serving"] = (
-            f"{asked.serve_tokens:,} tokens (--serve-tokens), forward only at the same length of a sequence and the "
-            "same MFU, prices and power; decoding token by token reaches less"
-        )
+        serving = _serving(graph, sizes, plan, terms, cost, asked.serve_tokens, needed=asked.needed)
+        words.serving(asked.serve_tokens)
     alike = device == published_device and tokens == run.whole
-    published = _published(work, terms, run, published_device, plan) if alike else None
     rate = learning_rate(run, asked, full) if train else None
     if train and rate is None and (run.learning_rate or asked.learning_rate):
-        unknown["learning rate"] = (
-            f"how the learning rate changes is not known in a form to draw{_note(run.schedule_note)}: --lr-schedule"
-        )
+        words.undrawn()
     return Reckoning(
         cost=cost,
         workload=workload,
         work=work,
         terms=terms,
         tokens=tokens,
-        steps=steps,
+        steps=None if tokens is None or full is None else _steps(ramp, full, tokens),
         batch_tokens=full,
         ramp=ramp,
         rate=rate,
         device=device,
         plan=plan,
-        six_nd=rule,
+        six_nd=_six_nd(graph, params(graph, sizes).active, tokens, plan, cost, asked.pace),
         serving=serving,
-        published=published,
+        published=_published(graph, sizes, terms, run, plan) if alike else None,
         predicted=predicted,
-        assumptions=said,
-        unknown=unknown,
+        assumptions=words.said,
+        unknown=words.unknown,
     )
 
 
-# --- what is taken, and from where ----------------------------------------------------------------------------
-
-
-def _say_work(said: dict[str, str], plan: Training | Plan, workload: Workload, run: TrainingRun, asked: Asked) -> None:
-    scores = "what the mask lets through" if asked.needed else "the full score matrix"
-    passes = "forward and backward" if isinstance(plan, Training) else "forward"
-    said["FLOPs"] = f"matmuls {passes}, {scores}, counted in the graph for a batch; a token's share × tokens"
-    if isinstance(plan, Training) and plan.recompute != "none":
-        said["hardware FLOPs"] = f"with {plan.recompute} recomputation"
-    if isinstance(plan, Training) and plan.lora:
-        learn = ", ".join(plan.lora.targets)
-        said["adapters"] = f"LoRA of rank {plan.lora.rank} on {learn}: frozen weights have no gradient of their own"
-    if asked.seq:
-        origin = "--seq"
-    elif run.seq == workload.seq:
-        origin = "published"
-    else:
-        origin = "the model's, or usual; --seq"
-    target = f", {workload.target:,} of a target sequence" if workload.target else ""
-    said["sequence"] = f"{workload.seq:,} tokens{target} ({origin})"
-
-
-def _batch_known(run: TrainingRun, asked: Asked) -> bool:
-    return bool(asked.batch or asked.batch_tokens or run.batch_tokens)
-
-
-def _say_size(
-    said: dict[str, str],
-    unknown: dict[str, str],
-    workload: Workload,
-    run: TrainingRun,
-    asked: Asked,
-    tokens: int | None,
-    full: int | None,
-    of_run: str,
-) -> None:
-    source = " of the source" if workload.target else ""
-    if tokens is None:
-        unknown["tokens"] = "how many tokens it sees is unknown: --tokens N"
-    elif asked.tokens is not None:
-        said["tokens"] = f"{tokens:,}{source} (--tokens)"
-    else:
-        made = "" if run.tokens else f": {run.steps:,} steps of {run.batch_tokens:,}"
-        said["tokens"] = f"{tokens:,}{source} ({of_run}{made})"
-    if full is None:
-        unknown["batch"] = "the size of a batch is unknown: --batch N"
-        return
-    origin = "--batch" if asked.batch else "--batch-tokens" if asked.batch_tokens else of_run
-    said["batch"] = f"{workload.batch:,} sequences, {full:,} tokens{source} ({origin})"
+def _check(asked: Asked) -> None:
+    """Refuse terms that cannot be."""
+    values = {**asked._asdict(), **dict([asked.pace] if asked.pace else ())}
+    for name in ("tokens", "batch", "batch_tokens", "seq", "devices", "serve_tokens", "power", *budget.PACES):
+        most = 1 if name in ("mfu", "hfu") else 10**18
+        value = values.get(name)
+        if value is not None and not 0 < value <= most:
+            raise InputError(f"{name} is {value}; it must be more than 0 and at most {most:g}")
+    if asked.price is not None and not 0 <= asked.price < math.inf:
+        raise InputError(f"price is {asked.price}; it must be at least 0")
+    if asked.pue is not None and not 1 <= asked.pue <= 10:
+        raise InputError(f"pue is {asked.pue}; it must be at least 1 and at most 10")
 
 
 def _ramp(run: TrainingRun, asked: Asked, full: int | None) -> Ramp | None:
@@ -238,136 +196,30 @@ def _ramp(run: TrainingRun, asked: Asked, full: int | None) -> Ramp | None:
     return Ramp((*run.batch_ramp[:-1], (run.batch_ramp[-1][0], full)), run.batch_growth)  # in whole sequences
 
 
-def _say_ramp(said: dict[str, str], run: TrainingRun, asked: Asked, ramp: Ramp | None) -> None:
-    if ramp is None or asked.batch or asked.batch_tokens:
-        return
-    if len(ramp.points) > 1:
-        way = "in proportion to the tokens seen" if ramp.growth == "linear" else "at once"
-        points = ", ".join(f"{batch:,} tokens at {seen:,}" for seen, batch in ramp.points)
-        said["batch growth"] = f"{points}; {way}; a token takes the same time throughout"
-    elif run.batch_note:
-        said["batch growth"] = f"{run.batch_note}: not counted in the steps"
-
-
 def _steps(ramp: Ramp | None, full: int, tokens: int) -> int:
     if ramp is None or len(ramp.points) == 1:
         return -(-tokens // full)
     return math.ceil(ramp.steps(tokens))
 
 
-def _say_devices(
-    said: dict[str, str],
-    unknown: dict[str, str],
-    device: Device | None,
-    devices: int | None,
-    run: TrainingRun,
-    asked: Asked,
-    of_run: str,
-    compute: str,
-    peak: int | None,
-    plan: Training | Plan,
-) -> None:
-    if device is None:
-        which = f"{run.hardware}, the device of {of_run}, is unknown" if run.hardware else "the device is unknown"
-        unknown["device"] = f"{which}: --device NAME"
-    else:
-        said["device"] = f"{device.title or device.name} ({'--device' if asked.device else of_run})"
-        if peak is None:
-            unknown["peak"] = f"the {compute} peak of {device.name} is unknown, or it has none: --precision"
-        else:
-            mark = ", unconfirmed" if f"peaks.{compute}" in device.unconfirmed else ""
-            said["peak"] = f"{peak / budget.TERA:,.6g} TFLOP/s of dense {compute}{mark}: what MFU and HFU are parts of"
-    if devices is None:
-        unknown["devices"] = "how many devices it runs on is unknown: --devices N"
-    else:
-        origin = "--devices" if asked.devices else of_run if devices == run.devices else "of the plan"
-        said["devices"] = f"{devices:,} ({origin})"
-    if isinstance(plan, Training):
-        said["precision"] = f"{plan.precision} ({precision(plan.precision).source})"
-
-
-def _say_terms(
-    said: dict[str, str], unknown: dict[str, str], terms: Terms, device: Device | None, asked: Asked, grid: Grid
-) -> Terms:
-    """The terms with what is known of price, power and electricity."""
-    if asked.price is not None:
-        said["price"] = f"${_usd(asked.price)} for an hour of a device (--price)"
-    elif device and device.price:
-        found = device.price
-        about = ", ".join(part for part in (found.provider, found.terms, found.date) if part)
-        said["price"] = f"${_usd(found.usd_per_hour)} for an hour of a device ({about})"
-        terms = terms._replace(price=found.usd_per_hour)
-    else:
-        unknown["price"] = f"no price of {device.name if device else 'the device'} is known: --price USD"
-    if asked.power is not None:
-        said["power"] = f"{asked.power:,.6g} W of a device on average (--power)"
-    elif device and device.power:
-        mark = ", unconfirmed" if "power" in device.unconfirmed else ""
-        said["power"] = f"{device.power:,} W of a device on average: its design power{mark}"
-        terms = terms._replace(power=device.power)
-    else:
-        unknown["power"] = f"the power of {device.name if device else 'the device'} is unknown: --power W"
-    pue = PUE if asked.pue is None else asked.pue
-    said["PUE"] = f"{pue:g} ({PUE_SOURCE if asked.pue is None else '--pue'})"
-    place = asked.carbon or grid
-    year = f" in {place.year}" if place.year else ""
-    about = f"{place.title}{year}: {place.source}" if place.source else place.title
-    said["carbon"] = f"{place.g_per_kwh:,.6g} g CO₂e for a kWh ({about})"
-    return terms._replace(pue=pue, carbon=place.g_per_kwh)
-
-
-def _say_pace(
-    said: dict[str, str],
-    unknown: dict[str, str],
-    terms: Terms,
-    asked: Asked,
-    run: TrainingRun,
-    why: str,
-    *,
-    train: bool,
-) -> None:
-    if asked.pace:
-        kind, value = asked.pace
-        shown = f"{kind.upper()} {value:.1%}," if kind in ("mfu", "hfu") else f"{value:,.6g}"
-        said["time"] = f"{shown} {budget.PACES[kind]} (--{kind.replace('_', '-')}); no interruptions"
-        if kind in ("mfu", "hfu") and terms.peak is None:
-            unknown["time"] = f"the peak that --{kind} is a part of is unknown: --device NAME"
-        elif kind in ("device_hours", "days") and terms.tokens is None:
-            unknown["time"] = (
-                f"--{kind.replace('_', '-')} is of a whole run, of which the tokens are unknown: --tokens N"
-            )
-        elif kind == "step_seconds" and terms.full_batch is None:
-            unknown["time"] = "--step-seconds is of a batch, of which the size is unknown: --batch N"
-        return
-    if terms.pace is None:
-        lacks = [
-            flag
-            for flag, lacking in (
-                ("--device NAME", "device" in unknown),
-                ("--devices N", terms.devices is None),
-                ("--batch N", terms.full_batch is None),
-            )
-            if lacking
-        ]
-        observed = f", or, to predict it, {' and '.join(lacks)}" if lacks and train else ""
-        observed += "" if train else "; tcalc serve predicts it"
-        if run.device_hours:
-            observed += f", or what was published, --device-hours {run.device_hours:,}"
-        elif run.days:
-            observed += f", or what was published, --days {run.days:g}"
-        about = f" ({why})" if why else ""
-        unknown["time"] = f"how fast it runs is unknown{about}: --mfu, as in --mfu 0.4{observed}"
-
-
-def _usd(price: float) -> str:
-    return f"{price:,.2f}" if price == round(price, 2) else f"{price:,.6g}"
-
-
-def _note(text: str) -> str:
-    return f" ({text})" if text else ""
+def _peak(device: Device | None, plan: Training | Plan) -> tuple[str, int | None]:
+    """The type that matmuls are computed in, and the device's peak in it."""
+    compute = budget.compute_type(plan)
+    if device and isinstance(plan, Plan) and device.peak(compute) is None:
+        compute = "fp16"  # what a device without bf16 serves in
+    return compute, device.peak(compute) if device else None
 
 
 # --- what stands beside the costs -----------------------------------------------------------------------------
+
+
+def _serving(
+    graph: Graph, sizes: Sizes, plan: Training | Plan, terms: Terms, cost: Cost, tokens: int, *, needed: bool
+) -> Cost:
+    """The costs of serving so many tokens, at the MFU of training."""
+    work = budget.work_of(graph, sizes, Plan(mesh=plan.mesh), needed=needed)
+    pace = terms.pace if terms.pace and terms.pace[0] == "mfu" else ("mfu", cost.mfu) if cost.mfu else None
+    return budget.cost(work, terms._replace(tokens=tokens, pace=pace))
 
 
 def _six_nd(
@@ -378,10 +230,12 @@ def _six_nd(
     cost: Cost,
     pace: tuple[str, float] | None,
 ) -> SixND:
-    """The rule of thumb; with full recomputation the forward pass is counted twice (Megatron-LM, 2104.04473, eq. 4)."""
+    """The rule of thumb: forward and backward are three passes, two where weights are frozen, and one to serve.
+
+    With full recomputation the forward pass is counted twice (Megatron-LM, arXiv 2104.04473, equation 4).
+    """
     halved = "decoder" in graph.orders and "encoder" in graph.orders
-    train = isinstance(plan, Training)
-    passes = 3 if train else 1
+    passes = 1 if isinstance(plan, Plan) else 2 if plan.lora else 3
     again = 1 if isinstance(plan, Training) and plan.recompute == "full" else 0
     rule = f"{passes * (1 if halved else 2)}·N·tokens"
     rule += ", half of the parameters see each token" if halved else ", N active parameters"
@@ -396,8 +250,10 @@ def _six_nd(
     return SixND(rule, active, flops, flops / scaling.PF_DAY, hardware, days)
 
 
-def _published(work: Work, terms: Terms, run: TrainingRun, device: Device | None, plan: Training | Plan) -> Cost | None:
+def _published(graph: Graph, sizes: Sizes, terms: Terms, run: TrainingRun, plan: Training | Plan) -> Cost | None:
     """What the published times mean, at the same prices; None where no time was published."""
+    if not isinstance(plan, Training):
+        return None
     if run.device_hours:
         pace = ("device_hours", float(run.device_hours))
     elif run.days and run.devices:
@@ -406,8 +262,8 @@ def _published(work: Work, terms: Terms, run: TrainingRun, device: Device | None
         pace = ("tflops", run.tflops_per_device)
     else:
         return None
-    peak = device.peak(budget.compute_type(plan)) if device else None
-    return budget.cost(work, terms._replace(tokens=run.whole, devices=run.devices, peak=peak, pace=pace))
+    work = budget.work_of(graph, sizes, plan._replace(recompute=run.recompute or "none"))
+    return budget.cost(work, terms._replace(devices=run.devices, pace=pace))
 
 
 def learning_rate(run: TrainingRun, asked: Asked, full: int | None = None) -> LearningRate | None:

@@ -205,7 +205,7 @@ def _compared(model: Transformer, found: Reckoning) -> tuple[dict[str, Any] | No
     pairs: list[tuple[str, str, float | None, float | None]] = [
         ("device_hours", "device-hours", then.device_hours, found.cost.device_hours),
         ("days", "wall-clock time", run.days, found.cost.days if same else None),
-        ("tflops", "TFLOP/s of a device", _tflops(then), _tflops(found.cost)),
+        ("tflops", "TFLOP/s of a device", run.tflops_per_device or _tflops(found, then), _tflops(found, found.cost)),
         ("mfu", "MFU", then.mfu, found.cost.mfu),
         ("kwh", "energy", then.kwh, found.cost.kwh),
         ("tco2e", "carbon", then.tco2e, found.cost.tco2e),
@@ -254,10 +254,10 @@ def _step(found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
     return {"sequences": batch, "seconds": whole, "parts": dict(parts)}, [Table("", PARTS, rows, total)]
 
 
-def _tflops(cost: Cost) -> float | None:
-    if cost.hardware_flops is None or not cost.device_hours:
-        return None
-    return cost.hardware_flops / (cost.device_hours * budget.HOUR * budget.TERA)
+def _tflops(found: Reckoning, cost: Cost) -> float | None:
+    """What a device achieves, with what is computed again."""
+    peak = found.terms.peak
+    return None if cost.hfu is None or peak is None else cost.hfu * peak / budget.TERA
 
 
 def _optimal(found: Reckoning) -> tuple[dict[str, Any], list[Section]]:

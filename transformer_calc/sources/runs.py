@@ -9,7 +9,7 @@ from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.sources.catalogue import short
 from transformer_calc.spec import TrainingRun
 
-TEXTS = ("schedule", "schedule_note", "batch_growth", "batch_note", "hardware", "source")
+TEXTS = ("schedule", "schedule_note", "batch_growth", "batch_note", "recompute", "hardware", "source")
 NUMBERS = ("learning_rate", "min_learning_rate_ratio", "days", "tflops_per_device")
 
 

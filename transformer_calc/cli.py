@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -779,10 +780,12 @@ def fit(
     return build(model, workload, plan, device=hardware.load(device), solve=solve, overhead=most)
 
 
-def _or_none(annotation: Any) -> Any:
-    """The annotation of an option that need not be given."""
-    type_, option = annotation.__origin__, annotation.__metadata__[0]
-    return Annotated[type_ | None, option]
+def _or_none(name: str, annotation: Any) -> Any:
+    """The annotation of an option of `_plan` where it need not be given."""
+    option = copy(annotation.__metadata__[0])
+    option.rich_help_panel = "How it is trained or served (what is not given is chosen for the devices)"
+    option.help = "what the cost is of" if name == "mode" else option.help.removeprefix("train: ")
+    return Annotated[annotation.__origin__ | None, option]
 
 
 def _run_plan(**given: Any) -> tuple[Any, frozenset[str]]:
@@ -796,7 +799,7 @@ def _run_plan(**given: Any) -> tuple[Any, frozenset[str]]:
 
 _run_plan.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [
-        option.replace(default=None, annotation=_or_none(option.annotation))
+        option.replace(default=None, annotation=_or_none(option.name, option.annotation))
         for option in inspect.signature(_plan).parameters.values()
     ]
 )

@@ -1,4 +1,4 @@
-"""What a run rests on, in words: each assumption with where it is from, and what is unknown with what would make it known.
+"""What a run rests on, in words: each assumption with where it is from, and what is unknown with what would tell it.
 
 The names of the entries are what reports and other programs refer to. An entry of `unknown` ends with the flag that
 would answer it, after a colon.

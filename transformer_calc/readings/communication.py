@@ -154,7 +154,7 @@ def _sent(op: Op, block: Block, reader: Reader, sizes: Sizes, how: How) -> float
     reached_nodes = nodes * (1 - (1 - 1 / nodes) ** top_k)
     if router.get("groups", 1) > 1:
         reached_nodes = min(reached_nodes, router["top_groups"])
-    return entries * reached_nodes * (nodes - 1) / nodes / top_k
+    return float(entries * reached_nodes * (nodes - 1) / nodes / top_k)
 
 
 def _split(op: Op, sizes: Sizes, mesh: Mesh) -> str:

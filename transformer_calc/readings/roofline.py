@@ -55,9 +55,9 @@ class Gemm(NamedTuple):
     """So many matmuls of [m, k] by [k, n]; `weight` is the size of a right-hand entry in bytes, where it is its own."""
 
     batch: float
-    m: int
-    n: int
-    k: int
+    m: float
+    n: float
+    k: float
     weight: float | None = None
 
     @property
@@ -346,7 +346,7 @@ class Reader:
         if not routed:
             return Gemm(times, m, n, k, weight)
         touched = self.touched(op)
-        return Gemm(touched, max(1, math.ceil(m / touched)), n, k, weight)
+        return Gemm(touched, m / touched, n, k, weight)
 
     def touched(self, op: Op) -> float:
         """Of the experts that a device holds, those that some token goes to, if all are equally likely."""

@@ -137,7 +137,7 @@ def stages(graph: Graph, mesh: Mesh, virtual: int = 1, *, uneven: bool = False) 
 
 
 def _bounds(layers: int, wanted: int) -> list[int]:
-    """Where groups of layers begin and end; embedding and head stand for a layer each (Llama 3, arXiv 2407.21783, §3.3.2).
+    """Where groups of layers begin and end. Embedding and head stand for a layer each (arXiv 2407.21783, §3.3.2).
 
     What then does not divide goes to groups in the middle, one layer each.
     """

@@ -124,7 +124,7 @@ def estimate(
 def assumptions(device: Device, plan: Training) -> dict[str, str]:
     """What the time of a step rests on, beside the plan."""
     parts = {what: roofline.reached(device, what) for what in roofline.REACHED}
-    measured = device.efficiency_source or "usual parts; none was measured"
+    measured = f"tcalc hardware show {device.name}" if device.efficiency else "usual parts: none was measured"
     said = {
         "matmuls": f"{parts['matmul']:.0%} of the peak, less what whole tiles and waves lose ({measured})",
         "memory bandwidth": f"{parts['memory']:.0%} of the peak",

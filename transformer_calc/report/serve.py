@@ -217,7 +217,7 @@ def _assumptions(
     if ideal:
         said["rates"] = "the peaks themselves (--ideal): no losses, no latency"
     else:
-        source = device.efficiency_source or "usual parts; none was measured"
+        source = f"tcalc hardware show {device.name}" if device.efficiency else "usual parts: none was measured"
         hot = SUSTAINED if device.kind == "GPU" else 1.0
         parts = [f"{name} {reached(device, name) * (hot if name == 'matmul' else 1):.0%}" for name in REACHED]
         said["of the peaks"] = f"{', '.join(parts)} ({source})"

@@ -1,0 +1,145 @@
+"""How fast a model answers: the roofline's own tables, published speeds, and what must always hold."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Any
+
+import predictions
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import transformer_calc
+from transformer_calc.graph.model import build
+from transformer_calc.readings.latency import Server
+from transformer_calc.readings.serving import Plan
+from transformer_calc.readings.sharding import Mesh
+from transformer_calc.report import serve
+from transformer_calc.sources import hardware
+
+
+def server(name: str, device: str, tp: int = 1, *, decode: bool = True, ideal: bool = False, **how: Any) -> Server:
+    model = transformer_calc.load(name)
+    graph = build(model.spec, absorbed=True) if decode else model.graph
+    return Server(graph, Plan(mesh=Mesh(tp=tp), **how), hardware.load(device), ideal=ideal)
+
+
+# "How to Scale Your Model", inference.md, 8 TPU v5e, 8,192 tokens of context: batch -> milliseconds of a step
+BOOK = {1: 4.98, 8: 12.13, 16: 20.30, 32: 36.65, 64: 69.33, 240: 249.09}
+
+
+@pytest.mark.parametrize(("batch", "ms"), BOOK.items())
+def test_the_scaling_book(batch: int, ms: float) -> None:
+    """(26 GB + B · 6.7 GB) / (8 · 0.82 TB/s); activations, which the book leaves out, are up to 1 % more."""
+    one = server("llama-2-13b", "tpu-v5e", 8, ideal=True).run(batch, tokens=1, cached=8192)
+    assert one.seconds * 1e3 == pytest.approx(ms, rel=0.012)
+    assert one.bound == "memory"
+
+
+def test_the_critical_batch() -> None:
+    """FLOPs per byte: 197e12 / 0.82e12 = 240 with bf16 weights, half of it with int8 (the same, and kipply's 208)."""
+    assert server("llama-2-13b", "tpu-v5e", ideal=True).critical() == 241
+    assert server("llama-2-13b", "tpu-v5e", ideal=True, weights="int8").critical() == 121
+
+
+def test_a_prompt_by_hand() -> None:
+    """2·N per token, and the causal half of the scores: Llama 3 70B, 8,192 tokens on 8 TPU v5e."""
+    one = server("llama-3-70b", "tpu-v5e", 8, decode=False, ideal=True, weights="int8").run(1, tokens=8192, cached=0)
+    work = 2 * (70.55e9 - 2 * 128256 * 8192) * 8192 + 80 * 4 * 8192 * 8192 * 8192 / 2
+    assert one.compute == pytest.approx(work / (8 * 197e12), rel=0.005)
+
+
+# source -> (runs, mean of |error| at most); tests/golden/inference_runs.json has where each figure is from
+PUBLISHED = {
+    "trt-llm": (37, 0.095),  # TensorRT-LLM on H100, A100, L40S: whole answers
+    "azure-a100": (5, 0.05),
+    "nim": (5, 0.095),  # Llama 3.3 70B on H100: prompts and steps
+    "gpt-fast": (20, 0.16),  # A100, one sequence: 7B to 70B, Mixtral; 16, 8 and 4 bits
+    "trt-llm-first": (20, 0.19),  # time to first token
+    "trt-llm-h200": (7, 0.29),
+    "llama.cpp-8b": (40, 0.26),
+    "pope": (4, 0.34),  # PaLM 540B on 64 TPU v4, arXiv 2211.05102, Table 2
+}
+
+
+def test_published_speeds_are_met_as_well_as_before() -> None:
+    found = list(predictions.inference())
+    by = predictions.errors(found)
+    for source, (runs, most) in PUBLISHED.items():
+        assert len(by[source]) == runs
+        assert mean(map(abs, by[source])) <= most, source
+    every = sorted(abs(one.error) for one in found)
+    assert mean(every) < 0.195
+    assert every[len(every) // 2] < 0.125
+
+
+@given(
+    batch=st.sampled_from([1, 3, 16, 100]),
+    context=st.sampled_from([1, 500, 8192]),
+    name=st.sampled_from(["llama-3-8b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "gpt3"]),
+    weights=st.sampled_from(["bf16", "int8", "int4"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_what_holds_for_every_step(batch: int, context: int, name: str, weights: str) -> None:
+    one = server(name, "h200-sxm", 8, weights=weights)
+    step = one.run(batch, tokens=1, cached=context)
+    assert step.seconds == pytest.approx(sum(step))
+    assert one.run(batch, tokens=1, cached=context + 4096).seconds > step.seconds
+    assert one.run(2 * batch, tokens=1, cached=context).seconds >= step.seconds
+    assert (
+        server(name, "h200-sxm", 8, weights=weights, ideal=True).run(batch, tokens=1, cached=context).seconds
+        < step.seconds
+    )
+    if weights != "bf16" and batch == 1:
+        assert server(name, "h200-sxm", 8).run(batch, tokens=1, cached=context).memory > step.memory
+
+
+def test_experts_that_a_batch_touches() -> None:
+    """X·(1 - (1 - k/X)^tokens): Mixtral's 8 experts, 2 a token."""
+    model = transformer_calc.load("mixtral-8x7b")
+    plan, device = Plan(), hardware.load("b300")
+    one, many = (Server(model.graph, plan, device, ideal=True).run(n, tokens=1, cached=1).memory for n in (1, 8))
+    expert, rest = 3 * 4096 * 14336 * 32 * 2, 2 * (46_702_792_704 - 32000 * 4096 - 8 * 3 * 4096 * 14336 * 32)
+    for n, memory in ((1, one), (8, many)):
+        touched = 8 * (1 - (1 - 2 / 8) ** n)
+        assert memory * 7.75e12 == pytest.approx(rest + touched * expert, rel=0.004)
+
+
+def report(name: str, plan: Plan | None = None, **given: Any) -> dict[str, Any]:
+    model = transformer_calc.load(name)
+    device = hardware.load(given.pop("device", "h100-sxm"))
+    sizes = {key: given.pop(key) for key in ("batch", "seq", "context") if key in given}
+    return serve.build(model, model.workload(**sizes), plan or Plan(), device=device, **given).to_dict()
+
+
+def test_the_report_adds_up() -> None:
+    data = report("llama-3-8b", batch=16, seq=2048, context=4096, price=3.0, output=200)
+    said: Any = data["serve"]
+    assert said["tokens_per_second"] == pytest.approx(16 / said["tpot_seconds"])
+    assert said["usd_per_million_tokens"] == pytest.approx(3.0 / 3600 / said["tokens_per_second"] * 1e6)
+    assert said["request_seconds"] == pytest.approx(said["ttft_seconds"] + 200 * said["tpot_seconds"], rel=0.02)
+    batches: Any = data["batches"]
+    assert [row["batch"] for row in batches] == sorted(row["batch"] for row in batches)
+    largest = batches[-1]
+    assert largest["batch"] == said["largest_batch"]
+    assert largest["memory"] <= 85_899_345_920
+    assert report("llama-3-8b", batch=said["largest_batch"] + 1, context=4096)["serve"]["fits"] is False
+
+
+def test_only_the_price_moves_with_the_price() -> None:
+    one, two = (report("llama-3-8b", context=2048, price=price) for price in (1.0, 2.0))
+    changed = {key for key in one["serve"] if one["serve"][key] != two["serve"][key]}
+    assert changed == {"usd_per_million_tokens"}
+
+
+def test_a_price_that_nobody_knows_is_no_number() -> None:
+    data: Any = report("llama-3-8b", context=2048, device="rtx-4090", plan=Plan(weights="int4"))
+    assert data["serve"]["usd_per_million_tokens"] is None
+    assert "unknown" in data["assumptions"]["price"]
+
+
+def test_a_model_that_generates_nothing_has_no_time_per_token() -> None:
+    said: Any = report("bert-base-uncased", batch=8)["serve"]
+    assert said["ttft_seconds"] > 0
+    assert said["tpot_seconds"] is None

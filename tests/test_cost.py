@@ -793,7 +793,7 @@ def test_cost_of_serving_tokens() -> None:
         ("gpt3 --devices 0", "--devices is '0', expected at least 1"),
         ("gpt3 --device a1000", "hint: did you mean a100-80gb-sxm?"),
         ("gpt3 --tokens 1.5", "--tokens is '1.5', which is not a whole number"),
-        ("gpt3 --tp 8 --pp 7 --devices 32", "--dp 1, --tp 8, --pp 7, --cp 1 make 56 devices, and there are 32"),
+        ("gpt3 --tp 8 --pp 7 --devices 32", "--tp 8 and --pp 7 make 56 devices, and there are 32"),
         ("gpt3 --dp 2 --tp 8 --devices 64", "make 16 devices, and there are 64"),
         ("gpt3 --context 5", "training has no cache"),
         ("gpt3 --warmup 5", "--warmup is 5 tokens, fewer than the 3,198,976 of a step"),

@@ -172,8 +172,9 @@ def devices_of(plan: Training | Plan, asked: int | None, published: int | None, 
     whole = "dp" in given  # without it, copies take what the other ways leave
     devices = asked or (mesh.devices if whole else None) or published or (mesh.devices if mesh.devices > 1 else None)
     if devices is not None and (mesh.devices > devices or (whole and mesh.devices != devices)):
-        ways = ", ".join(f"--{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp"))
-        raise InputError(f"{ways} make {mesh.devices:,} devices, and there are {devices:,}", hint="--devices N")
+        ways = [f"--{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp") if getattr(mesh, name) > 1]
+        made = f"{' and '.join(ways)} make {mesh.devices:,} devices"
+        raise InputError(f"{made}, and there are {devices:,}", hint="--devices N")
     return devices
 
 

@@ -19,6 +19,8 @@ from transformer_calc.readings.assumed import PUE
 from transformer_calc.readings.flops import rows
 from transformer_calc.readings.lora import Lora
 from transformer_calc.readings.schedules import WSD_DECAY, LearningRate, Ramp, Span, points
+from transformer_calc.readings.sharding import Mesh
+from transformer_calc.readings.training import Training
 from transformer_calc.sources import grid, hardware, presets, runs
 from transformer_calc.spec import SCHEDULES, TrainingRun
 
@@ -479,6 +481,16 @@ def test_a_plan_that_is_given_is_kept() -> None:
     found = cost("gpt3 --device a100 --tp 8 --pp 8 --dp 16 --micro-batch 1 --zero 1")
     assert found["devices"] == 1024
     assert found["assumptions"]["plan"].startswith("dp 16, tp 8, pp 8, cp 1, ep 1 with sequence parallelism; ZeRO 1")
+
+
+def test_a_plan_of_the_library_is_kept_where_it_is_not_as_usual() -> None:
+    plan = Training(precision="fp16-mixed", mesh=Mesh(tp=4, pp=2), recompute="full")
+    found = load("gpt3-6.7b").cost(plan=plan, device="a100", devices=64)
+    assert found.predicted
+    kept = found.predicted.plan
+    assert (kept.mesh.tp, kept.mesh.pp, kept.recompute, kept.precision) == (4, 2, "full", "fp16-mixed")
+    assert found.cost.mfu
+    assert 0.1 < found.cost.mfu < found.cost.hfu < 1  # type: ignore[operator]
 
 
 def test_what_cannot_be_predicted_is_said() -> None:

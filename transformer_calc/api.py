@@ -188,13 +188,14 @@ class Transformer:
         device: str | Device | None = None,
         carbon: str | float | None = None,
         plan: Training | Plan | None = None,
-        given: frozenset[str] = frozenset(),
+        given: frozenset[str] | None = None,
         **asked: Any,
     ) -> Reckoning:
         """What training costs: time, money, energy and carbon, with everything that they rest on.
 
         batch, seq, target_seq, batch_tokens: of a step, in place of the published run's; device: its name; carbon: a
-        place, or g CO2e for a kWh; plan: how it is trained, or served; given: the plan's options that were chosen.
+        place, or g CO2e for a kWh; plan: how it is trained, or served; given: names of what of the plan is to be kept
+        where the fastest one is looked for (else what is not as usual).
         Of mfu, hfu, tflops, step_seconds, tokens_per_second, device_hours and days one may be given, the others follow.
         asked: the other fields of `reckoning.Asked`: tokens, devices, price, power, pue, learning_rate, …
 
@@ -202,7 +203,7 @@ class Transformer:
         '39.0'
         """
         from transformer_calc.readings import reckoning
-        from transformer_calc.readings.budget import PACES
+        from transformer_calc.readings.budget import PACES, chosen
         from transformer_calc.readings.training import Training
         from transformer_calc.sources import grid, hardware
         from transformer_calc.spec import Grid
@@ -241,7 +242,7 @@ class Transformer:
                 **asked,
             ),
             plan,
-            given=given,
+            given=chosen(plan) if given is None else given,
             grid=grid.load(grid.WORLD),
             published_device=hardware.load(known) if known else None,
             name=self.spec.name,

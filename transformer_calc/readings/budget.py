@@ -166,6 +166,13 @@ def usual_precision(device: Device | None) -> str:
     return "fp16-mixed" if lacks else "bf16-mixed"
 
 
+def chosen(plan: Training | Plan) -> frozenset[str]:
+    """The names of a plan's fields, and of its mesh's, that are not as usual."""
+    usual = type(plan)()
+    fields = {name for name, value in plan._asdict().items() if name != "mesh" and value != getattr(usual, name)}
+    return frozenset(fields | {name for name, ways in plan.mesh._asdict().items() if ways != getattr(usual.mesh, name)})
+
+
 def devices_of(plan: Training | Plan, asked: int | None, published: int | None, given: frozenset[str]) -> int | None:
     """How many devices a run is on: as asked, as many as the plan's ways make, or as published; None is unknown."""
     mesh = plan.mesh

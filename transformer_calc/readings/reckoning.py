@@ -123,17 +123,16 @@ def reckon(
     words.devices(device, devices, compute, peak, plan)
     pace = ("tokens_per_second", predicted.tokens_per_second) if predicted else asked.pace
     place = asked.carbon or grid
+    price = asked.price
+    if price is None and device and device.price:
+        price = device.price.usd_per_hour
     terms = Terms(
         tokens=tokens,
         full_batch=full,
         devices=devices,
         peak=peak,
         pace=pace,
-        price=asked.price
-        if asked.price is not None
-        else device.price.usd_per_hour
-        if device and device.price
-        else None,
+        price=price,
         power=asked.power or (device.power if device else None),
         pue=asked.pue or PUE,
         carbon=place.g_per_kwh,

@@ -66,7 +66,10 @@ class Record:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-ACTIVATIONS = ("", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "tanh", "sigmoid", "identity")
+FUNCTIONS = ("", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "tanh", "sigmoid", "identity")
+# the same functions, which a class writes out as a chain of operations: it shows in what eager kernels keep
+WRITTEN_OUT = {"gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_python": "gelu"}
+ACTIVATIONS = (*FUNCTIONS, *WRITTEN_OUT)
 LARGEST = 10**15  # no size of a real model comes near it; larger ones are typing errors
 
 
@@ -355,9 +358,11 @@ class Layer(Record):
     residual_scale: float = 1.0
     scaled: bool = False  # each part's output is multiplied by a learned vector (LayerScale, arXiv 2103.17239)
     dropout: float = 0.0  # on each part's output
+    dropped: str = "both"  # parts whose output it is on: both | mixer | ffn; sum: on that of parallel ones, once
 
     def __post_init__(self) -> None:
         _one_of(self, "place", ("pre", "post", "output", "sandwich", "none"))
+        _one_of(self, "dropped", ("both", "mixer", "ffn", "sum"))
         _one_of(self, "parallel", ("no", "shared", "separate"))
 
 

@@ -98,7 +98,7 @@ def of_training(graph: Graph, sizes: Sizes, letters: Sizes, plan: training.Train
 
 
 def _activations(graph: Graph, sizes: Sizes, letters: Sizes, plan: training.Training, family: str) -> dict[str, Size]:
-    how = training.how_of(plan, graph, family)
+    how = training.how_of(plan, graph, family, sizes)  # the formula is of sequences like these
     rows = training.rows_of(graph, how, plan)
     whole = training.rows_of(graph, how._replace(recompute="none", every=1), plan)
     kept: Size = 0

@@ -216,7 +216,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
     run: dict[str, Any] = {"cached": 0, "batch": micro_batch(plan, sizes)}
     run |= {name: int(sizes[name]) // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[arg-type]
     local = lora.bound(graph.bind(run), plan.lora)
-    how = how_of(plan, graph, family)
+    how = how_of(plan, graph, family, sizes)
     rules: dict[str, Any] = {}
     for axis in graph.axes:
         dimension, ways = divisor(axis, mesh, sizes)
@@ -259,7 +259,7 @@ def _times(row: Saved, count: int, sizes: Sizes) -> int:
     return -(-count // row.every) if row.repeat else 1
 
 
-def how_of(plan: Training, graph: Graph, family: str = "") -> activations.How:
+def how_of(plan: Training, graph: Graph, family: str, sizes: Sizes) -> activations.How:
     """How a model is run by this plan."""
     return activations.settings(
         graph,
@@ -269,6 +269,8 @@ def how_of(plan: Training, graph: Graph, family: str = "") -> activations.How:
         attention=plan.attention,
         recompute=plan.recompute,
         every=plan.every,
+        tokens=int(sizes["seq"]) if "seq" in graph.workload_axes else None,  # type: ignore[arg-type]
+        alone=micro_batch(plan, sizes) == 1,
     )
 
 

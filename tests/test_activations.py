@@ -62,6 +62,7 @@ def predicted(point: dict[str, Any]) -> Size:
         attention="flash" if point["attn"] == "sdpa" else "eager",
         mask_bytes=1 if point["dropout_mask"] == "bool" else each,
         recompute="full" if point["checkpoint"] else "none",
+        alone=point["batch"] == 1,
     )
     run = model.workload(batch=point["batch"], seq=point["seq"], target_seq=point["tgt"])
     return total(saved(graph, how, loss=point["head"] == "lm"), graph.sizes(run))
@@ -73,25 +74,13 @@ def measured(point: dict[str, Any]) -> int:
     return found
 
 
-def explained(point: dict[str, Any]) -> int:
-    """Targets are the ids one token on, padded by one: of a single sequence they are a view of the padded row."""
-    continues = point["family"] in ("gpt2", "llama") and point["head"] == "lm"
-    return 8 if point["batch"] == 1 and continues else 0
-
-
 @pytest.mark.parametrize("family", CLASSES)
 def test_eager_bytes_are_those_that_autograd_keeps(family: str) -> None:
     points = [point for point in POINTS if point["family"] == family]
+    assert len(POINTS) == 400
     assert len(points) >= 76
     for point in points:
-        assert predicted(point) == measured(point) - explained(point), point
-
-
-def test_eager_bytes_of_sequences_of_one_are_off_by_a_label() -> None:
-    off = [point for point in POINTS if explained(point)]
-    assert len(POINTS) == 400
-    assert len(off) == 20
-    assert all(point["saved_bytes"] > 8e4 for point in off)
+        assert predicted(point) == measured(point), point
 
 
 # ---- Korthikanti et al. 2022, arXiv 2205.05198

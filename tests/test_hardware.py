@@ -236,3 +236,27 @@ def test_figures_are_exact_for_programs(capsys: pytest.CaptureFixture[str]) -> N
 def test_no_match_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["hardware", "abacus"]) == 2
     assert capsys.readouterr().err == "error: no device matches 'abacus'\nhint: tcalc hardware lists all of them\n"
+
+
+def test_figures_may_be_set() -> None:
+    """As `--device-set` does: of a known device, or of one of which nothing else is known."""
+    changed = hardware.load("h100-sxm", ["bandwidth=4e12", "peaks.bf16=500T"])
+    assert (changed.bandwidth, changed.peak("bf16"), changed.power) == (4 * 10**12, 500 * 10**12, 700)
+    assert "bandwidth=4e12" in changed.title
+    own = hardware.load(None, ["memory_gb=24", "peaks.fp16=100T"])
+    assert (own.memory_bytes, own.bandwidth) == (24 * 10**9, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("bandwidth", "must be key=value"),
+        ("speed=1", "'speed' is not a figure of a device"),
+        ("peaks.bf17=1T", "'peaks.bf17' is not a key of a device"),
+        ("bandwidth=-1", "expected more than 0"),
+        ("efficiency.matmul=2", "more than 0 and at most 1"),
+    ],
+)
+def test_a_figure_that_cannot_be_set_is_named(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        hardware.load("h100-sxm", [text])

@@ -4,14 +4,15 @@ import csv
 import io
 import json
 import re
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer_calc.errors import InputError
-from transformer_calc.output import Format, render
-from transformer_calc.report import Column, Facts, Report, Table, Text
+from transformer_calc.output import Format, plots, render
+from transformer_calc.report import Column, Facts, Plot, Report, Table, Text
 
 COLUMNS = (
     Column("path", "Component", "text"),
@@ -377,3 +378,49 @@ def test_a_table_that_stacks_has_its_rows_as_lines_where_there_is_no_room() -> N
     assert narrow.startswith("sizes\nweights\n  a model of some name")
     assert "174,604,259,328" in narrow
     assert "Left out at this width: ratio (" in rendered(report, width=40)  # both, and named once
+
+
+def drawn(plot: Plot, width: int | None = None, *, unicode: bool = True) -> list[str]:
+    return plots.drawn(plot, str, width, unicode=unicode)
+
+
+RAMP = Plot("up", ((0, 0.0), (100, 8.0)), ("0", "100"), ("8", "0"))
+
+
+def test_a_plot_rises_with_its_values() -> None:
+    lines = drawn(RAMP, 15)
+    assert [line[3:] for line in lines] == [
+        "         ▁▄▇",
+        "      ▁▄▇███",
+        "   ▁▄▇██████",
+        "▁▄▇█████████",
+        "0        100",
+    ]
+    assert [line[:3] for line in lines] == ["8  ", "   ", "   ", "0  ", "   "]
+    assert [line[3:] for line in drawn(RAMP, 15, unicode=False)[:4]] == [
+        "          ##",
+        "       #####",
+        "    ########",
+        " ###########",
+    ]
+
+
+def test_a_plot_of_steps_jumps() -> None:
+    steps = Plot("batch", ((0, 1.0), (50, 4.0), (100, 4.0)), ("0", "100"), ("4", "0"), "steps")
+    assert drawn(steps, 15)[0] == "4        ██████"
+    assert drawn(steps, 15)[3] == "0  ████████████"
+
+
+@given(
+    st.lists(st.floats(0, 1e12), min_size=1, max_size=50),
+    st.one_of(st.none(), st.integers(1, 200)),
+    st.sampled_from(["linear", "steps"]),
+)
+def test_a_plot_has_room_for_any_values(
+    values: list[float], width: int | None, growth: Literal["linear", "steps"]
+) -> None:
+    plot = Plot("", tuple((float(x), y) for x, y in enumerate(values)), ("first", "last"), ("top", "0"), growth)
+    lines = drawn(plot, width)
+    assert len(lines) == plots.HEIGHT + 1
+    assert max(map(len, lines)) <= max(width or 1000, len("top") + 2 + plots.LEAST)
+    assert lines == drawn(plot, width)

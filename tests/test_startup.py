@@ -25,7 +25,9 @@ def imported(*command: str) -> set[str]:
     return modules(*command) - modules("-c", "pass")
 
 
-@pytest.mark.parametrize("arguments", [["params", "--preset", "gpt3"], ["compare", "gpt3", "llama-3-8b"]])
+@pytest.mark.parametrize(
+    "arguments", [["params", "--preset", "gpt3"], ["compare", "gpt3", "llama-3-8b"], ["cost", "gpt3", "--mfu", "0.3"]]
+)
 def test_json_needs_no_heavy_module(arguments: list[str]) -> None:
     modules = imported("-m", "transformer_calc", *arguments, "--json")
     assert not modules & HEAVY

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError, shown
 from transformer_calc.graph.core import Graph
-from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
+from transformer_calc.spec import Audio, Model, Patches, Tokens, TrainingRun, Workload
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
     from transformer_calc.readings.flops import Flops
     from transformer_calc.readings.params import Params
+    from transformer_calc.readings.reckoning import Reckoning
+    from transformer_calc.readings.serving import Plan
     from transformer_calc.readings.shapes import Shaped
+    from transformer_calc.readings.training import Training
+    from transformer_calc.spec import Device
 
 DEFAULT_PRESET = "gpt2"
 USUAL_LENGTH = 2048  # tokens of a sequence, unless the model takes fewer or is told otherwise
@@ -98,6 +102,14 @@ class Transformer:
         if note not in self.notes:
             self.notes.append(note)
 
+    @cached_property
+    def run(self) -> TrainingRun:
+        """How the model was trained, as far as that is published: the preset's [training] table."""
+        from transformer_calc.sources import runs
+
+        table = self.described.get("training", {}) if {"model", "config"} & set(self.described) else {}
+        return runs.parse(table, f"{self.spec.name}: ")
+
     @property
     def title(self) -> str:
         """The model's name for a heading, with where it is from if not from a preset, and what was changed."""
@@ -164,6 +176,78 @@ class Transformer:
         sizes = graph.sizes(run)
         found = rows(graph, sizes, needed=needed, recompute=recompute, decode=run.context > 0)
         return totals(list(found), sizes)
+
+    def cost(
+        self,
+        *,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+        batch_tokens: int | None = None,
+        device: str | Device | None = None,
+        carbon: str | float | None = None,
+        plan: Training | Plan | None = None,
+        given: frozenset[str] | None = None,
+        **asked: Any,
+    ) -> Reckoning:
+        """What training costs: time, money, energy and carbon, with everything that they rest on.
+
+        batch, seq, target_seq, batch_tokens: of a step, in place of the published run's; device: its name; carbon: a
+        place, or g CO2e for a kWh; plan: how it is trained, or served; given: names of what of the plan is to be kept
+        where the fastest one is looked for (else what is not as usual).
+        Of mfu, hfu, tflops, step_seconds, tokens_per_second, device_hours and days one may be given, the others follow.
+        asked: the other fields of `reckoning.Asked`: tokens, devices, price, power, pue, learning_rate, …
+
+        >>> f"{load('gpt3').cost(mfu=0.3, device='a100', devices=1024).cost.days:.1f}"
+        '39.0'
+        """
+        from transformer_calc.readings import reckoning
+        from transformer_calc.readings.budget import PACES, chosen
+        from transformer_calc.readings.training import Training
+        from transformer_calc.sources import grid, hardware
+        from transformer_calc.spec import Grid
+
+        pace = [(kind, float(asked.pop(kind))) for kind in PACES if asked.get(kind) is not None]
+        asked = {name: value for name, value in asked.items() if name not in PACES}
+        if len(pace) > 1:
+            options = " and ".join(f"--{kind.replace('_', '-')}" for kind, _ in pace)
+            raise InputError(f"{options} are given, which all say how fast it runs; give one of them")
+        if batch is not None and batch_tokens is not None:
+            raise InputError("--batch and --batch-tokens are given; give one of them")
+        plan = Training(precision="") if plan is None else plan
+        run = self.run if isinstance(plan, Training) else TrainingRun()
+        if context and isinstance(plan, Training):
+            raise InputError(f"--context is {context}, but training has no cache", "--mode infer")
+        length = seq or run.seq or (None if context else self.max_positions)
+        targets = target_seq or run.target_seq
+        workload = self.workload(batch, length, targets, context)
+        if batch is None and (wanted := batch_tokens or run.batch_tokens):
+            workload = self.workload(max(round(wanted / workload.seq), 1), length, targets, context)
+        known = run.hardware if hardware.exists(run.hardware) else None
+        place = grid.load(carbon) if isinstance(carbon, str) else None
+        if isinstance(carbon, int | float):
+            place = Grid(name="", title="--carbon", g_per_kwh=carbon)
+        return reckoning.reckon(
+            self.graph,
+            workload,
+            run,
+            reckoning.Asked(
+                batch=batch,
+                batch_tokens=batch_tokens,
+                seq=seq,
+                device=hardware.load(device) if isinstance(device, str) else device,
+                carbon=place,
+                pace=pace[0] if pace else None,
+                **asked,
+            ),
+            plan,
+            given=chosen(plan) if given is None else given,
+            grid=grid.load(grid.WORLD),
+            published_device=hardware.load(known) if known else None,
+            name=self.spec.name,
+            family=self.spec.family,
+        )
 
     def describe(self) -> dict[str, Any]:
         """For reports: what the model is."""

@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -259,12 +260,14 @@ def command(
     name: str | None = None,
     default: str | None = None,
     plan: Callable[..., Any] | None = None,
+    own_workload: bool = False,
 ) -> Callable[[Callable[..., "Report"]], Callable[..., "Report"]]:
     """Make a function that returns a report a command; `with_model` gives it a model and a workload first.
 
     `with_models`: instead, several models and the sizes of a workload that were given.
     `default`: the preset for a command line that describes no model, where it is not every command's.
     `plan`: a function of further options, whose result is handed over after the workload.
+    `own_workload`: in place of the workload only those of its sizes that were given are handed over.
     """
 
     def register(body: Callable[..., "Report"]) -> Callable[..., "Report"]:
@@ -289,11 +292,13 @@ def command(
                     _say("note", f"no model given: this is the preset {default}")
                     given["preset"] = default
                 model = _load(given)
-                workload = model.workload(**sizes)
-                for note in model.notes:
+                workload = sizes if own_workload else model.workload(**sizes)
+                for note in (said := list(model.notes)):
                     _say("note", note)
                 plans = [plan(**{parameter.name: given[parameter.name] for parameter in of_plan})] if plan else []
                 report = body(model, workload, *plans, **options)
+                for note in model.notes[len(said) :]:
+                    _say("note", note)
             else:
                 report = body(**options)
             _print(report, format)
@@ -814,6 +819,199 @@ def fit(
         plan = plan._replace(mesh=plan.mesh._replace(tp=count))
     most = units.parse_count(overhead, field="--overhead", minimum=0)
     return build(model, workload, plan, device=hardware.load(device), solve=solve, overhead=most)
+
+
+def _or_none(name: str, annotation: Any) -> Any:
+    """The annotation of an option of `_plan` where it need not be given."""
+    option = copy(annotation.__metadata__[0])
+    option.rich_help_panel = "How it is trained or served (what is not given is chosen for the devices)"
+    option.help = "what the cost is of" if name == "mode" else option.help.removeprefix("train: ")
+    return Annotated[annotation.__origin__ | None, option]
+
+
+def _run_plan(**given: Any) -> tuple[Any, frozenset[str]]:
+    """The same options for a run, of which it matters which were given: the others are chosen for the devices."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    usual = {name: option.default for name, option in inspect.signature(_plan).parameters.items()}
+    # The precision that is usual depends on the device: without one it stays open.
+    of_run = {"mode": "train", **({} if "precision" in chosen or chosen.get("mode") == "infer" else {"precision": ""})}
+    return _plan(**{**usual, **of_run, **chosen}), frozenset(chosen)
+
+
+_run_plan.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        option.replace(default=None, annotation=_or_none(option.name, option.annotation))
+        for option in inspect.signature(_plan).parameters.values()
+    ]
+)
+
+RUN = "Run"
+TIME = "Time (one of them: what is assumed or was observed; the others follow)"
+MONEY = "Money, energy, carbon"
+
+
+@command(
+    app,
+    plan=_run_plan,
+    own_workload=True,
+    examples="""
+      tcalc cost --preset gpt3 --mfu 0.3
+      tcalc cost llama-3-70b --device h100 --devices 2048 --mfu 40% --tokens 15T --price 2.5
+      tcalc cost llama-2-70b --device-hours 1720320 --carbon 385 --json
+      tcalc cost gpt3 --device a100 --devices 1024 --recompute full --tflops 140
+      tcalc cost llama-3-8b --lora-rank 16 --tokens 100M --batch 64 --device h100 --devices 8 --mfu 0.35""",
+)
+def cost(
+    model: Any,
+    sizes: Any,
+    plan: Any,
+    tokens: Annotated[
+        str | None, typer.Option("--tokens", metavar="N", help="of the whole run", rich_help_panel=RUN)
+    ] = None,
+    batch_tokens: Annotated[
+        str | None,
+        typer.Option("--batch-tokens", metavar="N", help="of a step, in place of --batch", rich_help_panel=RUN),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="a device (see tcalc hardware); else the published run's",
+            autocompletion=_device_names,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option("--devices", metavar="N", help="how many; else the published run's", rich_help_panel=RUN),
+    ] = None,
+    needed: Annotated[
+        bool, typer.Option("--needed", help="count of score matrices what the mask lets through", rich_help_panel=RUN)
+    ] = False,
+    serve_tokens: Annotated[
+        str | None,
+        typer.Option("--serve-tokens", metavar="N", help="and what serving so many costs", rich_help_panel=RUN),
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option("--lr", metavar="RATE", help="the learning rate at its peak", rich_help_panel=RUN)
+    ] = None,
+    lr_schedule: Annotated[
+        Literal["constant", "linear", "cosine", "wsd", "inverse-sqrt"] | None,
+        typer.Option("--lr-schedule", help="how the learning rate changes", rich_help_panel=RUN),
+    ] = None,
+    min_lr: Annotated[
+        str | None, typer.Option("--min-lr", metavar="RATE", help="what it falls to", rich_help_panel=RUN)
+    ] = None,
+    warmup: Annotated[
+        str | None,
+        typer.Option(
+            "--warmup", metavar="SPAN", help="it rises for so long: 375M tokens, or 2000steps", rich_help_panel=RUN
+        ),
+    ] = None,
+    decay: Annotated[
+        str | None,
+        typer.Option(
+            "--decay", metavar="SPAN", help="it has fallen after so long (wsd: in so long)", rich_help_panel=RUN
+        ),
+    ] = None,
+    mfu: Annotated[
+        str | None, typer.Option("--mfu", metavar="PART", help="model FLOPs, of the peak: 0.4", rich_help_panel=TIME)
+    ] = None,
+    hfu: Annotated[
+        str | None, typer.Option("--hfu", metavar="PART", help="the same with recomputed ones", rich_help_panel=TIME)
+    ] = None,
+    tflops: Annotated[
+        str | None,
+        typer.Option("--tflops", metavar="X", help="TFLOP/s of a device, with recomputed ones", rich_help_panel=TIME),
+    ] = None,
+    step_seconds: Annotated[
+        str | None, typer.Option("--step-seconds", metavar="S", help="of the full batch", rich_help_panel=TIME)
+    ] = None,
+    tokens_per_second: Annotated[
+        str | None, typer.Option("--tokens-per-second", metavar="N", help="of all devices", rich_help_panel=TIME)
+    ] = None,
+    device_hours: Annotated[
+        str | None, typer.Option("--device-hours", metavar="H", help="of the whole run", rich_help_panel=TIME)
+    ] = None,
+    days: Annotated[
+        str | None, typer.Option("--days", metavar="DAYS", help="of the whole run", rich_help_panel=TIME)
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option("--price", metavar="USD", help="of an hour of a device", rich_help_panel=MONEY)
+    ] = None,
+    power: Annotated[
+        str | None, typer.Option("--power", metavar="W", help="of a device, on average", rich_help_panel=MONEY)
+    ] = None,
+    pue: Annotated[
+        str | None,
+        typer.Option("--pue", metavar="X", help="all power of the data centre to the devices'", rich_help_panel=MONEY),
+    ] = None,
+    carbon: Annotated[
+        str | None,
+        typer.Option(
+            "--carbon",
+            metavar="G",
+            help="g CO₂e for a kWh (up to 1.5: kg), or a place: USA, FRA …",
+            rich_help_panel=MONEY,
+        ),
+    ] = None,
+) -> "Report":
+    """Say what training costs: days, dollars, energy, carbon."""
+    from .report.cost import build
+
+    plan, given = plan
+    paces = {"step_seconds": step_seconds, "tokens_per_second": tokens_per_second, "tflops": tflops}
+    paces |= {"device_hours": device_hours, "days": days}
+    terms = {
+        **{name: _given(text, units.parse_amount, _flag(name)) for name, text in paces.items()},
+        "price": _given(price, units.parse_amount, "--price", inclusive=True),
+        "power": _given(power, units.parse_amount, "--power"),
+        **{name: _given(text, units.parse_share, f"--{name}") for name, text in (("mfu", mfu), ("hfu", hfu))},
+        "pue": _given(pue, units.parse_amount, "--pue", minimum=1, maximum=10, inclusive=True),
+        "carbon": _carbon(carbon),
+        "learning_rate": _given(lr, units.parse_amount, "--lr", maximum=100),
+        "min_learning_rate": _given(min_lr, units.parse_amount, "--min-lr", maximum=100, inclusive=True),
+    }
+    counts = {"tokens": tokens, "batch_tokens": batch_tokens, "devices": devices, "serve_tokens": serve_tokens}
+    return build(
+        model,
+        sizes,
+        plan,
+        given,
+        device=device,
+        needed=needed,
+        schedule=lr_schedule,
+        warmup=_span(warmup, "--warmup"),
+        decay=_span(decay, "--decay"),
+        **{name: _given(text, units.parse_count, _flag(name)) for name, text in counts.items()},
+        **terms,
+    )
+
+
+def _given(text: str | None, parse: Callable[..., Any], field: str, **limits: Any) -> Any:
+    """Read an option that need not be given."""
+    return None if text is None else parse(text, field=field, **limits)
+
+
+def _carbon(text: str | None) -> str | float | None:
+    """Read g CO₂e for a kWh. No grid has 1.5 g or 1,500: up to that a number is meant in kg."""
+    if text is None or not text.strip().lstrip("+-.")[:1].isdigit():
+        return text
+    grams = units.parse_amount(text, field="--carbon", maximum=2000, inclusive=True)
+    return grams * 1000 if grams <= 1.5 else grams
+
+
+def _span(text: str | None, field: str) -> tuple[int, str] | None:
+    """Read a stretch of a run: tokens, or steps where it says so."""
+    if text is None:
+        return None
+    stripped = text.strip().lower()
+    for word in ("steps", "step", "tokens"):
+        if stripped.endswith(word):
+            unit = "tokens" if word == "tokens" else "steps"
+            return units.parse_count(stripped.removesuffix(word), field=field), unit
+    return units.parse_count(stripped, field=field), "tokens"
 
 
 @command(

@@ -66,7 +66,10 @@ class Record:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-ACTIVATIONS = ("", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "tanh", "sigmoid", "identity")
+FUNCTIONS = ("", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "tanh", "sigmoid", "identity")
+# the same functions, which a class writes out as a chain of operations: it shows in what eager kernels keep
+WRITTEN_OUT = {"gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_python": "gelu"}
+ACTIVATIONS = (*FUNCTIONS, *WRITTEN_OUT)
 LARGEST = 10**15  # no size of a real model comes near it; larger ones are typing errors
 
 
@@ -355,9 +358,11 @@ class Layer(Record):
     residual_scale: float = 1.0
     scaled: bool = False  # each part's output is multiplied by a learned vector (LayerScale, arXiv 2103.17239)
     dropout: float = 0.0  # on each part's output
+    dropped: str = "both"  # parts whose output it is on: both | mixer | ffn; sum: on that of parallel ones, once
 
     def __post_init__(self) -> None:
         _one_of(self, "place", ("pre", "post", "output", "sandwich", "none"))
+        _one_of(self, "dropped", ("both", "mixer", "ffn", "sum"))
         _one_of(self, "parallel", ("no", "shared", "separate"))
 
 
@@ -826,3 +831,87 @@ class Device(Record):
     def price(self) -> Price | None:
         """The price to reckon with, if one is known."""
         return self.prices[0] if self.prices else None
+
+
+SCHEDULES = ("constant", "linear", "cosine", "wsd", "inverse-sqrt")  # of a learning rate
+GROWTHS = ("linear", "steps")  # of a batch: all the time, or at once where a number of tokens is reached
+
+
+@record
+class TrainingRun(Record):
+    """How a model was trained, as it was published. None is unknown; sizes and times are of the whole run.
+
+    `warmup_*`: the learning rate rises to its peak; `hold_steps`: it stays there before it falls; `decay_*`: where it
+    has fallen to `min_learning_rate_ratio` of its peak (wsd: how long that takes, at the end); None: the whole run.
+    """
+
+    tokens: int | None = None
+    corpus_tokens: int | None = None  # how many different ones there are, where that is not how many are seen
+    batch_tokens: int | None = None  # in full
+    batch_ramp: tuple[tuple[int, int], ...] = ()  # (tokens seen, tokens of a batch then), the first at 0
+    batch_growth: str = "linear"  # between the points of the ramp
+    batch_note: str = ""  # what the ramp does not say
+    seq: int | None = None
+    target_seq: int | None = None
+    steps: int | None = None
+    learning_rate: float | None = None
+    schedule: str = ""
+    schedule_note: str = ""  # what the schedule does not say
+    min_learning_rate_ratio: float | None = None
+    warmup_tokens: int | None = None
+    warmup_steps: int | None = None
+    hold_steps: int | None = None
+    decay_tokens: int | None = None
+    decay_steps: int | None = None
+    hardware: str = ""
+    devices: int | None = None
+    days: float | None = None
+    device_hours: int | None = None
+    tflops_per_device: float | None = None  # achieved, with what was recomputed
+    recompute: str = ""  # what that was: none, selective, full
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        _sizes(self, "batch_tokens", "seq", "target_seq", "steps", "warmup_steps", "hold_steps", "decay_steps")
+        _sizes(self, "tokens", "corpus_tokens", "warmup_tokens", "decay_tokens", maximum=10**18)
+        _sizes(self, "devices", "device_hours", maximum=10**12)
+        _one_of(self, "schedule", ("", *SCHEDULES))
+        _one_of(self, "batch_growth", GROWTHS)
+        for name in ("learning_rate", "days", "tflops_per_device"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 10**6:
+                raise InputError(f"{name} is {value}; it must be more than 0 and less than 1e+06")
+        ratio = self.min_learning_rate_ratio
+        if ratio is not None and not 0 <= ratio <= 1:
+            raise InputError(f"min_learning_rate_ratio is {ratio}; it must be between 0 and 1")
+        for one, other in (("warmup_tokens", "warmup_steps"), ("decay_tokens", "decay_steps")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise InputError(f"{one} and {other} are given; it must be one of them")
+        if self.batch_ramp:
+            seen, batches = zip(*self.batch_ramp, strict=True)
+            if seen[0] != 0 or list(seen) != sorted(set(seen)) or min(batches) < 1:
+                raise InputError("batch_ramp must begin at 0 tokens, go up in tokens, and have batches of at least 1")
+            if batches[-1] != self.batch_tokens:
+                raise InputError(f"batch_ramp ends at {batches[-1]}; it must end at batch_tokens, {self.batch_tokens}")
+
+    @property
+    def whole(self) -> int | None:
+        """Tokens of the whole run: as published, or those of its steps."""
+        if self.tokens is not None or self.steps is None or self.batch_tokens is None or self.batch_ramp:
+            return self.tokens
+        return self.steps * self.batch_tokens
+
+
+@record
+class Grid(Record):
+    """How much carbon dioxide, and what counts as much, the electricity of a place stands for."""
+
+    name: str
+    title: str = ""
+    g_per_kwh: float
+    year: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.g_per_kwh < 10**4:
+            raise InputError(f"g_per_kwh is {self.g_per_kwh}; it must be at least 0 and less than 1e+04")

@@ -65,17 +65,31 @@ def parse_count(text: str, *, field: str, minimum: int = 1, maximum: int = 10**1
     return value
 
 
-def parse_amount(text: str, *, field: str, minimum: float = 0.0, maximum: float = 1e18) -> float:
-    """Read a measure: `0.4`, `2.5`, `1.5k`, `300B`; more than `minimum`, and at most `maximum`."""
+def parse_amount(
+    text: str, *, field: str, minimum: float = 0.0, maximum: float = 1e18, inclusive: bool = False
+) -> float:
+    """Read a measure: `0.4`, `2.5`, `1.5k`, `300B`; more than `minimum` (`inclusive`: or it), at most `maximum`."""
     stripped = text.strip().replace("_", "")
     match = _NUMBER.fullmatch(stripped) if len(stripped) <= _LONGEST else None
     if match is None:
         raise InputError(f"{field} is {shown(text)}, expected a number such as 0.4, 2.5 or 1.5k")
     digits = stripped.rstrip("kKmMbBgGtT ").replace(",", "")
     value = float(digits) * 10.0 ** _POWERS[match["suffix"].lower()]
-    if not minimum < value <= maximum:
-        raise InputError(f"{field} is {shown(text)}, expected more than {minimum:g} and at most {maximum:g}")
+    if not minimum <= value <= maximum or (value == minimum and not inclusive):
+        least = f"at least {minimum:g}" if inclusive else f"more than {minimum:g}"
+        raise InputError(f"{field} is {shown(text)}, expected {least} and at most {maximum:g}")
     return value
+
+
+def parse_share(text: str, *, field: str) -> float:
+    """Read a part of a whole: `0.4` or `40%`."""
+    stripped = text.strip()
+    percent = stripped.endswith("%")
+    try:
+        value = parse_amount(stripped.removesuffix("%"), field=field, maximum=100 if percent else 1)
+    except InputError:
+        raise InputError(f"{field} is {shown(text)}, expected a part of 1 such as 0.4, or 40%") from None
+    return value / 100 if percent else value
 
 
 def format_exact(n: int) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from transformer_calc.spec import WRITTEN_OUT
+
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
     from transformer_calc.spec import Norm, Workload
@@ -383,6 +385,9 @@ class Builder:
     def map(self, path: str, function: str, *inputs: Tensor, note: str = "", **attrs: Any) -> Tensor:
         """An elementwise function; the output has the first input's dimensions, the others broadcast."""
         dims = inputs[0].dims
+        if function in WRITTEN_OUT:
+            attrs["written_out"], function = function, WRITTEN_OUT[function]
+            note = ""
         return self.emit("elementwise", path, inputs, dims, note=note or function, function=function, **attrs)
 
     def view(self, path: str, x: Tensor, dims: Dims, note: str = "") -> Tensor:

@@ -30,7 +30,8 @@ def layer_of(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str, sourc
             y = b.map(f"{name}_scaled", "multiply", y, vector, note="· a vector")
         if layer.residual_scale != 1.0:
             y = b.map(f"{name}_scale", "scale", y, factor=layer.residual_scale, note=f"· {layer.residual_scale:g}")
-        return start, b.dropout(f"{name}_dropout", y, layer.dropout)
+        dropped = layer.dropped in ("both", "ffn" if name == "ffn" else "mixer")
+        return start, b.dropout(f"{name}_dropout", y, layer.dropout if dropped else 0.0)
 
     if layer.parallel != "no":
         return _parallel(b, layer, x, queries, keys)
@@ -87,11 +88,13 @@ def _parallel(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str) -> T
         first, second = b.norm("attn_norm", x, layer.norm), b.norm("ffn_norm", x, layer.norm)
     with b.scope("attn"):
         y = _run(b, layer, "mixer", first, queries, keys, None)
-    y = b.dropout("attn_dropout", y, layer.dropout)
+    each = 0.0 if layer.dropped == "sum" else layer.dropout
+    y = b.dropout("attn_dropout", y, each)
     with b.scope("ffn"):
         z = _run(b, layer, "ffn", second, queries, keys, None)
-    z = b.dropout("ffn_dropout", z, layer.dropout)
+    z = b.dropout("ffn_dropout", z, each)
     both = b.map("parts", "add", y, z, note="attention + feed-forward")
+    both = b.dropout("dropout", both, layer.dropout) if layer.dropped == "sum" else both
     return b.map("residual", "add", x, both, note="X + …")
 
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 
-from ..report import Column, Facts, Matrix, Report, Table, Text
-from . import grids
+from ..report import Column, Facts, Matrix, Plot, Report, Section, Text
+from . import grids, plots
 from .cells import NUMERIC, cell, printable, showable
 
 _SPECIAL = re.compile(r"([\\`*|<>\[\]])")
@@ -19,7 +19,7 @@ def render(report: Report, stream: TextIO) -> None:
     stream.write(showable("\n\n".join(sections), stream) + "\n")
 
 
-def _section(section: Table | Facts | Text | Matrix) -> Iterable[str]:
+def _section(section: Section) -> Iterable[str]:
     if isinstance(section, Text):
         # Two spaces at the end are a line break; without them Markdown joins the lines.
         yield "  \n".join(map(_escape, section.text.split("\n")))
@@ -29,6 +29,9 @@ def _section(section: Table | Facts | Text | Matrix) -> Iterable[str]:
     if isinstance(section, Matrix):
         lines = [*section.lines, *grids.drawn(section, printable)]
         yield "\n".join(["```text", *lines, "```"])
+        return
+    if isinstance(section, Plot):
+        yield "\n".join(["```text", *plots.drawn(section, printable), "```"])
         return
     if isinstance(section, Facts):
         yield "| | |"

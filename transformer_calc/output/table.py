@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from ..report import Column, Facts, Kind, Matrix, Report, Table, Text
-from . import grids
+from ..report import Column, Facts, Kind, Matrix, Plot, Report, Section, Table, Text
+from . import grids, plots
 from .cells import NUMERIC, can_show, cell, printable, showable
 
 _GAP = 2  # between columns
@@ -52,14 +52,16 @@ def render(report: Report, stream: TextIO, *, width: int | None = None, color: b
             _draw_facts(canvas, group)
         elif isinstance(group, Matrix):
             _draw_matrix(canvas, group)
+        elif isinstance(group, Plot):
+            _draw_plot(canvas, group)
         else:
             canvas.write(group.text)
     stream.write(canvas.finish())
 
 
-def _groups(sections: Iterable[Table | Facts | Text | Matrix]) -> list[list[Table] | Facts | Text | Matrix]:
+def _groups(sections: Iterable[Section]) -> list[list[Table] | Facts | Text | Matrix | Plot]:
     """Return the sections with tables of the same columns that follow each other as one list."""
-    groups: list[list[Table] | Facts | Text | Matrix] = []
+    groups: list[list[Table] | Facts | Text | Matrix | Plot] = []
     for section in sections:
         last = groups[-1] if groups else None
         if not isinstance(section, Table):
@@ -333,6 +335,13 @@ def _draw_matrix(canvas: _Canvas, matrix: Matrix) -> None:
     for line in matrix.lines:
         canvas.write(line)
     for line in grids.drawn(matrix, canvas.show, canvas.width):
+        canvas.draw(RichText(line))
+
+
+def _draw_plot(canvas: _Canvas, plot: Plot) -> None:
+    """The title and the curve."""
+    canvas.write(plot.title, "bold")
+    for line in plots.drawn(plot, canvas.show, canvas.width, unicode=canvas.unicode):
         canvas.draw(RichText(line))
 
 

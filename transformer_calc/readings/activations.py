@@ -9,7 +9,12 @@ kernels:  fused, where norms, activations and dropout keep only what a fused ker
 attention:  eager, with score matrices of a row for each query and a column for each key, or flash (Dao et al. 2022,
     arXiv 2205.14135), which keeps Q, K, V, the output and a log-sum-exp per row. With eager kernels, flash is
     PyTorch's own scaled_dot_product_attention, which on the CPU computes plainly, and in float32, where there is
-    dropout or a learned bias
+    dropout or a learned bias, and where keys and values differ in width. A window that is shorter than the sequence
+    is handed to it as a matrix, and grouped keys and values then as copies for each query head. Of the few classes
+    that cannot call it the answer is what they would keep if they did
+
+With eager kernels the tokens of a mixture are sorted by expert and multiplied group by group (grouped_mm, what these
+classes do on their own), so that nothing depends on where a token goes.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, Tensor, product
 from transformer_calc.graph.ops import CONTRACTIONS
+from transformer_calc.readings.eager import CLASSES, Eager
 from transformer_calc.readings.flops import RECOMPUTE, WITHOUT_GRADIENT, is_scores
 
 if TYPE_CHECKING:
@@ -27,7 +33,8 @@ if TYPE_CHECKING:
 
 KERNELS = ("fused", "eager")
 ATTENTION = ("flash", "eager")
-BOOL, FLOAT32, INT64 = 1, 4, 8  # bytes
+BOOL, FLOAT32, INT32, INT64 = 1, 4, 4, 8  # bytes
+WIDEST = 256  # grouped heads that PyTorch reads as they are are no wider
 
 Rules = Mapping[str, "Size"]  # axis -> how many devices share it
 
@@ -42,9 +49,11 @@ class How(NamedTuple):
     recompute: str = "none"
     every: int = 1  # with full recomputation: the input of every n-th layer is kept
     float32_softmax: bool = True  # eager: the class computes the softmax in float32 and casts it back
-    gelu_chain: bool = True  # eager: the tanh form of GELU is a chain of operators (gelu_new), not one (pytorch_tanh)
     norm_keeps_input: bool = False  # eager: RMSNorm multiplies its input as it came, not its float32 copy (T5)
     float32_loss: bool = True  # logits are cast to float32 before the loss
+    eager: Eager = Eager()  # eager: what else the class does
+    tokens: int | None = None  # of a sequence, where that is known: a window that holds them all needs no mask
+    alone: bool = False  # it is the only sequence: matrix products take views of it, where they copy several
 
 
 class Storage(NamedTuple):
@@ -53,7 +62,7 @@ class Storage(NamedTuple):
     name: str
     dims: Dims
     bytes: int
-    role: str = "value"  # value, statistics, mask, indices, table, loss
+    role: str = "value"  # value, statistics, mask, indices, table, loss, weight
     once: bool = False  # made outside of the layers, which share it
     given: bool = False  # handed in by the caller: ids, labels, images
     constant: bool = False  # no gradient flows into it
@@ -127,8 +136,13 @@ def _output(*, float32: bool = False) -> Need:
     return Need("output", float32=float32)
 
 
-def _own(op: Op, name: str, dims: Dims, each: int, role: str = "value") -> Need:
-    return Need("own", storage=Storage(f"{op.path}.{name}", dims, each, role))
+def _own(op: Op, name: str, dims: Dims, each: int, role: str = "value", factor: int = 1) -> Need:
+    return Need("own", storage=Storage(f"{op.path}.{name}", dims, each, role, factor=factor))
+
+
+def _cast_weight(op: Op, how: How) -> tuple[Need, ...]:
+    """The weight in float32, where it is not that already."""
+    return () if how.bytes == FLOAT32 else (_own(op, "weight in float32", op.params[0].dims, FLOAT32, "weight"),)
 
 
 def _nothing(op: Op, how: How) -> tuple[Need, ...]:
@@ -141,35 +155,91 @@ def _operands(op: Op, how: How) -> tuple[Need, ...]:
 
 
 def _norm(op: Op, how: How) -> tuple[Need, ...]:
-    rows = op.output.dims[:-1]
+    rows, form = op.output.dims[:-1], how.eager.norm
+    if op.attrs["norm"] == "layernorm" and form == "chain":
+        return _written_out(op, how)
     if op.attrs["norm"] == "layernorm":  # one operator in eager mode, too
-        each = FLOAT32 if how.kernels == "fused" else how.bytes
-        return _input(), _own(op, "mean", rows, each, "statistics"), _own(op, "rstd", rows, each, "statistics")
+        wide = how.kernels == "fused" or form == "input_float32"
+        each = FLOAT32 if wide else how.bytes
+        kept = (
+            _input(float32=form == "input_float32"),
+            *(_own(op, n, rows, each, "statistics") for n in ("mean", "rstd")),
+        )
+        if how.kernels == "fused" or not op.attrs["offset"]:
+            return kept
+        return (*kept, _own(op, "1 + weight", op.params[0].dims, how.bytes, "weight"))
     rstd = _own(op, "rstd", rows, FLOAT32, "statistics")
     if how.kernels == "fused":
         return _input(), rstd
-    kept: tuple[Need, ...] = (_input(float32=True), rstd)
+    kept = (_input(float32=True), rstd)
     if how.norm_keeps_input:
         kept += (_input(),)
     if not op.params:
         return kept
-    each = FLOAT32 if op.attrs["offset"] else how.bytes  # Gemma multiplies by 1 + weight in float32
-    return (*kept, _own(op, "normalised", op.output.dims, each))
+    if op.attrs["offset"]:  # Gemma multiplies by 1 + weight in float32
+        weight = _own(op, "1 + weight", op.params[0].dims, FLOAT32, "weight")
+        return (*kept, _own(op, "normalised", op.output.dims, FLOAT32), weight)
+    each = FLOAT32 if form in ("product_float32", "weight_float32") else how.bytes
+    kept += (_own(op, "normalised", op.output.dims, each),)
+    return (*kept, *_cast_weight(op, how)) if form == "weight_float32" else kept
+
+
+def _written_out(op: Op, how: How) -> tuple[Need, ...]:
+    """(x - mean) / √variance · weight in float32: the difference, taken twice, its quotient, and 1/√variance."""
+    made = (_own(op, name, op.output.dims, FLOAT32) for name in ("squared", "centred", "normalised"))
+    return (*made, _own(op, "rstd", op.output.dims[:-1], FLOAT32, "statistics"), *_cast_weight(op, how))
 
 
 def _softmax(op: Op, how: How) -> tuple[Need, ...]:
+    if how.kernels == "eager" and op.params:  # a column of sinks, and the rows' largest scores are subtracted before
+        columns = _own(op, "sinks", op.output.dims[:-1], how.bytes)
+        return _output(), columns, _own(op, "largest", op.output.dims[:-1], INT64, "indices")
     return (_output(float32=how.kernels == "eager" and how.float32_softmax),)
+
+
+def _masked(op: Op, how: How) -> tuple[Need, ...]:
+    """A mask is added, which keeps nothing, where a class does not fill or clamp."""
+    batch, _, queries, keys = op.output.dims
+    if how.eager.scores_clamped:
+        return _output(), _own(op, "least", (), FLOAT32)
+    if how.eager.filled_mask == "once":
+        mask = Storage("filled mask", (batch, queries, keys), BOOL, "mask", once=True)
+        return (Need("own", storage=mask),)
+    return (_own(op, "filled", (batch, queries, keys), BOOL, "mask"),) if how.eager.filled_mask else ()
+
+
+def _einsum(op: Op, how: How) -> tuple[Need, ...]:
+    """Both operands; torch.matmul repeats one that all sequences share, and DeBERTa scales a copy of its keys."""
+    _, second = op.inputs
+    if how.kernels == "eager" and len(second.dims) == 3 and len(op.output.dims) == 4:
+        return _input(), _own(op, "repeated", (op.output.dims[0], *second.dims), how.bytes)
+    if how.eager.keys_scaled and is_scores(op.output.dims):
+        return _input(), _own(op, "scaled_keys", second.dims, how.bytes), _own(op, "scale", (), how.bytes)
+    return _operands(op, how)
 
 
 def _dropout(op: Op, how: How) -> tuple[Need, ...]:
     return (_own(op, "mask", op.output.dims, how.mask_bytes, "mask"),)
 
 
+# what chains of the tanh form keep beside x; gelu_fast has √(2/π)·x · (1 + 0.044715·x·x) for the tanh
+CHAINS = {
+    "gelu_new": ("half", "tanh", "one_plus_tanh"),
+    "gelu_fast": ("half", "tanh", "one_plus_tanh", "scaled", "weighted", "one_plus_square"),
+}
+
+
 def _gelu_tanh(op: Op, how: How) -> tuple[Need, ...]:
-    """x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))): the chain keeps x, x/2, the tanh and 1 + it."""
-    if how.kernels == "fused" or not how.gelu_chain:
+    """x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))), one operator or, written out, the steps whose products are taken."""
+    chain = CHAINS.get(op.attrs.get("written_out", ""), ()) if how.kernels == "eager" else ()
+    return (_input(), *(_own(op, name, op.output.dims, how.bytes) for name in chain))
+
+
+def _gelu(op: Op, how: How) -> tuple[Need, ...]:
+    """x/2 · (1 + erf(x/√2)), written out: all but x."""
+    if how.kernels == "fused" or "written_out" not in op.attrs:
         return (_input(),)
-    return (_input(), *(_own(op, name, op.output.dims, how.bytes) for name in ("half", "tanh", "one_plus_tanh")))
+    return tuple(_own(op, name, op.output.dims, how.bytes) for name in ("half", "scaled", "one_plus_erf"))
 
 
 def _quick_gelu(op: Op, how: How) -> tuple[Need, ...]:
@@ -185,10 +255,24 @@ def _elementwise(op: Op, how: How) -> tuple[Need, ...]:
     return kept(op, how) if callable(kept) else tuple(_output() if k == "output" else _input() for k in kept)
 
 
+def _scale(op: Op, how: How) -> tuple[Need, ...]:
+    """A number keeps nothing, a number for each position itself."""
+    if how.kernels == "fused" or not op.attrs.get("by_position"):
+        return ()
+    return (_own(op, "of_position", op.output.dims[-2:-1], FLOAT32),)
+
+
+def _unit(op: Op, how: How) -> tuple[Need, ...]:
+    kept = _input(), _output()
+    if how.kernels == "fused":
+        return kept
+    return (*kept, _own(op, "length", op.output.dims[:-1], how.bytes, "statistics", how.eager.lengths))
+
+
 FUNCTIONS: dict[str, Rule | tuple[str, ...]] = {
     "add": (),
     "multiply": _operands,
-    "scale": (),
+    "scale": _scale,
     "clip": ("input",),
     "relu": ("output",),
     "relu2": _relu2,
@@ -197,12 +281,12 @@ FUNCTIONS: dict[str, Rule | tuple[str, ...]] = {
     "tanh": ("output",),
     "exp": ("output",),
     "softcap": ("output",),
-    "gelu": ("input",),
+    "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "quick_gelu": _quick_gelu,
     "mask": (),
     "identity": (),
-    "unit": ("input", "output"),
+    "unit": _unit,
 }
 
 
@@ -210,38 +294,107 @@ def _rotary(op: Op, how: How) -> tuple[Need, ...]:
     """Tables of cosines and sines, for each token and rotated entry, made once for all layers."""
     given = (f"{key} {value}" for key, value in sorted(op.attrs.items()) if value)
     name = f"cosines and sines ({', '.join(given)})"
-    dims = (op.output.dims[-2],)
-    table = Storage(name, dims, how.bytes, "table", once=True, factor=2 * op.attrs["rotated"])
-    return (Need("own", storage=table),)
+    dims, eager = (op.output.dims[-2],), how.eager
+    each = FLOAT32 if eager.tables_float32 else how.bytes
+    width = op.attrs["rotated"] * (1 if eager.tables_half else 2)
+    if eager.tables == "use":
+        return (_own(op, name, dims, each, "table", width),)
+    return (Need("own", storage=Storage(name, dims, each, "table", once=eager.tables != "layer", factor=width)),)
 
 
 def _relative_lookup(op: Op, how: How) -> tuple[Need, ...]:
+    if how.kernels == "eager" and how.recompute == "full":  # classes look it up in their first layer
+        return ()
     return (_own(op, "buckets", op.output.dims[1:], INT64, "indices"),)
 
 
 def _shift(op: Op, how: How) -> tuple[Need, ...]:
-    return (_own(op, "distances", op.output.dims[-2:], INT64, "indices"),)
+    distances = _own(op, "distances", op.output.dims[-2:], INT64, "indices")
+    if how.kernels == "fused":
+        return (distances,)
+    return _input(), distances, _own(op, "scale", (), how.bytes)  # torch.gather keeps its source
 
 
 def _keep_best(op: Op, how: How) -> tuple[Need, ...]:
+    if how.kernels == "eager":  # a mask that is added
+        return ()
     return (_own(op, "chosen", (op.output.dims[0], *op.output.dims[-2:]), BOOL, "mask"),)
 
 
 def _route(op: Op, how: How) -> tuple[Need, ...]:
-    """Scores of all experts, in float32 as every class computes them, and which were chosen."""
-    return _own(op, "probabilities", op.inputs[0].dims, FLOAT32), _own(op, "chosen", op.output.dims, INT64, "indices")
+    """Scores of all experts, in float32 as nearly every class computes them, and which were chosen."""
+    scores, tokens, attrs, eager = op.inputs[0].dims, op.inputs[0].dims[:-1], op.attrs, how.eager
+    chosen = _own(op, "chosen", op.output.dims, INT64, "indices")
+    each = how.bytes if eager.route_own else FLOAT32
+    if how.kernels == "fused":
+        return _own(op, "probabilities", scores, FLOAT32), chosen
+    if attrs["scoring"] == "sparsemixer":  # twice: what is too far from the best is filled, then a softmax of the rest
+        kept = [_own(op, f"filled_{n}", scores, BOOL, "mask") for n in (1, 2)]
+        kept += [_own(op, f"probabilities_{n}", scores, how.bytes) for n in (1, 2)]
+        kept += [_own(op, f"best_{n}", tokens, INT64, "indices", 2) for n in (1, 2)]
+        return (*kept, *(_own(op, f"multiplier_{n}", tokens, how.bytes) for n in (1, 2)))
+    if attrs["scoring"] == "softmax-topk":
+        return _own(op, "probabilities", op.output.dims, each), chosen
+    found = [_own(op, "probabilities", scores, each), chosen]
+    if eager.grouped_choice or attrs["groups"] > 1:
+        best = 1 if attrs["group_score"] == "max" else 2
+        found += [
+            _own(op, "best_of_group", tokens, INT64, "indices", best * attrs["groups"]),
+            _own(op, "groups", tokens, INT64, "indices", attrs["top_groups"]),
+            _own(op, "allowed", scores, BOOL, "mask"),
+        ]
+    if attrs["normalize"]:
+        found += [_own(op, "weights", op.output.dims, each), _own(op, "sum", tokens, each)]
+        if attrs["least_sum"]:  # the sum before it was clamped, too
+            found.append(_own(op, "unclamped", tokens, FLOAT32))
+    return tuple(found)
+
+
+def _dispatch(op: Op, how: How) -> tuple[Need, ...]:
+    """Tokens are sorted by expert: where each comes from, its place in that order, and the way back; groups' ends."""
+    if how.kernels == "fused" or how.eager.experts == "all":
+        return ()
+    pairs = op.inputs[1].dims
+    if how.eager.experts == "loop":  # where a token and which of its experts, of each expert's tokens
+        return (_own(op, "tokens", pairs, INT64, "indices", 2),)
+    return tuple(_own(op, name, pairs, INT64, "indices") for name in ("tokens", "order", "back"))
+
+
+def _expert_linear(op: Op, how: How) -> tuple[Need, ...]:
+    """Its input; biases are looked up by expert."""
+    if how.kernels == "fused" or how.eager.experts != "grouped":
+        return (_input(),)
+    scope = op.path.rpartition(".")[0]
+    ends = Storage(f"{scope}.ends", op.params[0].dims[:1], INT32, "indices")
+    experts = Storage(f"{scope}.sorted_experts", op.inputs[1].dims, INT64, "indices")
+    return _input(), *(Need("own", storage=storage) for storage in (ends, experts)[: len(op.params)])
+
+
+def _slice(op: Op, how: How) -> tuple[Need, ...]:
+    """Rows that are found in each sequence: which sequence, and where."""
+    if how.kernels == "fused" or op.attrs.get("take") != "end":
+        return ()
+    return (_own(op, "rows", op.output.dims[:1], INT64, "indices", 2),)
+
+
+def _combine(op: Op, how: How) -> tuple[Need, ...]:
+    if len(op.inputs) < 2:  # a sum
+        return ()
+    if how.eager.experts == "loop":  # index_add_ keeps what it adds
+        return (*_operands(op, how), _own(op, "weighted", op.inputs[0].dims, how.bytes))
+    return _operands(op, how)
 
 
 KEEPS: dict[str, Rule] = {
-    "lookup": lambda op, how: (_input(),),
+    "lookup": lambda op, how: () if op.attrs.get("fixed") else (_input(),),
     "linear": lambda op, how: (_input(),),
-    "expert_linear": lambda op, how: (_input(),),
-    "einsum": _operands,
+    "expert_linear": _expert_linear,
+    "einsum": _einsum,
     "convolution": lambda op, how: (_input(),),
     "norm": _norm,
     "softmax": _softmax,
     "elementwise": _elementwise,
-    "mask": _nothing,  # it is added
+    "mask": _masked,
     "keep_best": _keep_best,
     "rotary": _rotary,
     "distance_bias": _nothing,
@@ -251,28 +404,19 @@ KEEPS: dict[str, Rule] = {
     "repeat": _nothing,
     "cache": _nothing,
     "concat": _nothing,
-    "slice": _nothing,
+    "slice": _slice,
     "mean": _nothing,
     "parameter": _nothing,
     "sinusoid": _nothing,
     "relative_lookup": _relative_lookup,
     "route": _route,
-    "dispatch": _nothing,
-    "combine": _operands,
+    "dispatch": _dispatch,
+    "combine": _combine,
 }
 
 # the same storage under another name; a merge of dimensions after a transposition is a copy, but nothing else keeps its
 # source then: the matrix product before it does not need its own output, and flash attention writes it merged
 VIEWS = ("view", "cache", "slice")
-
-
-# ---- Facts of the Hugging Face classes that the graph does not show
-
-# the class computes its softmax in float32 and has no rotary positions, or the other way round
-FLOAT32_SOFTMAX = frozenset("opt xglm bloom vit deit clip siglip".split())
-OWN_SOFTMAX = frozenset("llama4 llama4_text falcon".split())
-# the tanh form of GELU is PyTorch's own operator (gelu_pytorch_tanh), or a function that keeps its input (BLOOM)
-ONE_GELU = frozenset("gemma gemma2 gemma3 gemma3_text vaultgemma starcoder2 gpt_bigcode siglip bloom".split())
 
 
 def settings(
@@ -285,8 +429,14 @@ def settings(
     mask_bytes: int = BOOL,
     recompute: str = "none",
     every: int = 1,
+    tokens: int | None = None,
+    alone: bool = False,
 ) -> How:
-    """How a model is run; what the classes of Hugging Face do otherwise is seen in the graph, or known by family."""
+    """How a model is run; what the classes of Hugging Face do otherwise is seen in the graph, or known by family.
+
+    tokens: of a sequence; None: more than any window holds
+    alone: a batch of one sequence
+    """
     for name, value, choices in (
         ("kernels", kernels, KERNELS),
         ("attention", attention, ATTENTION),
@@ -294,6 +444,7 @@ def settings(
     ):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+    eager = CLASSES.get(family, Eager()) if kernels == "eager" else Eager()
     kinds = {op.kind for block in graph.blocks for op in block.ops}
     return How(
         bytes,
@@ -302,10 +453,12 @@ def settings(
         mask_bytes,
         recompute,
         every,
-        float32_softmax=family in FLOAT32_SOFTMAX or ("rotary" in kinds and family not in OWN_SOFTMAX),
-        gelu_chain=family not in ONE_GELU,
+        float32_softmax=eager.softmax == "float32" or (not eager.softmax and "rotary" in kinds),
         norm_keeps_input="relative_lookup" in kinds,
-        float32_loss=kernels == "fused" or _continues(graph),
+        float32_loss=eager.loss == "float32" or (eager.loss != "own" and (kernels == "fused" or _continues(graph))),
+        eager=eager,
+        tokens=tokens,
+        alone=alone,
     )
 
 
@@ -348,7 +501,9 @@ def saved(
         if block.role == "layer" and how.recompute == "selective":
             found = [row for row in found if not is_scores(row.dims)]
         elif block.role == "layer" and how.recompute == "full":
-            found = [row for row in found if not row.repeat] + list(walk.entry())
+            found = [row for row in found if not row.repeat]
+            known = {(row.tensor, row.dims) for row in found}
+            found += [row for row in walk.entry() if (row.tensor, row.dims) not in known]
         if loss and block.role == "head":
             found += _loss(graph, block, how)
         common = {(row.tensor, row.dims) for row in found if row.tensor in walk.common}
@@ -365,7 +520,17 @@ class _Walk:
         self.common: set[str] = set()  # storages that other blocks may read, too
         self.home: dict[str, Storage] = {}
         self.made_by: dict[str, Op] = {op.path: op for op in block.ops}
-        self.plain = _plain_scopes(block) if how.kernels == "eager" and how.attention == "flash" else frozenset()
+        self.convolved = {op.inputs[0].name for op in block.ops if op.kind == "convolution"}
+        self.learned = {
+            f"{b.stack}.{op.path}" if b.stack else op.path
+            for b in graph.blocks
+            for op in b.ops
+            if op.kind == "parameter"
+        }
+        self.routers = {op.inputs[0].name: op for op in block.ops if op.kind == "route"}
+        torch = how.kernels == "eager" and how.attention == "flash"  # PyTorch's own attention
+        self.plain = _plain_scopes(graph, block, how.eager) if torch else frozenset()
+        self.matrices = _mask_scopes(block, how) if torch else frozenset()
 
     def rows(self) -> Iterator[Saved]:
         seen: set[str] = set()
@@ -391,17 +556,26 @@ class _Walk:
                 if tensor.name in made or storage.name in seen or (storage.constant and tensor.name != "mask"):
                     continue
                 if tensor.name == "mask":  # eager classes make it once, for every sequence, and hand it to each layer
-                    if self.how.kernels == "fused" or self.how.attention == "flash":
+                    if _scope(op) in self.matrices:
+                        storage = Storage("mask", tensor.dims, BOOL, "mask", once=True)
+                    elif self.how.kernels == "fused" or self.how.attention == "flash":
                         continue
-                    dims = (op.output.dims[0], *tensor.dims)
-                    storage = Storage("mask", dims, self.how.bytes, "mask", once=True)
+                    else:
+                        dims = (op.output.dims[0], *tensor.dims)
+                        storage = Storage("mask", dims, self.how.bytes, "mask", once=True)
                 seen.add(storage.name)
                 row = self.row(op.path, storage)
                 yield self.thinned(row) if storage.name == "x" and self.how.every > 1 else row
+            if op.kind == "einsum" and _scope(op) == "cross" and is_scores(op.output.dims):
+                yield from (self.row(op.path, zeros) for zeros in self.zeros(op) if zeros.once)
             if rotates and op.kind == "rotary" and self.how.kernels == "eager" and "position_ids" not in seen:
                 seen.add("position_ids")
-                ids = Storage("position_ids", (op.output.dims[-2],), INT64, "indices", once=True)
-                yield self.row(op.path, ids)
+                tokens, width = op.output.dims[-2:-1], 2 * op.attrs["rotated"]
+                yield self.row(op.path, Storage("position_ids", tokens, INT64, "indices", once=True))
+                if self.how.eager.tables == "layer":  # which each layer spreads out for itself
+                    each = FLOAT32 if self.how.eager.tables_float32 else self.how.bytes
+                    tables = Storage("cosines and sines", tokens, each, "table", once=True, factor=width)
+                    yield self.row(op.path, tables)
 
     def thinned(self, row: Saved) -> Saved:
         """The input of every n-th layer only: of layers that differ, those of this kind whose turn it is."""
@@ -420,6 +594,10 @@ class _Walk:
 
     def row(self, path: str, s: Storage) -> Saved:
         full = self.full(path)
+        if s.role == "table" and s.once and self.how.eager.tables == "kind":
+            s = s._replace(name=f"{s.name} of {self.block.path}")
+        if self.how.eager.experts == "all" and s.role != "indices":
+            s = s._replace(dims=tuple(("experts",) if dim and dim[0].startswith("top_k") else dim for dim in s.dims))
         repeat = "" if s.once else self.block.repeat
         if s.once:
             self.common.add(s.name)
@@ -432,38 +610,69 @@ class _Walk:
         """Where an input stands; what this block did not make was made before it."""
         if tensor.name in self.home:
             return self.home[tensor.name]
+        if tensor.name in self.learned:
+            return Storage(tensor.name, tensor.dims, self.how.bytes, parameter=True)
         if tensor.name == "x" and self.block.role == "head":  # all heads read the same
             name = f"{self.block.stack}.output" if self.block.stack else "output"
             return Storage(name, tensor.dims, self.how.bytes, once=True)
         last = tensor.name.rpartition(".")[2]
+        if last == "kept":  # the padding mask, in the activations' type
+            return Storage(tensor.name, tensor.dims, self.how.bytes, "mask", once=True, constant=True)
         if last not in WITHOUT_GRADIENT:
             return Storage(tensor.name, tensor.dims, self.how.bytes, once=tensor.name != "x")
         each = INT64 if last.endswith("_ids") else self.how.bytes
         role = "indices" if last.endswith("_ids") else "value"
         if last == "segment_ids":  # classes make one row of zeros for all sequences
-            return Storage(tensor.name, tensor.dims[1:], each, role, True, constant=True)
+            dims = tensor.dims if self.how.eager.segments == "batch" else tensor.dims[1:]
+            return Storage(tensor.name, dims, each, role, True, constant=True)
+        if last != "position_ids":
+            return Storage(tensor.name, tensor.dims, each, role, given=True, constant=True)
         segments = any(t.name == "segment_ids" for op in self.block.ops for t in op.inputs)
-        given = last != "position_ids" or segments  # those classes (BERT) keep the positions as a buffer
-        return Storage(tensor.name, tensor.dims, each, role, last == "position_ids", given, constant=True)
+        where = self.how.eager.positions
+        if where == "batch" or (where == "encoder" and self.block.stack == "encoder"):
+            return Storage(tensor.name, (("batch",), *tensor.dims), each, role, True, constant=True)
+        given = where == "buffer" or segments  # those classes (BERT) keep the positions as a buffer
+        return Storage(tensor.name, tensor.dims, each, role, True, given, constant=True)
 
     def stored(self, op: Op) -> Storage:
         """Where an operation's output stands."""
         inputs = [self.of(tensor) for tensor in op.inputs]
-        unrepeated = op.kind == "repeat" and self.mode(op) == "flash"  # flash kernels read grouped heads as they are
-        if inputs and (op.kind in VIEWS or unrepeated or op.attrs.get("function") == "identity"):
+        if inputs and (self.is_view(op) or op.attrs.get("function") == "identity"):
             return inputs[0]
         fixed = not self.learns(op) and all(s.constant for s in inputs)
         own = op.kind == "parameter"
-        return Storage(op.path, op.output.dims, self.how.bytes, constant=fixed, parameter=own)
+        each = FLOAT32 if op.kind == "route" and self.how.eager.weights_float32 else self.how.bytes
+        return Storage(op.path, op.output.dims, each, constant=fixed, parameter=own)
+
+    def is_view(self, op: Op) -> bool:
+        """Whether an operation's output stands where its input does."""
+        if op.kind == "view" and op.path in self.convolved and self.how.kernels == "eager":
+            return False  # channels come first by a copy
+        if op.kind == "repeat" and self.how.alone and self.one_head(op):
+            return True
+        if op.kind == "repeat" and self.mode(op) == "flash":  # flash kernels read grouped heads as they are
+            narrow = _width(self.graph, op.output) <= WIDEST
+            return self.how.kernels == "fused" or (_scope(op) not in self.matrices and narrow)
+        return op.kind in VIEWS and op.attrs.get("take") != "end"  # rows that are found are copied
+
+    def one_head(self, op: Op) -> bool:
+        """Whether a single key head of a single sequence is spread to all heads, which takes no copy."""
+        mode, (heads, *_) = self.mode(op), op.inputs[0].dims[1] or ("",)
+        broadcast = mode == "eager" or (mode == "plain" and self.how.eager.shared_key_broadcast)
+        return broadcast and self.how.kernels == "eager" and bool(heads) and self.graph.axes[heads].size == 1
 
     def learns(self, op: Op) -> bool:
         return bool(op.params) and self.trainable(self.full(op.path))
 
     def mode(self, op: Op) -> str:
         """How the attention that an operation belongs to is computed: flash, eager, or plain (within PyTorch's)."""
+        if self.how.eager.probe_written_out and ".probe." in op.path:
+            return "eager"
         return "plain" if _scope(op) in self.plain else self.how.attention
 
     def kept(self, op: Op) -> Iterator[Storage]:
+        if self.how.kernels == "eager" and ".indexer." in op.path:
+            return  # it only chooses keys, through which no gradient goes
         made = self.stored(op)
         mode = self.mode(op)
         scores_in, scores_out = bool(op.inputs) and is_scores(op.inputs[0].dims), is_scores(op.output.dims)
@@ -472,6 +681,8 @@ class _Walk:
             yield from self.flash(op, made, scores_in=scores_in, scores_out=scores_out)
             return
         how = self.how
+        if how.eager.probe_written_out and ".probe." in op.path:
+            how = how._replace(float32_softmax=False)
         if core and mode == "plain":  # the masks of its dropout are in float32, too
             how = how._replace(float32_softmax=True, mask_bytes=FLOAT32)
             if op.kind == "mask" and op.attrs["causal"] and self.biased(op):  # merged into the bias where it is True
@@ -482,7 +693,40 @@ class _Walk:
                 yield need.storage
                 continue
             storage = made if need.which == "output" else self.operand(op, need.place)
-            yield storage.in_float32() if need.float32 or (core and mode == "plain") else storage
+            wide = need.float32 or (core and mode == "plain")
+            wide = wide or (scores_out and op.kind == "einsum" and how.eager.scores_float32)
+            wide = wide or (op.path in self.routers and how.eager.router != "own")
+            yield storage.in_float32() if wide else storage
+            if op.kind == "norm" and need.which == "input" and not (wide and storage.bytes != FLOAT32):
+                yield from self.siblings(op, storage, copied="v" if mode == "eager" and not how.alone else "")
+            if core and how.alone and need.place and not scores_out and (mode == "eager" or how.bytes == FLOAT32):
+                yield from self.siblings(op, storage, copied="qk" if mode == "plain" else "")
+        if how.eager.kv_picked and op.path in ("attn.k", "attn.v") and op.output.dims != self.home["attn.q"].dims:
+            yield Storage(f"{op.path}.picked", (), INT64, "indices")
+        if op.path in self.routers and how.eager.router == "cast":
+            yield from (need.storage for need in _cast_weight(op, how) if need.storage)
+        if op.path in self.routers and how.eager.experts == "loop" and self.routers[op.path].attrs["jitter"]:
+            yield Storage(f"{op.path}.noise", op.inputs[0].dims, FLOAT32)
+
+    def siblings(self, op: Op, kept: Storage, *, copied: str = "") -> Iterator[Storage]:
+        """What shares memory with a tensor that is kept, where a class makes several in one matrix product.
+
+        copied: those of q, k and v of which attention keeps copies, which are not these
+        """
+        scope = _scope(op)
+        groups: list[tuple[str, ...]] = []
+        if self.how.kernels == "eager":  # latent attention
+            groups += [("kv_down", "k_rope"), ("k_up", "v_up")]
+        if self.how.eager.fused_qkv:
+            groups += [("q", "k", "v"), ("q_clip", "k_clip", "v_clip")]
+        for names in groups:
+            found = {name: self.home[f"{scope}.{name}"] for name in names if f"{scope}.{name}" in self.home}
+            if kept not in found.values() or (self.how.eager.kv_picked and len({s.dims for s in found.values()}) > 1):
+                continue
+            for name, storage in found.items():
+                made = storage._replace(name=f"{storage.name} as made") if name[0] in copied else storage
+                if made != kept:
+                    yield made
 
     def wanted(self, op: Op, needs: tuple[Need, ...]) -> Iterator[Need]:
         """Without operands whose partner needs no gradient."""
@@ -515,15 +759,36 @@ class _Walk:
         if op.kind == "einsum" and scores_in and not scores_out:
             yield self.of(op.inputs[1])
             yield made
+            yield from self.siblings(op, self.of(op.inputs[1]))
+            if self.how.kernels == "eager" and self.heads_first(_scope(op)):
+                yield made._replace(name=f"{op.path}.tokens_first")
+            if _scope(op) in self.matrices:
+                batch, _, queries, _ = op.output.dims
+                yield Storage(f"{_scope(op)}.mask", (batch, queries, op.inputs[0].dims[-1]), self.how.bytes, "mask")
             yield Storage(f"{op.path}.logsumexp", op.output.dims[:-1], FLOAT32, "statistics")
-            if self.how.kernels == "eager" and _has_learned_bias(self.graph):
-                # T5's classes hand cross-attention a bias of zeros
-                yield Storage(f"{_scope(op)}.zeros", op.inputs[0].dims[1:], self.how.bytes, "mask", once=True)
+            yield from self.zeros(op)
+            return
+        if op.kind == "distance_bias" and self.how.kernels == "eager":  # with the causal mask, made once
+            yield Storage("distance bias", op.output.dims, self.how.bytes, "mask", once=True)
             return
         for tensor in op.inputs:
             storage = self.of(tensor)
             if not is_scores(tensor.dims) and not storage.constant:
                 yield storage
+
+    def zeros(self, op: Op) -> Iterator[Storage]:
+        """The bias that T5's classes hand cross-attention: zeros, once or, where biases are a layer's own, in each."""
+        scores = op.output.dims if is_scores(op.output.dims) else op.inputs[0].dims
+        if self.how.kernels == "eager" and _has_learned_bias(self.graph):
+            one = not any(other.kind == "relative_lookup" for other in self.block.ops)
+            yield Storage(f"{_scope(op)}.zeros", scores[1:], self.how.bytes, "mask", once=one)
+
+    def heads_first(self, scope: str) -> bool:
+        """Whether queries come out of a concatenation: of rotated entries and the others, or by the class's choice."""
+        parts = [op for op in self.block.ops if _scope(op) == scope and op.kind in ("rotary", "concat")]
+        return self.how.eager.heads_first or any(
+            op.kind == "concat" or op.attrs["rotated"] < _width(self.graph, op.output) for op in parts
+        )
 
     def biased(self, op: Op) -> bool:
         return any(_scope(other) == _scope(op) and _adds_learned_bias(other) for other in self.block.ops)
@@ -531,6 +796,14 @@ class _Walk:
 
 def _scope(op: Op) -> str:
     return op.path.rpartition(".")[0]
+
+
+def _width(graph: Graph, tensor: Tensor) -> int:
+    """Entries of a head, which no workload changes."""
+    sizes: dict[str, Size] = {name: axis.size for name, axis in graph.axes.items() if axis.size is not None}
+    (name,) = tensor.dims[-1]
+    axis = graph.axes[name]
+    return int(axis.rule(sizes) if axis.rule else sizes[name])  # type: ignore[arg-type]
 
 
 def _adds_learned_bias(op: Op) -> bool:
@@ -541,11 +814,39 @@ def _has_learned_bias(graph: Graph) -> bool:
     return any(op.kind == "relative_lookup" for block in graph.blocks for op in block.ops)
 
 
-def _plain_scopes(block: Block) -> frozenset[str]:
-    """Attentions with dropout or a learned bias: PyTorch's flash kernel (on the CPU) has neither."""
-    return frozenset(
-        _scope(op) for op in block.ops if (op.kind == "dropout" and is_scores(op.output.dims)) or _adds_learned_bias(op)
-    )
+def _plain_scopes(graph: Graph, block: Block, eager: Eager) -> frozenset[str]:
+    """Attentions that PyTorch's flash kernel (on the CPU) does not do.
+
+    Those with dropout or a learned bias, those whose values are not as wide as their keys, and those with one key head
+    that stands for all without being named as such.
+    """
+    found = set()
+    for op in block.ops:
+        if (op.kind == "dropout" and is_scores(op.output.dims)) or _adds_learned_bias(op):
+            found.add(_scope(op))
+        if op.kind == "einsum" and is_scores(op.inputs[0].dims) and not is_scores(op.output.dims):
+            scores = next(o for o in block.ops if o.kind == "einsum" and _scope(o) == _scope(op))
+            if _width(graph, op.output) != _width(graph, scores.inputs[0]):
+                found.add(_scope(op))
+        if op.kind == "repeat" and eager.shared_key_broadcast:
+            heads = op.inputs[0].dims[1]
+            if heads and graph.axes[heads[0]].size == 1:
+                found.add(_scope(op))
+    return frozenset(found)
+
+
+def _mask_scopes(block: Block, how: How) -> frozenset[str]:
+    """Attentions that are handed their mask as a matrix: those that do not see all the past."""
+    found = set()
+    for op in block.ops:
+        if op.kind != "mask" or any(o.kind == "distance_bias" and _scope(o) == _scope(op) for o in block.ops):
+            continue
+        span = op.attrs["window"] or op.attrs["chunk"]
+        if span and not op.attrs["causal"]:
+            span //= 2  # to either side
+        if how.eager.mask_always or (span and (how.tokens is None or how.tokens >= span)):
+            found.add(_scope(op))
+    return frozenset(found)
 
 
 def _loss(graph: Graph, block: Block, how: How) -> list[Saved]:
@@ -561,12 +862,14 @@ def _loss(graph: Graph, block: Block, how: How) -> list[Saved]:
 
     rows = [
         row("log_probabilities", entries, each),
-        row("targets", tokens, INT64, given=not _continues(graph)),
+        row("targets", tokens, INT64, given=how.eager.loss == "own" or not _continues(graph)),
         row("logits", entries, how.bytes, kept=False),
         row("logits_gradient", entries, each, kept=False),
     ]
     if how.kernels == "eager":
         rows.insert(2, row("total_weight", (), each))
+        if how.alone and how.eager.loss != "own" and _continues(graph):  # one token on is a view of the row, padded
+            rows.insert(3, row("padding", (), INT64))
     return rows
 
 

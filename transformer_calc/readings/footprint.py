@@ -156,7 +156,7 @@ def _activations(stage: Stage, letters: Letters, plan: training.Training, family
     graph, sizes, written, _ = letters
     numbers = training.local_of(graph, sizes, plan)
     local = numbers._replace(sizes=written)
-    how = training.how_of(plan, graph, family)
+    how = training.how_of(plan, graph, family, sizes)  # the formula is of sequences like these
     groups = [_pass(chunk, letters, local, plan, how) for chunk in stage.chunks or (stage,)]
     running = training.in_flight(stage, sizes, plan)
     counts = [running]

@@ -330,7 +330,7 @@ def local_of(graph: Graph, sizes: Sizes, plan: Training) -> Local:
 def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Pass:
     """What one micro-batch takes on one device of a stage."""
     local = local_of(graph, sizes, plan)
-    how = how_of(plan, graph, family)
+    how = how_of(plan, graph, family, sizes)
     counts = {(block.path, block.title): count for block, count in stage.blocks}
     kept = loss = moment = 0
     of_layer: dict[str, int] = {}  # block -> bytes of one of its layers that are kept
@@ -367,7 +367,7 @@ def times(row: Saved, count: int, sizes: Sizes) -> int:
     return -(-count // row.every) if row.repeat else 1
 
 
-def how_of(plan: Training, graph: Graph, family: str = "") -> activations.How:
+def how_of(plan: Training, graph: Graph, family: str, sizes: Sizes) -> activations.How:
     """How a model is run by this plan."""
     return activations.settings(
         graph,
@@ -377,6 +377,8 @@ def how_of(plan: Training, graph: Graph, family: str = "") -> activations.How:
         attention=plan.attention,
         recompute=plan.recompute,
         every=plan.every,
+        tokens=int(sizes["seq"]) if "seq" in graph.workload_axes else None,  # type: ignore[arg-type]
+        alone=micro_batch(plan, sizes) == 1,
     )
 
 

@@ -72,6 +72,19 @@ class Matrix(NamedTuple):
     grids: tuple[tuple[Grid, ...], ...]
 
 
+class Plot(NamedTuple):
+    """A curve over the horizontal axis, drawn in a few lines from 0 to its largest value."""
+
+    title: str
+    points: tuple[tuple[float, float], ...]  # in the order of the horizontal axis
+    ends: tuple[str, str]  # what stands below the first and the last point
+    values: tuple[str, str]  # what stands beside the largest value, and beside 0
+    growth: Literal["linear", "steps"] = "linear"  # between points
+
+
+Section = Table | Facts | Text | Matrix | Plot
+
+
 class Report(NamedTuple):
     """A command's whole answer: `data` is the body of the JSON, `sections` is what people read, `main` is the CSV."""
 
@@ -79,7 +92,7 @@ class Report(NamedTuple):
     model: Mapping[str, object]
     workload: Mapping[str, object]
     data: Mapping[str, object]
-    sections: tuple[Table | Facts | Text | Matrix, ...]
+    sections: tuple[Section, ...]
     main: Table | None = None
     ok: bool = True  # False where the question has an answer and it is no: the exit status is 1
 

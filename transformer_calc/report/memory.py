@@ -353,6 +353,8 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
     weight, gradient, master = recipe.bytes_per_parameter
     of_each = f"{weight} bytes a weight, {gradient} a gradient" + (f", {master} a master copy" if master else "")
     every = f", every {plan.every} layers" if plan.recompute == "full" and plan.every > 1 else ""
+    run = f"{plan.kernels} kernels"
+    run += " (operator by operator, as transformers 5.23)" if plan.kernels == "eager" else ""
     groups = f", {plan.virtual} groups of layers a stage" if plan.virtual > 1 else ""
     adapters = {}
     if plan.lora:
@@ -367,7 +369,7 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
         "optimizer": f"{optimizer(plan.optimizer).name} ({optimizer(plan.optimizer).source})",
         "ZeRO stage": plan.zero,
         "micro-batch": f"{micro_batch(plan, sizes):,} sequences, schedule {plan.schedule}{groups}",
-        "activations": f"{plan.attention} attention, {plan.kernels} kernels, recomputation {plan.recompute}{every}",
+        "activations": f"{plan.attention} attention, {run}, recomputation {plan.recompute}{every}",
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.sources.catalogue import Catalogue, read, short
 from transformer_calc.spec import Device, Price
+from transformer_calc.units import parse_amount
 
 T = TypeVar("T")
 DEVICES = Catalogue("hardware", "device", "hardware")
@@ -35,10 +36,39 @@ PRICE = ("usd_per_hour", "terms", "date", "source")
 names, find, exists, suggestion = DEVICES.names, DEVICES.find, DEVICES.exists, DEVICES.suggestion
 
 
-def load(name: str | Path) -> Device:
-    """A device by its name, another name of it, or the path of a TOML file like those of the known ones."""
-    path = locate(name)
-    return parse(read(path, "a device"), path)
+def load(name: str | Path | None, sets: Iterable[str] = ()) -> Device:
+    """A device by its name, another name of it, or the path of a TOML file like those of the known ones.
+
+    sets:  `key=value` of its file, as in bandwidth=4e12 or peaks.bf16=500T; without a name they are all that is known
+    """
+    path = Path("custom.toml") if name is None else locate(name)
+    data = {"name": "custom", "kind": "GPU"} if name is None else read(path, "a device")
+    sets = tuple(sets)
+    return parse(_changed(data, sets), Path("--device-set")) if sets else parse(data, path)
+
+
+def _changed(data: Mapping[str, Any], sets: tuple[str, ...]) -> dict[str, Any]:
+    """The file with each `key=value` set, and what it said of them before forgotten."""
+    found = {key: dict(value) if isinstance(value, dict) else value for key, value in data.items()}
+    doubts: Any = found.get("unconfirmed", [])
+    for text in sets:
+        path, equals, value = (part.strip() for part in text.partition("="))
+        table, dot, key = path.partition(".")
+        if not equals or not path or (dot and table not in ("peaks", "efficiency")):
+            raise InputError(f"--device-set is {shown(text)}; it must be key=value", "for example bandwidth=4e12")
+        if not dot and (path not in (*TEXTS, *COUNTS, "memory_gb") or path in ("source", "note")):
+            raise InputError(
+                f"--device-set: {shown(path)} is not a figure of a device",
+                did_you_mean(path, [*COUNTS, "memory_gb", *(f"peaks.{key}" for key in PEAKS)]),
+            )
+        where = found.setdefault(table, {}) if dot else found
+        where[key if dot else path] = value if path in TEXTS else parse_amount(value, field=f"--device-set {path}")
+        found["unconfirmed"] = doubts = [figure for figure in doubts if figure != path]
+        if path == "memory_gb":
+            found.pop("memory_bytes", None)
+    title = found.get("title") or found.get("name", "")
+    found["title"] = f"{title} with {', '.join(sets)}"
+    return found
 
 
 def locate(name: str | Path) -> Path:

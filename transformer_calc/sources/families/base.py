@@ -259,12 +259,12 @@ def _short(value: Any) -> str:
 # Hugging Face's name -> ours (transformers.activations.ACT2FN)
 ACTIVATIONS = {
     "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
+    "gelu_python": "gelu_python",
+    "gelu_new": "gelu_new",
+    "gelu_fast": "gelu_fast",
     "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh",
-    "gelu_accurate": "gelu_tanh",
+    "gelu_python_tanh": "gelu_new",
+    "gelu_accurate": "gelu_new",
     "quick_gelu": "quick_gelu",
     "relu": "relu",
     "relu2": "relu2",

@@ -225,7 +225,7 @@ def _gpt2(c: Config) -> Model:
 
 
 def _gpt(c: Config) -> Model:
-    d_model, known = c.int("n_embd"), {"relu": "relu", "silu": "silu", "swish": "silu", "gelu": "gelu_tanh"}
+    d_model, known = c.int("n_embd"), {"relu": "relu", "silu": "silu", "swish": "silu", "gelu": "gelu_new"}
     function = c.text("afn")
     if function not in known:
         hint = did_you_mean(function, known) or f"known: {', '.join(known)}"
@@ -373,7 +373,8 @@ def _persimmon(c: Config) -> Model:
         dropout=c.num("attention_dropout"),
     )
     ffn = Mlp(d_ff=c.int("intermediate_size"), activation=c.activation())
-    layers = Layers.uniform(Layer(mixer=mixer, ffn=ffn, norm=norm), c.int("num_hidden_layers"))
+    layer = Layer(mixer=mixer, ffn=ffn, norm=norm, dropout=c.num("hidden_dropout"), dropped="ffn")
+    layers = Layers.uniform(layer, c.int("num_hidden_layers"))
     names = NEOX_NAMES | {
         "embed.tokens": "~embed_tokens",
         "attn.q + attn.k + attn.v by heads": "self_attn.query_key_value",
@@ -403,7 +404,7 @@ def _falcon(c: Config) -> Model:
         rotary=None if alibi else rotary(c, width),
         alibi=alibi,
         alibi_scale=width**-0.5,
-        dropout=c.num("attention_dropout"),
+        dropout=c.num("attention_dropout") if alibi else 0.0,  # the class leaves it out without
     )
     norms = c.maybe_int("num_ln_in_parallel_attn") or (2 if new else 1)
     parallel = ("separate" if norms == 2 else "shared") if c.flag("parallel_attn") else "no"
@@ -418,6 +419,7 @@ def _falcon(c: Config) -> Model:
         norm=layer_norm(c),
         parallel=parallel,
         dropout=c.num("hidden_dropout"),
+        dropped="both" if parallel == "no" else "sum",
     )
     names = BLOOM_NAMES | {"norm": "input_layernorm"}
     if parallel == "separate":

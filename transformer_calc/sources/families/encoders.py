@@ -282,6 +282,7 @@ def _roberta(c: Config) -> Model:
         layer, stack = replace(layer, place="pre"), {"final_norm": norm_of(c)}
         names |= PRE_NORM[family]
         fixed = {"norm": None} if family == "xlm-roberta-xl" else {}
+        layer = replace(layer, dropped="mixer") if family == "xlm-roberta-xl" else layer
     pooler = Dense(name="pooler", width=d_model, activation="tanh")
     lm = masked_lm(c, d_model, "gelu", norm_of(c))
     found = heads(
@@ -361,7 +362,7 @@ def _albert(c: Config) -> Model:
     names |= lm_names(c, "predictions", "predictions.dense", "predictions.LayerNorm", "predictions.decoder")
     return model(
         c,
-        Layers.uniform(bert_layer(c), n * inner),
+        Layers.uniform(replace(bert_layer(c), dropped="mixer"), n * inner),
         bert_embedding(c, d_embed=d_embed, project=True, project_bias=True),
         found,
         names,
@@ -388,6 +389,7 @@ def _distilbert(c: Config) -> Model:
         norm=norm,
         place="post",
         dropout=c.num("dropout"),
+        dropped="ffn",
     )
     kind = "fixed" if c.flag("sinusoidal_pos_embds") else "learned"
     positions = Positions(kind=kind, count=c.int("max_position_embeddings"))
@@ -608,6 +610,7 @@ def _modernbert(c: Config) -> Model:
             ffn=ffn,
             norm=norm,
             dropout=c.num("attention_dropout"),
+            dropped="mixer",
         )
 
     kinds = {

@@ -1,0 +1,244 @@
+"""What a run costs: time, money, energy and carbon from counted FLOPs and what is assumed of the devices.
+
+Everything follows from two rates, seconds a token and device-seconds a token, of which any observation or assumption
+gives one and the number of devices the other. What would need an unknown is None, never a guess.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.readings import tuning
+from transformer_calc.readings.flops import rows, totals
+from transformer_calc.readings.params import components
+from transformer_calc.readings.serving import Plan
+from transformer_calc.readings.training import Training, state_bytes
+from transformer_calc.storage import precision, storage
+
+if TYPE_CHECKING:
+    from transformer_calc.spec import Device
+
+TERA = 10**12
+HOUR, DAY = 3600, 86_400  # seconds
+
+# What may be assumed or observed of a run's time, with the flag's unit in words. The first three are rates of FLOPs,
+# so that time is proportional to the count.
+PACES = {
+    "mfu": "the model's FLOPs as a part of the devices' peak",
+    "hfu": "the model's and recomputed FLOPs as a part of the devices' peak",
+    "tflops": "hardware TFLOP/s of a device",
+    "step_seconds": "seconds of a step of the full batch",
+    "tokens_per_second": "tokens per second of all devices",
+    "device_hours": "device-hours of the whole run",
+    "days": "days of the whole run",
+}
+OF_FLOPS = ("mfu", "hfu", "tflops")
+
+
+class Work(NamedTuple):
+    """Matmul FLOPs of one batch: of the model, and with what is computed again."""
+
+    tokens: int
+    model: int
+    hardware: int
+
+    def of(self, tokens: int) -> int:
+        """The model's FLOPs for so many tokens, at this batch's length of a sequence."""
+        return self.model * tokens // self.tokens
+
+    def hardware_of(self, tokens: int) -> int:
+        """The same with what is computed again."""
+        return self.hardware * tokens // self.tokens
+
+
+class Terms(NamedTuple):
+    """What the costs rest on. None is unknown."""
+
+    tokens: int | None = None
+    full_batch: int | None = None  # tokens of a step
+    devices: int | None = None
+    peak: int | None = None  # FLOP/s of one device, dense, in the type that is computed in
+    pace: tuple[str, float] | None = None  # one of PACES, and its value
+    price: float | None = None  # USD for an hour of one device
+    power: float | None = None  # W of one device, on average
+    pue: float = 1.0  # of the data centre: all power to that of the devices
+    carbon: float = 0.0  # g CO2e for a kWh
+
+
+class Cost(NamedTuple):
+    """The costs of a run; None where something that they rest on is unknown."""
+
+    flops: int | None  # matmuls of the model, forward and backward
+    hardware_flops: int | None  # with what is computed again
+    device_hours: float | None
+    days: float | None
+    usd: float | None
+    kwh: float | None
+    tco2e: float | None
+    step_seconds: float | None  # of the full batch
+    tokens_per_second: float | None
+    mfu: float | None
+    hfu: float | None
+
+
+def cost(work: Work, terms: Terms) -> Cost:
+    """The costs that follow from the work of a batch and the terms."""
+    tokens, devices, peak = terms.tokens, terms.devices, terms.peak
+    apart, together = _rates(work, terms)  # device-seconds a token, seconds a token
+    hours = days = None
+    if tokens is not None:
+        hours = None if apart is None else apart * tokens / HOUR
+        days = None if together is None else together * tokens / DAY
+    if terms.pace and terms.pace[0] == "device_hours":
+        hours = terms.pace[1]  # without what rounding makes of it
+    if terms.pace and terms.pace[0] == "days":
+        days = terms.pace[1]
+        hours = days * 24 * devices if devices else hours
+    kwh = None if hours is None or terms.power is None else hours * terms.power * terms.pue / 1000
+    used = None if apart is None or peak is None else apart * peak * work.tokens
+    return Cost(
+        flops=None if tokens is None else work.of(tokens),
+        hardware_flops=None if tokens is None else work.hardware_of(tokens),
+        device_hours=hours,
+        days=days,
+        usd=None if hours is None or terms.price is None else hours * terms.price,
+        kwh=kwh,
+        tco2e=None if kwh is None else kwh * terms.carbon / 10**6,
+        step_seconds=None if together is None or terms.full_batch is None else together * terms.full_batch,
+        tokens_per_second=None if together is None else 1 / together,
+        mfu=None if used is None else work.model / used,
+        hfu=None if used is None else work.hardware / used,
+    )
+
+
+def _rates(work: Work, terms: Terms) -> tuple[float | None, float | None]:
+    """Device-seconds and seconds that a token takes."""
+    if terms.pace is None:
+        return None, None
+    kind, value = terms.pace
+    apart: float | None = None
+    together: float | None = None
+    if kind in ("mfu", "hfu") and terms.peak:
+        flops = work.model if kind == "mfu" else work.hardware
+        apart = flops / (value * terms.peak * work.tokens)
+    elif kind == "tflops":
+        apart = work.hardware / (value * TERA * work.tokens)
+    elif kind == "step_seconds" and terms.full_batch:
+        together = value / terms.full_batch
+    elif kind == "tokens_per_second":
+        together = 1 / value
+    elif kind == "device_hours" and terms.tokens:
+        apart = value * HOUR / terms.tokens
+    elif kind == "days" and terms.tokens:
+        together = value * DAY / terms.tokens
+    if terms.devices:
+        if apart is None and together is not None:
+            apart = together * terms.devices
+        elif together is None and apart is not None:
+            together = apart / terms.devices
+    return apart, together
+
+
+def work_of(graph: Graph, sizes: Sizes, plan: Training | Plan, *, needed: bool = False) -> Work:
+    """The FLOPs of one batch: of a training step, or of serving it; `needed`: see `flops.rows`."""
+    decode = sizes.get("cached", 0) != 0
+    tokens = int(sizes["batch"]) * int(sizes["target" if decode and "target" in sizes else "seq"])  # type: ignore[arg-type]
+    if isinstance(plan, Plan):
+        served = totals(list(rows(graph, sizes, needed=needed, decode=decode)), sizes).forward.matmul
+        return Work(tokens, int(served), int(served))  # type: ignore[arg-type]
+    if plan.lora:
+        whole = tuning.flops(graph, sizes, plan.lora, needed=needed, recompute=plan.recompute)
+    else:
+        whole = totals(list(rows(graph, sizes, needed=needed, recompute=plan.recompute)), sizes)
+    return Work(tokens, int(whole.train.matmul), int(whole.hardware.matmul))  # type: ignore[arg-type]
+
+
+def compute_type(plan: Training | Plan) -> str:
+    """The type that matmuls are computed in, of which a device has a peak."""
+    return precision(plan.precision).compute if isinstance(plan, Training) else "bf16"
+
+
+def usual_precision(device: Device | None) -> str:
+    """The mixed precision that a device is used with: bf16, or on one that lacks it fp16."""
+    lacks = device is not None and device.peak("bf16") is None and device.peak("fp16") is not None
+    return "fp16-mixed" if lacks else "bf16-mixed"
+
+
+def chosen(plan: Training | Plan) -> frozenset[str]:
+    """The names of a plan's fields, and of its mesh's, that are not as usual."""
+    usual = type(plan)()
+    fields = {name for name, value in plan._asdict().items() if name != "mesh" and value != getattr(usual, name)}
+    return frozenset(fields | {name for name, ways in plan.mesh._asdict().items() if ways != getattr(usual.mesh, name)})
+
+
+def devices_of(plan: Training | Plan, asked: int | None, published: int | None, given: frozenset[str]) -> int | None:
+    """How many devices a run is on: as asked, as many as the plan's ways make, or as published; None is unknown."""
+    mesh = plan.mesh
+    whole = "dp" in given  # without it, copies take what the other ways leave
+    devices = asked or (mesh.devices if whole else None) or published or (mesh.devices if mesh.devices > 1 else None)
+    if devices is not None and (mesh.devices > devices or (whole and mesh.devices != devices)):
+        ways = [f"--{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp") if getattr(mesh, name) > 1]
+        made = f"{' and '.join(ways)} make {mesh.devices:,} devices"
+        raise InputError(f"{made}, and there are {devices:,}", hint="--devices N")
+    return devices
+
+
+class Predicted(NamedTuple):
+    """A predicted step: of which plan, and how fast."""
+
+    plan: Training
+    batch: int  # sequences that are timed
+    tokens_per_second: float
+    parts: tuple[tuple[str, float], ...]  # seconds of a step of them, by what they go to
+    assumptions: dict[str, str]
+
+
+def predict(
+    graph: Graph, sizes: Sizes, plan: Training, device: Device, devices: int, given: frozenset[str], family: str
+) -> Predicted:
+    """The fastest plan that keeps to what is given, and how fast it runs.
+
+    Raises InputError where nothing fits, or the device's file does not say enough.
+    """
+    from transformer_calc.readings import planner
+    from transformer_calc.readings.step import PARTS
+
+    choice = planner.choose(graph, sizes, device, devices, plan, given, family)
+    found, mesh = choice.estimate, choice.plan.mesh
+    tokens = choice.batch * int(sizes["seq"])  # type: ignore[arg-type]
+    ways = ", ".join(f"{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp", "ep"))
+    sequence = " with sequence parallelism" if mesh.sp else ""
+    how = choice.plan
+    said = {
+        "time": f"predicted; the kernels and collectives of a step, most of it {PARTS[found.bound]}; no interruptions",
+        "plan": f"{ways}{sequence}; ZeRO {how.zero}, micro-batches of {how.micro_batch}, {how.schedule}"
+        f"{f' of {how.virtual} groups' if how.virtual > 1 else ''}, recomputation {how.recompute}, {how.attention} "
+        "attention: the fastest of the usual ones that fit, but for what is given",
+    }
+    if mesh.devices != devices:
+        said["plan"] += f"; {devices - mesh.devices:,} devices are idle"
+    if choice.batch != sizes["batch"]:
+        said["plan"] += f"; timed with {choice.batch:,} sequences, as many as divide evenly"
+    parts = tuple((PARTS[name], seconds) for name, seconds in found.parts)
+    return Predicted(choice.plan, choice.batch, tokens / found.seconds, parts, said | found.assumptions)
+
+
+class Checkpoint(NamedTuple):
+    """Bytes on disk."""
+
+    weights: int  # alone, in bf16
+    full: int  # weights, master copy and the optimizer's states: what training goes on from
+
+
+def checkpoint(graph: Graph, sizes: Sizes, plan: Training) -> Checkpoint:
+    """The sizes of a checkpoint of the whole model."""
+    alone = plan._replace(mesh=type(plan.mesh)(), zero=0)
+    weights = full = 0
+    for part in components(graph):
+        count = int(sizes[part.repeat]) if part.repeat else 1  # type: ignore[arg-type]
+        kept, _, states = state_bytes(part, sizes, alone)
+        weights += int(storage("bf16").of(part.total(sizes)))
+        full += count * (kept + states)
+    return Checkpoint(weights, full)

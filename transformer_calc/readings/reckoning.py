@@ -1,0 +1,313 @@
+"""A whole run: what was published of it, what is asked otherwise, what is assumed, and the costs that follow.
+
+Every number that is neither counted nor given is named in `assumptions` with where it is from; every answer that
+something unknown stands in the way of is named in `unknown` with what would make it known.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.readings import budget, scaling
+from transformer_calc.readings.assumed import PUE, Assumed
+from transformer_calc.readings.budget import Cost, Terms, Work
+from transformer_calc.readings.params import params
+from transformer_calc.readings.schedules import LearningRate, Ramp, Span, check
+from transformer_calc.readings.serving import Plan
+from transformer_calc.readings.training import Training
+from transformer_calc.spec import Device, Grid, TrainingRun, Workload
+
+
+class Asked(NamedTuple):
+    """What is given instead of what was published or is usual. None: nothing."""
+
+    tokens: int | None = None
+    batch: int | None = None  # sequences
+    batch_tokens: int | None = None
+    seq: int | None = None
+    device: Device | None = None
+    devices: int | None = None
+    pace: tuple[str, float] | None = None  # see budget.PACES
+    price: float | None = None
+    power: float | None = None
+    pue: float | None = None
+    carbon: Grid | None = None
+    needed: bool = False
+    serve_tokens: int | None = None
+    learning_rate: float | None = None
+    schedule: str | None = None
+    min_learning_rate: float | None = None
+    warmup: Span | None = None
+    decay: Span | None = None
+
+
+class SixND(NamedTuple):
+    """The rule of thumb beside the count: so many FLOPs a parameter and token."""
+
+    rule: str
+    params: int
+    flops: int | None
+    pf_days: float | None  # 10^15 FLOP/s for a day
+    hardware_flops: int | None
+    days: float | None  # at the assumed rate of FLOPs
+
+
+class Reckoning(NamedTuple):
+    """A run with its costs."""
+
+    cost: Cost
+    workload: Workload
+    work: Work
+    terms: Terms
+    tokens: int | None
+    steps: int | None
+    batch_tokens: int | None  # of a full batch
+    ramp: Ramp | None
+    rate: LearningRate | None
+    device: Device | None
+    plan: Training | Plan
+    six_nd: SixND
+    serving: Cost | None  # of the tokens that are to be served
+    published: Cost | None  # what follows from the published times, on the published devices
+    predicted: budget.Predicted | None  # a step, where nothing was given of the time
+    assumptions: dict[str, str]
+    unknown: dict[str, str]
+
+
+def reckon(
+    graph: Graph,
+    workload: Workload,
+    run: TrainingRun,
+    asked: Asked,
+    plan: Training | Plan,
+    *,
+    given: frozenset[str] = frozenset(),
+    grid: Grid,
+    published_device: Device | None = None,
+    name: str = "",
+    family: str = "",
+) -> Reckoning:
+    """The costs of training a model, or of serving it where the plan is one of serving.
+
+    workload: one full batch; run: what is published; given: the options of the plan that were given;
+    grid: the electricity, if none is asked for; published_device: what the published run was on
+    """
+    _check(asked)
+    train = isinstance(plan, Training)
+    run = run if train else TrainingRun()
+    words = Assumed(run, {name: value for name, value in asked._asdict().items() if value is not None}, name)
+    device = asked.device or published_device
+    if isinstance(plan, Training) and not plan.precision:
+        plan = plan._replace(precision=budget.usual_precision(device))
+    sizes = graph.sizes(workload)
+    devices = budget.devices_of(plan, asked.devices, run.devices, given)
+    batch_known = bool(asked.batch or asked.batch_tokens or run.batch_tokens) or not train
+    predicted, why = None, ""
+    if isinstance(plan, Training) and asked.pace is None and device and devices and batch_known:
+        try:
+            predicted = budget.predict(graph, sizes, plan, device, devices, given, family)
+            plan = predicted.plan
+        except InputError as error:
+            why = error.message
+    work = budget.work_of(graph, sizes, plan, needed=asked.needed)
+    words.work(plan, workload)
+    tokens = asked.tokens if asked.tokens is not None else run.whole
+    full = work.tokens if batch_known else None
+    words.size(workload, tokens, full)
+    ramp = _ramp(run, asked, full) if train else None
+    words.growth(ramp)
+    compute, peak = _peak(device, plan)
+    words.devices(device, devices, compute, peak, plan)
+    pace = ("tokens_per_second", predicted.tokens_per_second) if predicted else asked.pace
+    place = asked.carbon or grid
+    price = asked.price
+    if price is None and device and device.price:
+        price = device.price.usd_per_hour
+    terms = Terms(
+        tokens=tokens,
+        full_batch=full,
+        devices=devices,
+        peak=peak,
+        pace=pace,
+        price=price,
+        power=asked.power or (device.power if device else None),
+        pue=asked.pue or PUE,
+        carbon=place.g_per_kwh,
+    )
+    if predicted:
+        words.said |= predicted.assumptions
+    words.money(terms, device, place)
+    words.time(terms, why, train=train)
+    cost = budget.cost(work, terms)
+    words.beyond(cost.mfu)
+    serving = None
+    if asked.serve_tokens and train:
+        serving = _serving(graph, sizes, plan, terms, cost, asked.serve_tokens, needed=asked.needed)
+        words.serving(asked.serve_tokens)
+    alike = device == published_device and tokens == run.whole
+    rate = learning_rate(run, asked, full) if train else None
+    if train and rate is None and (run.learning_rate or asked.learning_rate):
+        words.undrawn()
+    return Reckoning(
+        cost=cost,
+        workload=workload,
+        work=work,
+        terms=terms,
+        tokens=tokens,
+        steps=None if tokens is None or full is None else _steps(ramp, full, tokens),
+        batch_tokens=full,
+        ramp=ramp,
+        rate=rate,
+        device=device,
+        plan=plan,
+        six_nd=_six_nd(graph, params(graph, sizes).active, tokens, plan, cost, asked.pace),
+        serving=serving,
+        published=_published(graph, sizes, terms, run, plan) if alike else None,
+        predicted=predicted,
+        assumptions=words.said,
+        unknown=words.unknown,
+    )
+
+
+def _check(asked: Asked) -> None:
+    """Refuse terms that cannot be."""
+    values = {**asked._asdict(), **dict([asked.pace] if asked.pace else ())}
+    for name in ("tokens", "batch", "batch_tokens", "seq", "devices", "serve_tokens", "power", *budget.PACES):
+        most = 1 if name in ("mfu", "hfu") else 10**18
+        value = values.get(name)
+        if value is not None and not 0 < value <= most:
+            raise InputError(f"{name} is {value}; it must be more than 0 and at most {most:g}")
+    if asked.price is not None and not 0 <= asked.price < math.inf:
+        raise InputError(f"price is {asked.price}; it must be at least 0")
+    if asked.pue is not None and not 1 <= asked.pue <= 10:
+        raise InputError(f"pue is {asked.pue}; it must be at least 1 and at most 10")
+
+
+def _ramp(run: TrainingRun, asked: Asked, full: int | None) -> Ramp | None:
+    """How the batch grows: as published, unless another batch is asked for."""
+    if full is None:
+        return None
+    if asked.batch or asked.batch_tokens or not run.batch_ramp:
+        return Ramp(((0, full),))
+    return Ramp((*run.batch_ramp[:-1], (run.batch_ramp[-1][0], full)), run.batch_growth)  # in whole sequences
+
+
+def _steps(ramp: Ramp | None, full: int, tokens: int) -> int:
+    if ramp is None or len(ramp.points) == 1:
+        return -(-tokens // full)
+    return math.ceil(ramp.steps(tokens))
+
+
+def _peak(device: Device | None, plan: Training | Plan) -> tuple[str, int | None]:
+    """The type that matmuls are computed in, and the device's peak in it."""
+    compute = budget.compute_type(plan)
+    if device and isinstance(plan, Plan) and device.peak(compute) is None:
+        compute = "fp16"  # what a device without bf16 serves in
+    return compute, device.peak(compute) if device else None
+
+
+# --- what stands beside the costs -----------------------------------------------------------------------------
+
+
+def _serving(
+    graph: Graph, sizes: Sizes, plan: Training | Plan, terms: Terms, cost: Cost, tokens: int, *, needed: bool
+) -> Cost:
+    """The costs of serving so many tokens, at the MFU of training."""
+    work = budget.work_of(graph, sizes, Plan(mesh=plan.mesh), needed=needed)
+    pace = terms.pace if terms.pace and terms.pace[0] == "mfu" else ("mfu", cost.mfu) if cost.mfu else None
+    return budget.cost(work, terms._replace(tokens=tokens, pace=pace))
+
+
+def _six_nd(
+    graph: Graph,
+    active: int,
+    tokens: int | None,
+    plan: Training | Plan,
+    cost: Cost,
+    pace: tuple[str, float] | None,
+) -> SixND:
+    """The rule of thumb: forward and backward are three passes, two where weights are frozen, and one to serve.
+
+    With full recomputation the forward pass is counted twice (Megatron-LM, arXiv 2104.04473, equation 4).
+    """
+    halved = "decoder" in graph.orders and "encoder" in graph.orders
+    passes = 1 if isinstance(plan, Plan) else 2 if plan.lora else 3
+    again = 1 if isinstance(plan, Training) and plan.recompute == "full" else 0
+    rule = f"{passes * (1 if halved else 2)}·N·tokens"
+    rule += ", half of the parameters see each token" if halved else ", N active parameters"
+    if tokens is None:
+        return SixND(rule, active, None, None, None, None)
+    flops = scaling.six_nd(active, tokens, passes, halved=halved)
+    hardware = scaling.six_nd(active, tokens, passes + again, halved=halved)
+    days = None
+    if pace and pace[0] in budget.OF_FLOPS and cost.days is not None and cost.flops and cost.hardware_flops:
+        share = flops / cost.flops if pace[0] == "mfu" else hardware / cost.hardware_flops
+        days = cost.days * share
+    return SixND(rule, active, flops, flops / scaling.PF_DAY, hardware, days)
+
+
+def _published(graph: Graph, sizes: Sizes, terms: Terms, run: TrainingRun, plan: Training | Plan) -> Cost | None:
+    """What the published times mean, at the same prices; None where no time was published."""
+    if not isinstance(plan, Training):
+        return None
+    if run.device_hours:
+        pace = ("device_hours", float(run.device_hours))
+    elif run.days and run.devices:
+        pace = ("days", float(run.days))
+    elif run.tflops_per_device:
+        pace = ("tflops", run.tflops_per_device)
+    else:
+        return None
+    work = budget.work_of(graph, sizes, plan._replace(recompute=run.recompute or "none"))
+    return budget.cost(work, terms._replace(devices=run.devices, pace=pace))
+
+
+def learning_rate(run: TrainingRun, asked: Asked, full: int | None = None) -> LearningRate | None:
+    """The learning rate's way: as published, with what is asked otherwise; None where it is unknown."""
+    peak = asked.learning_rate or run.learning_rate
+    schedule = asked.schedule or run.schedule
+    if peak is None:
+        for flag, value in (
+            ("--lr-schedule", asked.schedule),
+            ("--min-lr", asked.min_learning_rate),
+            ("--warmup", asked.warmup),
+            ("--decay", asked.decay),
+        ):
+            if value is not None:
+                raise InputError(f"{flag} is given, but no learning rate is known", "--lr RATE")
+        return None
+    if not schedule:
+        return None
+    other = asked.schedule is not None and asked.schedule != run.schedule
+    warmup, decay = asked.warmup, asked.decay
+    for flag, span in (("--warmup", warmup), ("--decay", decay)):
+        if span and full and span.unit == "tokens" and span.amount < full:
+            raise InputError(
+                f"{flag} is {span.amount:,} tokens, fewer than the {full:,} of a step; expected more, or steps",
+                hint=f"{flag} {span.amount}steps",
+            )
+    if warmup is None and run.warmup_tokens:
+        warmup = Span(run.warmup_tokens, "tokens")
+    elif warmup is None and run.warmup_steps:
+        warmup = Span(run.warmup_steps, "steps")
+    if decay is None and not other and run.decay_tokens:
+        decay = Span(run.decay_tokens, "tokens")
+    elif decay is None and not other and run.decay_steps:
+        decay = Span(run.decay_steps, "steps")
+    floor = asked.min_learning_rate
+    if floor is None:
+        floor = 0.0 if run.min_learning_rate_ratio is None else peak * run.min_learning_rate_ratio
+    hold = 0 if other or asked.warmup else run.hold_steps or 0
+    rate = LearningRate(schedule, peak, floor, warmup, decay, hold)
+    check(rate)
+    return rate
+
+
+def compute_optimal(found: Reckoning) -> tuple[list[scaling.Optimum], list[scaling.Predicted]]:
+    """How far the run is from the best by the published fits; empty where its tokens are unknown."""
+    if found.tokens is None or not isinstance(found.plan, Training) or found.plan.lora:
+        return [], []
+    return scaling.optima(found.six_nd.params, found.tokens), scaling.predicted(found.six_nd.params, found.tokens)

@@ -1,0 +1,54 @@
+"""Published training runs: the [training] table of a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformer_calc.errors import InputError, did_you_mean, shown
+from transformer_calc.sources.catalogue import short
+from transformer_calc.spec import TrainingRun
+
+TEXTS = ("schedule", "schedule_note", "batch_growth", "batch_note", "recompute", "hardware", "source")
+NUMBERS = ("learning_rate", "min_learning_rate_ratio", "days", "tflops_per_device")
+
+
+def parse(data: Mapping[str, Any], where: str = "") -> TrainingRun:
+    """The run that a [training] table describes; what it leaves out is unknown."""
+    known = list(TrainingRun.__dataclass_fields__)
+    fields: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in known:
+            hint = did_you_mean(key, known)
+            raise InputError(
+                f"{where}[training] {shown(key)} is not a key of a run; there are {', '.join(known)}", hint
+            )
+        fields[key] = _ramp(where, value) if key == "batch_ramp" else _value(where, key, value)
+    try:
+        return TrainingRun(**fields)
+    except InputError as error:
+        raise InputError(f"{where}[training] {error.message}", error.hint) from None
+
+
+def _value(where: str, key: str, value: Any) -> Any:
+    if key in TEXTS:
+        expected, right = "a text", isinstance(value, str)
+    elif key in NUMBERS:
+        expected, right = "a number", isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+        expected, right = "a whole number", isinstance(value, int) and not isinstance(value, bool)
+    if not right:
+        raise InputError(f"{where}[training] {key} is {short(value)}; it must be {expected}")
+    return value
+
+
+def _ramp(where: str, value: Any) -> tuple[tuple[int, int], ...]:
+    """Points of a batch's growth: [[tokens seen, tokens of a batch], …]."""
+    points = value if isinstance(value, list) else [value]
+    for point in points:
+        if not (isinstance(point, list) and len(point) == 2 and all(type(number) is int for number in point)):
+            raise InputError(
+                f"{where}[training] batch_ramp has {short(point)}; it must be a list of pairs of whole numbers: "
+                "tokens seen, tokens of a batch"
+            )
+    return tuple((seen, batch) for seen, batch in points)

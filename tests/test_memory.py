@@ -516,6 +516,8 @@ def test_a_layer_is_gathered_with_the_next_one() -> None:
         "gathered_parameters": 2 * (2 * layer + head + 128_256 * 4096),
         "unsharded_gradients": 2 * (2 * layer + head),
     }
+    wide = others(model, plan._replace(precision="bf16-fp32-grads"), batch=8, seq=8)
+    assert wide["unsharded_gradients"] == 2 * (layer + head) + 4 * layer  # made in bf16, added up in fp32
     for ahead in (0, 2):
         more = others(model, plan._replace(prefetch=ahead), batch=8, seq=8)
         assert more["gathered_parameters"] - held["gathered_parameters"] == 2 * (ahead - 1) * layer

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from transformer_calc.expr import divide
 from transformer_calc.graph.core import Block, Dims, Graph, Op
 from transformer_calc.readings.flops import is_scores
 from transformer_calc.readings.sharding import Local, Stage
@@ -113,7 +114,9 @@ def of_stage(
         layer["gathered_parameters"] = outside + most(_in_a_row(graph, units, 1 + plan.prefetch, value))
         of_layers = _by_layer((unit.block.path, unit.gradients) for unit in units if unit.block.repeat)
         last = sum(unit.gradients for unit in units if unit.last)
-        layer["unsharded_gradients"] = last + 2 * most(of_layers.values())
+        weight, gradient, _ = precision(plan.precision).bytes_per_parameter
+        made = max(weight, each)  # bytes of a gradient as the backward pass makes it, before it is added up
+        layer["unsharded_gradients"] = divide(made * last + (made + gradient) * most(of_layers.values()), gradient)
     if plan.mesh.sp:
         start["gathered_sequence"] = most(_gathered(rest, local, each))
         layer["gathered_sequence"] = most(_gathered(layers, local, each))

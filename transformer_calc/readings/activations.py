@@ -661,6 +661,11 @@ class _Walk:
         broadcast = mode == "eager" or (mode == "plain" and self.how.eager.shared_key_broadcast)
         return broadcast and self.how.kernels == "eager" and bool(heads) and self.graph.axes[heads].size == 1
 
+    def of_product(self, op: Op, needs: tuple[Need, ...], *, learns: bool, constant: bool) -> tuple[Need, ...]:
+        """An RMSNorm is written out: its weight's gradient needs the normalised input, and its input's all else."""
+        own = [need for need in needs if need.storage and need.storage.name == f"{op.path}.normalised"]
+        return tuple(need for need in needs if (learns if need in own else not constant))
+
     def learns(self, op: Op) -> bool:
         return bool(op.params) and self.trainable(self.full(op.path))
 
@@ -735,6 +740,8 @@ class _Walk:
         constant = [self.of(tensor).constant for tensor in op.inputs]
         if all(constant) and not self.learns(op):
             return
+        if op.kind == "norm" and op.attrs["norm"] == "rmsnorm" and op.params and self.how.kernels == "eager":
+            needs = self.of_product(op, needs, learns=self.learns(op), constant=constant[0])
         for need in needs:
             pair = op.kind in ("einsum", "elementwise", "combine") and need.which == "input" and len(op.inputs) == 2
             if not (pair and constant[1 - need.place]):

@@ -36,11 +36,13 @@ class Frozen(NamedTuple):
     inputs: Mapping[str, frozenset[str] | None]  # title of a block -> inputs without gradient; None: it has none at all
 
 
-def freeze(model: Model, patterns: tuple[str, ...]) -> tuple[Model, Graph, Frozen]:
+def freeze(model: Model, patterns: tuple[str, ...], *, eager: bool = False) -> tuple[Model, Graph, Frozen]:
     """The model with kinds of layers as freezing tells them apart, its graph, and what is frozen in it.
 
     patterns:  names of parts (embedding, attn, ffn.gate, head …: words of the parameters' paths, which may have a *),
         and numbers of layers (0-11; with several stacks, encoder.0-11)
+    eager:  tell the first layer that has a gradient apart even if all of it learns: its norm, if written out operator
+        by operator, keeps less
     """
     graph = build(model)
     ranges, names = _ranges(model, patterns), [p for p in patterns if not RANGE.fullmatch(p)]
@@ -52,9 +54,10 @@ def freeze(model: Model, patterns: tuple[str, ...]) -> tuple[Model, Graph, Froze
 
     parts = {part.path: part for part in components(graph)}
 
-    def learns(block: Block) -> list[bool]:
-        """Of each parameter of a block, also those that are another's."""
-        of_block = (path for op in block.ops for path in _params(block, op) if path in parts)
+    def learns(block: Block, *, bias: bool = False) -> list[bool]:
+        """Of each parameter of a block, also those that are another's; `bias`: of tables that layers add to scores."""
+        ops = (op for op in block.ops if (op.kind == "relative_lookup") == bias)
+        of_block = (path for op in ops for path in _params(block, op) if path in parts)
         return [not any(_named(parts[path], name) for name in names) for path in of_block]
 
     stacks = list[Stack]()
@@ -65,10 +68,12 @@ def freeze(model: Model, patterns: tuple[str, ...]) -> tuple[Model, Graph, Froze
         blocks = [block for block in graph.blocks if block.stack in ("", stack.name)]
         of_kind = [learns(block) for block in blocks if block.role == "layer"]
         source = stack.name == "decoder" and flows.get("encoder", False)
-        begun = any(any(learns(block)) for block in blocks if block.role == "embed")
+        embeds = [block for block in blocks if block.role == "embed"]
+        begun = any(any(learns(block)) for block in embeds)
+        biased = any(any(learns(block, bias=True)) for block in embeds)
         frozen = ranges.get(stack.name, [])
-        first = 0 if begun else _first(stack, of_kind, frozen, source=source)
-        stacks.append(replace(stack, layers=_split(stack, of_kind, frozen, classes, first, begun=begun)))
+        first = 0 if begun or biased else _first(stack, of_kind, frozen, source=source)
+        stacks.append(replace(stack, layers=_split(stack, of_kind, frozen, classes, first, begun=begun, eager=eager)))
         flows[stack.name] = begun or first < stack.layers.n_layers
     model = replace(model, stacks=tuple(stacks))
     graph, still = build(model), frozenset(f"{name}.output" for name, flow in flows.items() if not flow)
@@ -154,6 +159,7 @@ def _split(
     first: int,
     *,
     begun: bool,
+    eager: bool,
 ) -> Layers:
     """The layers with kinds of their own for those without gradient, the first with one, and frozen ones."""
     layers, total = stack.layers, stack.layers.n_layers
@@ -171,7 +177,9 @@ def _split(
                 name = FROZEN if inside else ""
                 if high <= first:
                     name = BELOW
-                elif not begun and low == first and not stack.share_layers and (inside or not all(learns[kind])):
+                elif (
+                    not begun and low == first and not stack.share_layers and (inside or eager or not all(learns[kind]))
+                ):
                     name = "_".join(word for word in (FIRST, name) if word)
                 kinds.append(numbers.setdefault((kind, name), len(numbers)))
             if runs and runs[-1][0] == tuple(kinds):

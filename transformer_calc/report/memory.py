@@ -95,7 +95,7 @@ class Counted(NamedTuple):
 def count(model: Transformer, workload: Workload, plan: Plan | Training, overhead: int = 0) -> Counted:
     """Bytes of each kind on one device of each stage; `overhead` is added to each."""
     if isinstance(plan, Training) and plan.freeze:
-        _, graph, frozen = find_frozen(model.spec, plan.freeze)
+        _, graph, frozen = find_frozen(model.spec, plan.freeze, eager=plan.kernels == "eager")
         plan = plan._replace(frozen=frozen)
     else:
         graph = build_graph(model.spec, absorbed=workload.context > 0)  # as latent attention is served

@@ -912,7 +912,7 @@ PLANNED = {
 
 @pytest.mark.parametrize(("name", "mfu"), PLANNED.items())
 def test_a_published_plan_is_kept_to(name: str, mfu: float) -> None:
-    model = transformer_calc.load(name)
+    model = load(name)
     found = model.cost()
     plan: Any = found.plan
     published = dict(model.run.plan)

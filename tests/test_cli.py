@@ -411,3 +411,19 @@ def test_completion_can_be_set_up(shell: str) -> None:
     answer = process(_TCALC_COMPLETE=f"source_{shell}")
     assert answer.returncode == 0
     assert "_TCALC_COMPLETE" in answer.stdout
+
+
+FIGURES = ("memory_gb=40", "peaks.bf16=100T", "bandwidth=1e12")
+
+
+@pytest.mark.parametrize("command", ["memory", "fit", "serve", "cost"])
+def test_a_figure_of_the_device_may_be_set(tcalc: Shell, command: str) -> None:
+    line = f"{command} llama-3-8b --device h100-sxm"
+    line += " --tokens 1T --devices 8 --batch 64" if command == "cost" else ""
+    changed = " ".join([line, *(f"--device-set {figure}" for figure in FIGURES)])
+    assert tcalc.json(line) != tcalc.json(changed)
+
+
+@pytest.mark.parametrize("command", ["fit", "serve"])
+def test_a_device_is_asked_for(tcalc: Shell, command: str) -> None:
+    assert tcalc.refusal(f"{command} llama-3-8b").startswith("--device is missing")

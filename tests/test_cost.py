@@ -901,3 +901,37 @@ def test_every_preset_has_an_answer(name: str) -> None:
     assert found.cost.usd
     assert found.cost.flops == pytest.approx(found.six_nd.flops, rel=40)
     assert len(found.assumptions) >= 8
+
+
+# preset -> MFU as published for the plan that its [training.plan] holds
+PLANNED = {
+    "llama-3.1-405b": 0.41,  # arXiv 2407.21783, Table 4: 16,384 H100
+    "palm-540b": 0.462,  # arXiv 2204.02311, section 4.1
+}
+
+
+@pytest.mark.parametrize(("name", "mfu"), PLANNED.items())
+def test_a_published_plan_is_kept_to(name: str, mfu: float) -> None:
+    model = load(name)
+    found = model.cost()
+    plan: Any = found.plan
+    published = dict(model.run.plan)
+    assert (plan.mesh.tp, plan.mesh.pp, plan.mesh.dp) == tuple(published.get(way, 1) for way in ("tp", "pp", "dp"))
+    assert found.cost.mfu == pytest.approx(mfu, rel=0.25)
+    other: Any = model.cost(devices=2048).plan  # not when other devices are asked for
+    assert other.mesh.devices <= 2048
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ({"tp": "8"}, "tp is '8'"),
+        ({"attention": "sparse"}, "attention is 'sparse'"),
+        ({"width": 8}, "'width' is not known"),
+    ],
+)
+def test_a_published_plan_that_cannot_be_is_named(plan: dict[str, Any], said: str) -> None:
+    from transformer_calc.sources import runs
+
+    with pytest.raises(InputError, match=said):
+        runs.parse({"plan": plan})

@@ -745,6 +745,11 @@ def _buffer_sizes(given: Iterable[str]) -> dict[str, int]:
     return sizes
 
 
+_DEVICE_SET = typer.Option(
+    "--device-set",
+    metavar="KEY=VALUE",
+    help="a figure of the device, as in bandwidth=4e12 or peaks.bf16=500T (repeatable)",
+)
 _OVERHEAD = typer.Option("--overhead", metavar="BYTES", help="of framework and allocator on each device")
 
 
@@ -764,6 +769,7 @@ def memory(
     device: Annotated[
         str | None, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")
     ] = None,
+    device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
     overhead: Annotated[str, _OVERHEAD] = "0",
     formula: Annotated[bool, typer.Option("--formula", help="each part as a formula, too")] = False,
@@ -772,14 +778,15 @@ def memory(
     from .report.memory import build
     from .sources import hardware
 
-    if check and device is None:
+    known = hardware.load(device, device_set or ()) if device is not None or device_set else None
+    if check and known is None:
         raise InputError("--check asks whether it fits, but no device is given", "--device NAME")
     return build(
         model,
         workload,
         plan,
         overhead=units.parse_count(overhead, field="--overhead", minimum=0),
-        device=hardware.load(device) if device is not None else None,
+        device=known,
         fit=check,
         formula=formula,
     )
@@ -798,7 +805,10 @@ def fit(
     model: Any,
     workload: Any,
     plan: Any,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")],
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")
+    ] = None,
+    device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     solve: Annotated[
         Literal["batch", "context", "devices"],
         typer.Option("--solve", help="what to look for: the most, or the fewest"),
@@ -810,7 +820,6 @@ def fit(
 ) -> "Report":
     """Find the largest batch or context, or the fewest devices."""
     from .report.fit import build
-    from .sources import hardware
 
     if devices is not None:
         count = units.parse_count(devices, field="--devices")
@@ -818,7 +827,7 @@ def fit(
             raise InputError(f"--devices is {count} and --tp {plan.mesh.tp}; give one of them")
         plan = plan._replace(mesh=plan.mesh._replace(tp=count))
     most = units.parse_count(overhead, field="--overhead", minimum=0)
-    return build(model, workload, plan, device=hardware.load(device), solve=solve, overhead=most)
+    return build(model, workload, plan, device=_device(device, device_set), solve=solve, overhead=most)
 
 
 def _or_none(name: str, annotation: Any) -> Any:
@@ -882,6 +891,7 @@ def cost(
             rich_help_panel=RUN,
         ),
     ] = None,
+    device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     devices: Annotated[
         str | None,
         typer.Option("--devices", metavar="N", help="how many; else the published run's", rich_help_panel=RUN),
@@ -979,7 +989,7 @@ def cost(
         sizes,
         plan,
         given,
-        device=device,
+        device=_device(device or model.run.hardware or None, device_set) if device_set else device,
         needed=needed,
         schedule=lr_schedule,
         warmup=_span(warmup, "--warmup"),
@@ -1027,7 +1037,10 @@ def serve(
     model: Any,
     workload: Any,
     plan: Any,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")],
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")
+    ] = None,
+    device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     devices: Annotated[
         str | None, typer.Option("--devices", metavar="N", help="short for --tp N, or for copies beside a given --tp")
     ] = None,
@@ -1045,19 +1058,27 @@ def serve(
 ) -> "Report":
     """Say how fast a model answers, and what its tokens cost."""
     from .report.serve import build
-    from .sources import hardware
 
     return build(
         model,
         workload,
         _spread(plan, devices),
-        device=hardware.load(device),
+        device=_device(device, device_set),
         price=None if price is None else units.parse_amount(price, field="--price"),
         output=None if output is None else units.parse_count(output, field="--output"),
         compute=compute,
         ideal=ideal,
         overhead=units.parse_count(overhead, field="--overhead", minimum=0),
     )
+
+
+def _device(name: str | None, sets: list[str] | None) -> Any:
+    """The device that is named, with the figures that are set."""
+    from .sources import hardware
+
+    if name is None and not sets:
+        raise InputError("--device is missing, expected the name of a device", "tcalc hardware lists them")
+    return hardware.load(name, sets or ())
 
 
 def _spread(plan: Any, devices: str | None) -> Any:

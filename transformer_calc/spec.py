@@ -869,6 +869,7 @@ class TrainingRun(Record):
     device_hours: int | None = None
     tflops_per_device: float | None = None  # achieved, with what was recomputed
     recompute: str = ""  # what that was: none, selective, full
+    plan: tuple[tuple[str, int | str], ...] = ()  # how it was spread over the devices: tp, pp, micro_batch …
     source: str = ""
 
     def __post_init__(self) -> None:

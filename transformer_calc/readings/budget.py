@@ -215,7 +215,7 @@ def predict(
         "time": f"predicted; the kernels and collectives of a step, most of it {PARTS[found.bound]}; no interruptions",
         "plan": f"{ways}{sequence}; ZeRO {how.zero}, micro-batches of {how.micro_batch}, {how.schedule}"
         f"{f' of {how.virtual} groups' if how.virtual > 1 else ''}, recomputation {how.recompute}, {how.attention} "
-        "attention: the fastest of the usual ones that fit, but for what is given",
+        "attention: the fastest of the usual ones that fit, but for what is given or published",
     }
     if mesh.devices != devices:
         said["plan"] += f"; {devices - mesh.devices:,} devices are idle"

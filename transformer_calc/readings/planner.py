@@ -20,6 +20,7 @@ from transformer_calc.spec import Device
 
 MICRO_BATCHES = (1, 2, 4, 8, 16)
 GROUPS = (1, 2, 4)  # of layers of a stage, where an interleaved schedule is left to choose
+UNEVEN = 0.05  # of the layers, by which the stages of a pipeline may differ together
 IDLE = 0.02  # of the devices, that a mesh may leave out
 
 
@@ -73,7 +74,7 @@ def _meshes(
     layers = sum(len(cycle) * times for runs in graph.orders.values() for cycle, times in runs)
     mesh = plan.mesh
     widths = (mesh.tp,) if "tp" in fixed else _powers(min(device.node or 1, devices))
-    lengths = (mesh.pp,) if "pp" in fixed else [n for n in range(1, layers + 1) if layers % n == 0]
+    lengths = (mesh.pp,) if "pp" in fixed else [n for n in range(1, layers + 1) if -layers % n <= UNEVEN * layers]
     if len(graph.orders) > 1 and "pp" not in fixed:
         lengths = (1,)
     zeros = (plan.zero,) if "zero" in fixed else (1, 3)
@@ -93,6 +94,8 @@ def _meshes(
                         tried = tried._replace(ep=_experts(graph, sizes, tried, device))
                     found = plan._replace(mesh=tried, zero=zero if dp > 1 else 0, recompute=recompute)
                     least = found._replace(micro_batch=plan.micro_batch if "micro_batch" in fixed else 1)
+                    if plan.schedule == "interleaved" and "virtual" not in fixed:
+                        least = least._replace(virtual=GROUPS[1])
                     if _valid(graph, sizes, least) and _fits(graph, sizes, least, family, room):
                         yield found
                         break
@@ -129,13 +132,13 @@ def _valid(graph: Graph, sizes: Sizes, plan: Training) -> bool:
 
 
 def _fits(graph: Graph, sizes: Sizes, plan: Training, family: str, room: int | None) -> bool:
-    """Whether memory holds the first and the last stage; where it is unknown, it does."""
+    """Whether memory holds the first, a middle and the last stage; where it is unknown, it does."""
     if room is None:
         return True
     padded = _padded(sizes, plan)
     every = list(stages(graph, plan.mesh, plan.virtual, uneven=True))
-    ends = every[:1] + every[1:][-1:]
-    return all(training.kept(stage, graph, padded, plan, family).total <= room for stage in ends)
+    some = {every[0].number: every[0], len(every) // 2: every[len(every) // 2], -1: every[-1]}.values()
+    return all(training.kept(stage, graph, padded, plan, family).total <= room for stage in some)
 
 
 def _timed(

@@ -7,7 +7,7 @@ something unknown stands in the way of is named in `unknown` with what would mak
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
@@ -19,6 +19,8 @@ from transformer_calc.readings.schedules import LearningRate, Ramp, Span, check
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.training import Training
 from transformer_calc.spec import Device, Grid, TrainingRun, Workload
+
+MESH = frozenset(("dp", "tp", "pp", "cp", "ep", "sp"))  # options that shape the devices
 
 
 class Asked(NamedTuple):
@@ -107,11 +109,14 @@ def reckon(
     batch_known = bool(asked.batch or asked.batch_tokens or run.batch_tokens) or not train
     predicted, why = None, ""
     if isinstance(plan, Training) and asked.pace is None and device and devices and batch_known:
-        try:
-            predicted = budget.predict(graph, sizes, plan, device, devices, given, family)
-            plan = predicted.plan
-        except InputError as error:
-            why = error.message
+        alike = not (asked.device or asked.devices or given & MESH)
+        for how, fixed in (_as_published(plan, run, given), (plan, given)) if alike else ((plan, given),):
+            try:
+                predicted = budget.predict(graph, sizes, how, device, devices, fixed, family)
+                plan, why = predicted.plan, ""
+                break
+            except InputError as error:
+                why = error.message
     work = budget.work_of(graph, sizes, plan, needed=asked.needed)
     words.work(plan, workload)
     tokens = asked.tokens if asked.tokens is not None else run.whole
@@ -170,6 +175,18 @@ def reckon(
         assumptions=words.said,
         unknown=words.unknown,
     )
+
+
+def _as_published(plan: Training, run: TrainingRun, given: frozenset[str]) -> tuple[Training, frozenset[str]]:
+    """The plan as the run was spread over its devices, where that is published and not given otherwise."""
+    known: dict[str, Any] = {name: value for name, value in run.plan if name not in given}
+    if run.recompute and "recompute" not in given:
+        known["recompute"] = run.recompute
+    ways = {name: known.pop(name) for name in tuple(known) if name in MESH}
+    if "sp" in ways:
+        ways["sp"] = bool(ways["sp"])
+    found = plan._replace(mesh=plan.mesh._replace(**ways), **known)
+    return found, given | frozenset(known) | frozenset(ways)
 
 
 def _check(asked: Asked) -> None:

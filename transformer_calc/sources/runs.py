@@ -10,6 +10,8 @@ from transformer_calc.sources.catalogue import short
 from transformer_calc.spec import TrainingRun
 
 TEXTS = ("schedule", "schedule_note", "batch_growth", "batch_note", "recompute", "hardware", "source")
+WAYS = ("dp", "tp", "pp", "cp", "ep", "zero", "micro_batch", "virtual")  # of a plan: counts
+WORDS = {"schedule": ("1f1b", "gpipe", "interleaved"), "attention": ("flash", "eager"), "precision": ()}
 NUMBERS = ("learning_rate", "min_learning_rate_ratio", "days", "tflops_per_device")
 
 
@@ -23,7 +25,8 @@ def parse(data: Mapping[str, Any], where: str = "") -> TrainingRun:
             raise InputError(
                 f"{where}[training] {shown(key)} is not a key of a run; there are {', '.join(known)}", hint
             )
-        fields[key] = _ramp(where, value) if key == "batch_ramp" else _value(where, key, value)
+        tables = {"batch_ramp": _ramp, "plan": _plan}
+        fields[key] = tables[key](where, value) if key in tables else _value(where, key, value)
     try:
         return TrainingRun(**fields)
     except InputError as error:
@@ -40,6 +43,21 @@ def _value(where: str, key: str, value: Any) -> Any:
     if not right:
         raise InputError(f"{where}[training] {key} is {short(value)}; it must be {expected}")
     return value
+
+
+def _plan(where: str, value: Any) -> tuple[tuple[str, int | str], ...]:
+    """How the run was spread over its devices: counts, sp as 0 or 1, and words."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where}[training] plan is {short(value)}; it must be a table: [training.plan]")
+    known = (*WAYS, "sp", *WORDS)
+    for key, given in value.items():
+        if key not in known:
+            hint = did_you_mean(key, known)
+            raise InputError(f"{where}[training.plan] {shown(key)} is not known; there are {', '.join(known)}", hint)
+        right = isinstance(given, str) if key in WORDS else type(given) is int and given >= 0
+        if not right or (WORDS.get(key) and given not in WORDS[key]):
+            raise InputError(f"{where}[training.plan] {key} is {short(given)}, which it cannot be")
+    return tuple(value.items())
 
 
 def _ramp(where: str, value: Any) -> tuple[tuple[int, int], ...]:

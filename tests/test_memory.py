@@ -951,7 +951,7 @@ PIPELINES = [
     (Training(schedule="interleaved", virtual=2), "--schedule is interleaved, but --pp is 1"),
     (Training(schedule="interleaved", mesh=Mesh(pp=2)), "--virtual is 1"),
     (Training(virtual=2, mesh=Mesh(pp=2)), "--virtual is 2, but the schedule is 1f1b"),
-    (Training(schedule="interleaved", virtual=5, mesh=Mesh(pp=2)), "--pp times --virtual is 10; it must divide"),
+    (Training(schedule="interleaved", virtual=50, mesh=Mesh(pp=2)), "--pp times --virtual is 100, but there are 96"),
     (Training(schedule="interleaved", virtual=2, mesh=Mesh(pp=4)), "an interleaved pipeline takes micro-batches by"),
     (Training(every=2), "--recompute-every is of full recomputation"),
     (Training(every=0, recompute="full"), "--recompute-every is 0"),

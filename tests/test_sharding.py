@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from transformer_calc import InputError, Workload, load
-from transformer_calc.readings.sharding import Mesh, check, params_of, parts_of, share, stages
+from transformer_calc.readings.sharding import Mesh, check, layers_of, params_of, parts_of, share, stages
 
 MODELS = ["gpt3", "llama-3-70b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "qwen3-30b-a3b", "opt-175b"]
 GRAPHS = {name: load(name).graph for name in MODELS}
@@ -139,6 +139,24 @@ def test_a_mesh_that_does_not_divide_the_model_is_refused(name: str, mesh: Mesh,
     assert error.value.message.startswith(message)
 
 
-def test_layers_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(InputError, match="--pp is 7; it must divide the 96 layers"):
-        list(stages(GRAPHS["gpt3"], Mesh(pp=7)))
+# preset, stages, groups of layers of each -> layers of each stage; embedding and head stand for a layer where the
+# layers do not divide, as in Llama 3 (arXiv 2407.21783, section 3.3.2)
+LAYERS = [
+    ("gpt3", 8, 1, [12] * 8),
+    ("gpt3", 7, 1, [13, 14, 14, 14, 14, 14, 13]),
+    ("llama-3.1-405b", 16, 1, [7, *[8] * 14, 7]),
+    ("llama-3.1-405b", 16, 4, [7, *[8] * 14, 7]),
+    ("bloom-176b", 12, 1, [5, *[6] * 10, 5]),
+    ("deepseek-v3", 2, 1, [30, 31]),
+]
+
+
+@pytest.mark.parametrize(("name", "pp", "virtual", "layers"), LAYERS)
+def test_stages_differ_by_a_layer_where_they_must(name: str, pp: int, virtual: int, layers: list[int]) -> None:
+    found = list(stages(load(name).graph, Mesh(pp=pp), virtual))
+    assert [layers_of(stage) for stage in found] == layers
+
+
+def test_more_stages_than_layers_are_refused() -> None:
+    with pytest.raises(InputError, match="--pp is 97, but there are 96 layers"):
+        list(stages(GRAPHS["gpt3"], Mesh(pp=97)))

@@ -125,7 +125,7 @@ def _valid(graph: Graph, sizes: Sizes, plan: Training) -> bool:
     try:
         check(plan.mesh, graph, sizes)
         training.check(plan, _padded(sizes, plan))
-        list(stages(graph, plan.mesh, plan.virtual, uneven=True))
+        list(stages(graph, plan.mesh, plan.virtual))
     except InputError:
         return False
     return True
@@ -136,7 +136,7 @@ def _fits(graph: Graph, sizes: Sizes, plan: Training, family: str, room: int | N
     if room is None:
         return True
     padded = _padded(sizes, plan)
-    every = list(stages(graph, plan.mesh, plan.virtual, uneven=True))
+    every = list(stages(graph, plan.mesh, plan.virtual))
     some = {every[0].number: every[0], len(every) // 2: every[len(every) // 2], -1: every[-1]}.values()
     return all(training.kept(stage, graph, padded, plan, family).total <= room for stage in some)
 

@@ -84,6 +84,11 @@ class Local(NamedTuple):
         return ceil_div(each * product(dims, self.sizes), self.ways(dims))
 
 
+def layers_of(stage: Stage) -> int:
+    """How many layers stand on a stage."""
+    return sum(count for block, count in stage.blocks if block.repeat)
+
+
 def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
     """Refuse a mesh that does not divide the model."""
     for name in ("dp", "tp", "pp", "cp", "ep"):
@@ -145,13 +150,14 @@ def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = Non
     return Share(entries, spread)
 
 
-def stages(graph: Graph, mesh: Mesh, virtual: int = 1, *, uneven: bool = False) -> Iterator[Stage]:
-    """The layers of each pipeline stage, equally many; a stack's first has its embedding, the last of all the head.
+def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
+    """The layers of each pipeline stage; a stack's first has its embedding, the last of all the head.
+
+    They are equally many, or where they do not divide differ by a layer, the first and the last having fewer.
 
     virtual:  groups of layers of a stage, in an interleaved pipeline: stage 0 has the groups 0, p, 2·p …
-    uneven:  where they do not divide, stages may differ by a layer, the first and the last having fewer
     """
-    groups = list(_groups(graph, mesh.pp, virtual, uneven=uneven))
+    groups = list(_groups(graph, mesh.pp, virtual))
     for number in range(mesh.pp):
         chunks = tuple(groups[number :: mesh.pp])
         if virtual == 1:
@@ -179,7 +185,7 @@ def _bounds(layers: int, wanted: int) -> list[int]:
     return [sum(sizes[:number]) for number in range(wanted + 1)]
 
 
-def _groups(graph: Graph, pp: int, virtual: int, *, uneven: bool = False) -> Iterator[Stage]:
+def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
     """The layers in groups, one after the other; of several stacks, each group is of one (as in Megatron-LM)."""
     wanted = pp * virtual
     repeated = {block.path: block for block in graph.blocks if block.repeat}
@@ -188,8 +194,10 @@ def _groups(graph: Graph, pp: int, virtual: int, *, uneven: bool = False) -> Ite
     stacks = {name: sum(len(cycle) * times for cycle, times in of) for name, of in graph.orders.items()}
     what = f"--pp is {pp}" if virtual == 1 else f"--pp times --virtual is {wanted}"
     several = len(stacks) > 1 and wanted > 1
-    if layers % wanted and not (uneven and wanted <= layers and not several):
-        raise InputError(f"{what}; it must divide the {layers:,} layers", _dividing(stacks) if several else None)
+    if several and layers % wanted:
+        raise InputError(f"{what}; it must divide the {layers:,} layers", _dividing(stacks))
+    if wanted > layers:
+        raise InputError(f"{what}, but there are {layers:,} layers; it must be at most that")
     each = layers // wanted
     if several and any(count % each for count in stacks.values()):
         those = " and ".join(f"{count:,} of the {name}" for name, count in stacks.items())

@@ -97,17 +97,14 @@ def estimate(
         how = how._replace(trainable=lambda path: False)
     del adapted
     reader = _Reader(graph, local, how, plan, rates, links)
-    every = [reader.stage(stage) for stage in stages(graph, mesh, plan.virtual, uneven=True)]
+    every = [reader.stage(stage) for stage in stages(graph, mesh, plan.virtual)]
     micro = passes(plan, sizes)
     totals = [sum(times) for times in every]
     slowest = max(range(len(every)), key=lambda i: totals[i])
     parts = {name: micro * value for name, value in every[slowest]._asdict().items()}
     parts["bubble"] = (sum(totals) - totals[slowest]) / plan.virtual
     last = max(
-        (
-            reader.after(stage, sizes, last=totals[stage.number])
-            for stage in stages(graph, mesh, plan.virtual, uneven=True)
-        ),
+        (reader.after(stage, sizes, last=totals[stage.number]) for stage in stages(graph, mesh, plan.virtual)),
         key=sum,
     )
     parts["dp"], parts["optimizer"] = last

@@ -14,7 +14,7 @@ from transformer_calc.readings.cache import cached, elements, per_token
 from transformer_calc.readings.frozen import freeze as find_frozen
 from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import PLAIN, Plan, check, held
-from transformer_calc.readings.sharding import Mesh, Stage, stages
+from transformer_calc.readings.sharding import Mesh, Stage, layers_of, stages
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training, copied, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
@@ -30,6 +30,7 @@ PARTS = ("weights", "gradients", "optimizer", "activations", "kv_cache", "other"
 COLUMNS = (Column("part", "per device", "text"), Column("bytes", "", "bytes"), Column("share", "share", "share"))
 STAGES = (
     Column("stage", "stage", "text"),
+    Column("layers", "layers", "count", 4),
     Column("weights", "weights", "bytes", 1),
     Column("gradients", "gradients", "bytes", 3),
     Column("optimizer", "optimizer", "bytes", 2),
@@ -135,10 +136,17 @@ def build(
     assumptions = _training(plan, sizes) if isinstance(plan, Training) else _serving(plan)
     assumptions |= _copies(counted, plan)
     assumptions |= _buffers(counted.others, plan) if isinstance(plan, Training) else {}
+    layers_each = [layers_of(stage) for stage in _stages(graph, sizes, plan)]
+    if len(set(layers_each)) > 1:
+        few, many = min(layers_each), max(layers_each)
+        assumptions["stages"] = f"{few} to {many} layers each: they do not divide; the first and the last have fewer"
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
     data: dict[str, Any] = {
         "memory": {"per_device": fullest, "peak_at": peak_at if train else _peak_at(workload), "other": others},
-        "stages": [{"stage": number, **part} for number, part in enumerate(parts)],
+        "stages": [
+            {"stage": number, "layers": layers, **part}
+            for number, (layers, part) in enumerate(zip(layers_each, parts, strict=True))
+        ],
         "other": [{"stage": number, **named} for number, named in enumerate(counted.others)],
         "kv_cache": kv,
         "mode": "train" if train else "infer",
@@ -159,7 +167,7 @@ def build(
     facts = Facts("", lines)
     sections: list[Any] = [table, facts]
     if plan.mesh.pp > 1:
-        sections.append(Table("stages", STAGES, tuple({"stage": str(n), **part} for n, part in enumerate(parts))))
+        sections.append(Table("stages", STAGES, tuple({**row, "stage": str(row["stage"])} for row in data["stages"])))
     if formula:
         found, shown = _formulas(model, counted, plan)
         data |= found

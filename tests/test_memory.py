@@ -19,7 +19,7 @@ from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.sharding import Mesh, stages
 from transformer_calc.readings.training import SCHEDULES, Training, in_flight, one_pass
 from transformer_calc.report.fit import build as fit_report
-from transformer_calc.report.memory import build
+from transformer_calc.report.memory import build, count
 from transformer_calc.sources import hardware
 
 
@@ -1096,3 +1096,16 @@ def test_flags_that_contradict_each_other(
 ) -> None:
     assert run(["memory", "gpt2", *flags]) == 2
     assert capsys.readouterr().err.startswith(f"error: {says}")
+
+
+def test_the_cache_of_a_latent_is_copied_or_its_batch_split() -> None:
+    """DeepSeek-V3's latent has no heads: each of 8 ranks has all of it, or an eighth of the sequences."""
+    model = load("deepseek-v3")
+    copied, split = (
+        count(model, model.workload(batch=64, context=4096), Plan(mesh=Mesh(tp=8), kv_split=kind)).fullest[0][
+            "kv_cache"
+        ]
+        for kind in ("heads", "batch")
+    )
+    assert copied == 64 * 4096 * 70_272
+    assert split == copied // 8

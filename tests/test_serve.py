@@ -77,7 +77,7 @@ PUBLISHED = {
     "trt-llm-first": (20, 0.19),  # time to first token
     "trt-llm-h200": (7, 0.29),
     "llama.cpp-8b": (40, 0.26),
-    "pope": (4, 0.34),  # PaLM 540B on 64 TPU v4, arXiv 2211.05102, Table 2
+    "pope": (4, 0.33),  # PaLM 540B on 64 TPU v4, arXiv 2211.05102, Table 2
 }
 
 
@@ -111,6 +111,16 @@ def test_what_holds_for_every_step(batch: int, context: int, name: str, weights:
     )
     if weights != "bf16" and batch == 1:
         assert server(name, "h200-sxm", 8).run(batch, tokens=1, cached=context).memory > step.memory
+
+
+def test_ranks_beyond_the_heads_may_split_the_batch() -> None:
+    """PaLM's one key/value head on 64 chips: 64 copies of the cache, or a 64th each (arXiv 2211.05102, section 3.3)."""
+    heads, batch = (
+        server("palm-540b", "tpu-v4", 64, ideal=True, kv_split=split).run(512, tokens=1, cached=2048)
+        for split in ("heads", "batch")
+    )
+    cache = 118 * 2 * 256 * 2048 * 512 * 2 / 1.2e12
+    assert heads.memory - batch.memory == pytest.approx(cache * 63 / 64, rel=0.01)
 
 
 def test_experts_that_a_batch_touches() -> None:

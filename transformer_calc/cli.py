@@ -631,6 +631,10 @@ def _plan(
     logits: Annotated[
         Literal["last", "all"], typer.Option("--logits", help="of the last position, or of all")
     ] = "last",
+    kv_split: Annotated[
+        Literal["heads", "batch"],
+        typer.Option("--kv-split", help="what ranks beyond the key/value heads do: hold copies, or split the batch"),
+    ] = "heads",
     block_size: Annotated[str, typer.Option("--block-size", metavar="N", help="tokens of a page of the cache")] = "1",
     sp: Annotated[bool, typer.Option("--sp", help="train: norms and dropouts split the sequence over --tp")] = False,
     precision: Annotated[
@@ -706,6 +710,7 @@ def _plan(
         if freeze or lora_dropout:
             raise InputError(f"--{'freeze' if freeze else 'lora-dropout'} is of training", "--mode train")
         how = {"weights": weights, "kv_dtype": kv_dtype, "attention": attention, "logits": logits}
+        how["kv_split"] = kv_split
         return plan(ways, block_size=sizes["block-size"], **how)
     if lora_rank is None and weights != "bf16":
         raise InputError("--weights says how frozen weights are stored; in training there are none", "--lora-rank N")

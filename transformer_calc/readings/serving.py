@@ -13,7 +13,7 @@ from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product
 from transformer_calc.readings.cache import Cached, cached
 from transformer_calc.readings.params import Component, of_block
-from transformer_calc.readings.sharding import Mesh, Stage, divisor, parts_of, share
+from transformer_calc.readings.sharding import Mesh, Stage, copies, divisor, parts_of, share
 from transformer_calc.storage import Storage, storage
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Plan(NamedTuple):
     activations: str = "bf16"
     attention: str = "flash"  # flash keeps no score matrix
     block_size: int = 1  # tokens of a page of the cache; the last one is reserved whole
+    kv_split: str = "heads"  # what ranks beyond the key/value heads do: hold copies, or split the batch
     logits: str = "last"  # of which positions logits are computed: the last one, or all
     mesh: Mesh = Mesh()
 
@@ -139,6 +140,8 @@ def cache_bytes(part: Cached, sizes: Sizes, plan: Plan, context: Size, letters: 
             dimension, ways = divisor(axis, plan.mesh, sizes)
             ways = 1 if dimension in used else ways
             used.add(dimension)
+            if axis == "batch" and plan.kv_split == "batch":  # Pope et al. 2022, arXiv 2211.05102, section 3.3
+                size, ways = ceil_div(size, ways), copies(part.op.output.dims, plan.mesh, sizes)
         entries = entries * ceil_div(size, ways)
     return ceil_div(storage(plan.kv_dtype).of(entries), 1)
 
@@ -214,6 +217,7 @@ def check(plan: Plan, sizes: Sizes) -> None:
     for option, value, choices in (
         ("--attention", plan.attention, ("flash", "eager")),
         ("--logits", plan.logits, ("last", "all")),
+        ("--kv-split", plan.kv_split, ("heads", "batch")),
     ):
         if value not in choices:
             raise InputError(f"{option} is {value!r}; it must be one of {', '.join(choices)}")

@@ -124,6 +124,12 @@ def divisor(axis: str, mesh: Mesh, sizes: Sizes) -> tuple[str, int]:
     return RULES[base], ways
 
 
+def copies(dims: Dims, mesh: Mesh, sizes: Sizes) -> int:
+    """Tensor-parallel ranks that hold the same share of a tensor: fewer heads than ranks, or none, leave some over."""
+    ways = [divisor(axis, mesh, sizes) for dim in dims for axis in dim]
+    return mesh.tp // max((count for dimension, count in ways if dimension == "tp"), default=1)
+
+
 class Share(NamedTuple):
     """What one device holds of a parameter tensor, and over how many devices the tensor is spread."""
 

@@ -348,7 +348,8 @@ def _serving(plan: Plan) -> dict[str, Any]:
     said: dict[str, Any] = {"weights": chosen}
     if chosen not in PLAIN:
         said["tables, norms, biases, heads"] = rest
-    said["cache"] = storage(plan.kv_dtype).name
+    split = ", its batch split over ranks beyond the heads" if plan.kv_split == "batch" else ""
+    said["cache"] = storage(plan.kv_dtype).name + split
     if plan.block_size > 1:
         said["pages"] = f"{plan.block_size} tokens each, the last one reserved whole"
     live = f"{plan.activations}, what is live at once in a pass"

@@ -213,6 +213,8 @@ def _assumptions(
 ) -> dict[str, Any]:
     said: dict[str, Any] = {
         "weights": f"{storage(plan.weights).name}, cache {storage(plan.kv_dtype).name}; multiplied in {server.compute}",
+        "cache": "ranks beyond the key/value heads "
+        + ("split its batch (--kv-split batch)" if plan.kv_split == "batch" else "hold copies (--kv-split heads)"),
     }
     if ideal:
         said["rates"] = "the peaks themselves (--ideal): no losses, no latency"

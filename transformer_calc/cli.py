@@ -500,17 +500,52 @@ def flops(
     examples="""
       tcalc compare gpt3 llama-3-8b
       tcalc compare llama-3-70b deepseek-v3 mixtral-8x7b --context 32k --diff
+      tcalc compare llama-3-8b mistral-7b-v0.1 --device h100 --batch 16
+      tcalc compare gpt3 llama-3-70b --device h100 --devices 1024 --tokens 1T --mfu 40% --price 2.5
       tcalc compare gpt2 ./config.json --batch 8 --seq 512 --format csv""",
 )
 def compare(
     models: Any,
     workload: Any,
     diff: Annotated[bool, typer.Option("--diff", help="only the rows that differ")] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="and what serving and training on it take (see tcalc hardware)",
+            autocompletion=_device_names,
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option("--devices", metavar="N", help="how many; else one to serve, and the published run's to train"),
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option("--price", metavar="USD", help="of an hour of a device, if not the device's own")
+    ] = None,
+    tokens: Annotated[
+        str | None, typer.Option("--tokens", metavar="N", help="that each is trained on; else the published run's")
+    ] = None,
+    mfu: Annotated[
+        str | None,
+        typer.Option("--mfu", metavar="PART", help="of training: 0.4; else a step is predicted where all is known"),
+    ] = None,
 ) -> "Report":
     """Hold models side by side, with what differs marked."""
-    from .report.compare import build
+    from .report.compare import Terms, build
+    from .report.memory import plan
+    from .sources import hardware
 
-    return build(models, workload, diff=diff)
+    terms = Terms(
+        device=None if device is None else hardware.load(device),
+        devices=_given(devices, units.parse_count, "--devices"),
+        plan=_spread(plan({}), devices),
+        price=_given(price, units.parse_amount, "--price", inclusive=True),
+        tokens=_given(tokens, units.parse_count, "--tokens"),
+        mfu=_given(mfu, units.parse_share, "--mfu"),
+    )
+    return build(models, workload, diff=diff, terms=terms)
 
 
 @command(

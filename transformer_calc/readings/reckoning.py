@@ -91,11 +91,13 @@ def reckon(
     published_device: Device | None = None,
     name: str = "",
     family: str = "",
+    predict: bool = True,
 ) -> Reckoning:
     """The costs of training a model, or of serving it where the plan is one of serving.
 
     workload: one full batch; run: what is published; given: the options of the plan that were given;
-    grid: the electricity, if none is asked for; published_device: what the published run was on
+    grid: the electricity, if none is asked for; published_device: what the published run was on;
+    predict: time a step where nothing is given of the time, which takes longer than all the rest
     """
     _check(asked)
     train = isinstance(plan, Training)
@@ -108,7 +110,7 @@ def reckon(
     devices = budget.devices_of(plan, asked.devices, run.devices, given)
     batch_known = bool(asked.batch or asked.batch_tokens or run.batch_tokens) or not train
     predicted, why = None, ""
-    if isinstance(plan, Training) and asked.pace is None and device and devices and batch_known:
+    if predict and isinstance(plan, Training) and asked.pace is None and device and devices and batch_known:
         alike = not (asked.device or asked.devices or given & MESH)
         for how, fixed in (_as_published(plan, run, given), (plan, given)) if alike else ((plan, given),):
             try:

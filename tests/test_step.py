@@ -228,3 +228,8 @@ def test_what_a_file_does_not_say_is_said_to_be_unknown() -> None:
         seconds(plan_of(mesh={"dp": 2}, precision="fp16-mixed"), device="m2-ultra")
     with pytest.raises(transformer_calc.InputError, match="its bf16 rate is unknown: v100-sxm"):
         seconds(plan_of(), device="v100-sxm")
+
+
+def test_an_end_may_stand_alone_on_its_stage() -> None:
+    """As many stages as layers: the head's own has none of them."""
+    assert transformer_calc.load("deepseek-v3").cost(device="tpu-v5e").cost.days

@@ -221,7 +221,8 @@ class _Reader:
 
     def _send(self, stage: Stage) -> float:
         """Activations to the next stage, gradients to the one before: each group of layers does."""
-        mesh, block = self.plan.mesh, next(b for b, _ in stage.blocks if b.repeat)
+        held = [block for block, _ in stage.blocks]
+        mesh, block = self.plan.mesh, next(b for b in (*held, *self.graph.blocks) if b.repeat)  # an end may stand alone
         reader = roofline.reader(block, self.local, self.how)
         made = {op.path: op for op in block.ops}[block.output]
         whole = self.how.size * reader.entries(made.output.dims, whole=True)

@@ -102,7 +102,7 @@ def measure(
     decoder = build_graph(model.spec, absorbed=True)
     then = Server(decoder, plan, device, compute=compute, ideal=ideal) if generates else None
     batch, devices = workload.batch, plan.mesh.devices
-    start = first.run(batch, tokens=prompt, cached=0, source=workload.seq)
+    start = _prompt(first, batch, prompt, workload)
     usd = price if price is not None else device.price.usd_per_hour if device.price else None
     step = _step(then, batch, context, usd, devices, workload) if then else None
     most = _largest(model, workload, plan, context, device, overhead) if generates else None
@@ -138,7 +138,8 @@ def build(
         "device": {"name": device.name},
         "usd_per_device_hour": usd,
     }
-    lines: list[Any] = [(f"time to first token, prompt of {prompt:,}", start.seconds, "seconds")]
+    what = f"time to first token, prompt of {prompt:,}" if then else f"a pass of {prompt:,} tokens"
+    lines: list[Any] = [(what, start.seconds, "seconds")]
     sections: list[Any] = []
     if then and step:
         said = data["serve"]
@@ -156,7 +157,7 @@ def build(
             one = floor.run(batch, tokens=1, cached=context, source=workload.seq).seconds
             whole = Server(model.graph, plan, device, compute=compute, ideal=True)
             data["ideal"] = {
-                "ttft_seconds": whole.run(batch, tokens=prompt, cached=0, source=workload.seq).seconds,
+                "ttft_seconds": _prompt(whole, batch, prompt, workload).seconds,
                 "tpot_seconds": one,
             }
             lines.append(("roofline, per output token", one, "seconds"))
@@ -189,6 +190,11 @@ def build(
     return Report(
         "serve", model.describe(), workload.to_dict(), data, (Facts(title, tuple(lines)), *sections, notes), main
     )
+
+
+def _prompt(server: Server, batch: int, prompt: int, workload: Workload) -> Pass:
+    """The pass that makes the first token; of an encoder–decoder, the whole source and one token of the answer."""
+    return server.run(batch, tokens=1 if workload.target else prompt, cached=0, source=workload.seq)
 
 
 def _step(
@@ -259,9 +265,10 @@ def _assumptions(
 ) -> dict[str, Any]:
     said: dict[str, Any] = {
         "weights": f"{storage(plan.weights).name}, cache {storage(plan.kv_dtype).name}; multiplied in {server.compute}",
-        "cache": "ranks beyond the key/value heads "
-        + ("split its batch (--kv-split batch)" if plan.kv_split == "batch" else "hold copies (--kv-split heads)"),
     }
+    if plan.mesh.tp > 1:
+        held = "split its batch (--kv-split batch)" if plan.kv_split == "batch" else "hold copies (--kv-split heads)"
+        said["cache"] = f"ranks beyond the key/value heads {held}"
     if ideal:
         said["rates"] = "the peaks themselves (--ideal): no losses, no latency"
     else:

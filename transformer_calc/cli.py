@@ -91,11 +91,14 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 app = typer.Typer(
     cls=Group,
-    help="A transformer calculator: the shape of every tensor and the number of every parameter.",
+    help="A transformer calculator: every shape, parameter, FLOP and byte of a model, and what it takes to run.",
     epilog="""
       tcalc shapes --preset gpt3
       tcalc params llama-3-8b --by layer
       tcalc params --layers 12 --d-model 768 --heads 12 --vocab 50257 --json
+      tcalc memory llama-3-70b --device h100-sxm --tp 4 --context 8k
+      tcalc cost --preset gpt3
+      tcalc serve llama-3-8b --device h100-sxm --context 8k --batch 16
       tcalc presets llama""",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

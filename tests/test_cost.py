@@ -493,6 +493,16 @@ def test_a_plan_of_the_library_is_kept_where_it_is_not_as_usual() -> None:
     assert 0.1 < found.cost.mfu < found.cost.hfu < 1  # type: ignore[operator]
 
 
+def test_a_batch_that_does_not_divide_takes_as_long_as_one_that_does() -> None:
+    """One sequence on eight copies is no faster than one on each, and trains an eighth of the tokens."""
+    line = "gpt2 --device h100 --devices 8 --seq 1024 --tp 1 --pp 1 --micro-batch 1"
+    one, eight = (cost(f"{line} --batch {batch}")["cost"] for batch in (1, 8))
+    assert one["step_seconds"] == pytest.approx(eight["step_seconds"])
+    assert one["tokens_per_second"] == pytest.approx(eight["tokens_per_second"] / 8)
+    found = cost(f"{line} --batch 1")
+    assert "a step takes as long as 8 sequences" in found["assumptions"]["plan"]
+
+
 def test_what_cannot_be_predicted_is_said() -> None:
     found = cost("llama-3-70b --device rtx-4090 --devices 2 --batch 8")
     assert found["cost"]["days"] is None

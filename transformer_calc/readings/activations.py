@@ -471,9 +471,11 @@ def _continues(graph: Graph) -> bool:
 # ---- The reading
 
 
-def saved(
-    graph: Graph, how: How, *, loss: bool = True, trainable: Callable[[str], bool] = lambda path: True
-) -> list[Saved]:
+def _all_learn(path: str) -> bool:
+    return True
+
+
+def saved(graph: Graph, how: How, *, loss: bool = True, trainable: Callable[[str], bool] = _all_learn) -> list[Saved]:
     """Every tensor that is kept from the forward pass for the backward pass; rows do not grow with the layers.
 
     loss: the loss of the logits, too, with what is there for a moment around it (`kept` is False)
@@ -482,19 +484,37 @@ def saved(
     rows: list[Saved] = []
     shared: set[tuple[str, Dims]] = set()
     for block in graph.blocks:
-        walk = _Walk(graph, block, how, trainable)
-        found = list(walk.rows())
-        if block.role == "layer" and how.recompute == "selective":
-            found = [row for row in found if not is_scores(row.dims)]
-        elif block.role == "layer" and how.recompute == "full":
-            found = [row for row in found if not row.repeat]
-            known = {(row.tensor, row.dims) for row in found}
-            found += [row for row in walk.entry() if (row.tensor, row.dims) not in known]
+        found, common = _of_block(graph, block, how, trainable)
         if loss and block.role == "head":
-            found += _loss(graph, block, how)
-        common = {(row.tensor, row.dims) for row in found if row.tensor in walk.common}
+            found = [*found, *_loss(graph, block, how)]
         rows += [row for row in found if (row.tensor, row.dims) not in shared]
         shared |= common
+    return rows
+
+
+_Rows = tuple[list[Saved], set[tuple[str, Dims]]]
+_READ: dict[tuple[int, int, How], tuple[Graph, Block, _Rows]] = {}  # a search for a plan asks often for the same
+_MOST_READ = 512
+
+
+def _of_block(graph: Graph, block: Block, how: How, trainable: Callable[[str], bool]) -> _Rows:
+    """What a block keeps, and which of it other blocks may keep, too; remembered where everything learns."""
+    key = id(graph), id(block), how
+    if trainable is _all_learn and key in _READ:
+        return _READ[key][2]
+    walk = _Walk(graph, block, how, trainable)
+    found = list(walk.rows())
+    if block.role == "layer" and how.recompute == "selective":
+        found = [row for row in found if not is_scores(row.dims)]
+    elif block.role == "layer" and how.recompute == "full":
+        found = [row for row in found if not row.repeat]
+        known = {(row.tensor, row.dims) for row in found}
+        found += [row for row in walk.entry() if (row.tensor, row.dims) not in known]
+    rows = found, {(row.tensor, row.dims) for row in found if row.tensor in walk.common}
+    if trainable is _all_learn:
+        if len(_READ) >= _MOST_READ:
+            _READ.clear()
+        _READ[key] = graph, block, rows  # which keeps both, so that their ids stay theirs
     return rows
 
 

@@ -207,7 +207,7 @@ def predict(
 
     choice = planner.choose(graph, sizes, device, devices, plan, given, family)
     found, mesh = choice.estimate, choice.plan.mesh
-    tokens = choice.batch * int(sizes["seq"])  # type: ignore[arg-type]
+    tokens = int(sizes["batch"]) * int(sizes["seq"])  # type: ignore[arg-type]
     ways = ", ".join(f"{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp", "ep"))
     sequence = " with sequence parallelism" if mesh.sp else ""
     how = choice.plan
@@ -220,7 +220,7 @@ def predict(
     if mesh.devices != devices:
         said["plan"] += f"; {devices - mesh.devices:,} devices are idle"
     if choice.batch != sizes["batch"]:
-        said["plan"] += f"; timed with {choice.batch:,} sequences, as many as divide evenly"
+        said["plan"] += f"; a step takes as long as {choice.batch:,} sequences, which divide evenly"
     parts = tuple((PARTS[name], seconds) for name, seconds in found.parts)
     return Predicted(choice.plan, choice.batch, tokens / found.seconds, parts, said | found.assumptions)
 

@@ -54,15 +54,10 @@ class Unknown(NamedTuple):
 
 
 def link(mesh: Mesh, dimension: str, device: Device, *, ideal: bool = False) -> Link | Unknown:
-    """How the ranks of one dimension reach each other."""
-    ranks = mesh.ep if dimension == "ep" else getattr(mesh, dimension)
+    """How the ranks of one dimension reach each other; `copies` and `expert_copies`: those that sum gradients."""
+    ranks, stride = _group(mesh, dimension)
     if ranks == 1:
         return Link(1, 1, math.inf, 0.0)
-    stride = 1
-    for name in ORDER:
-        if name == dimension or (dimension == "ep" and name == "cp"):
-            break
-        stride *= getattr(mesh, name)
     node = device.node or 1
     near = max(1, min(ranks, node // stride))
     whole = ranks * stride <= node
@@ -78,6 +73,17 @@ def link(mesh: Mesh, dimension: str, device: Device, *, ideal: bool = False) -> 
     # each of a node's members of the group brings its own port
     outside = near * device.network_each_way * (1.0 if ideal else reached(device, "network"))
     return Link(ranks, near, min(inside, outside), 0.0 if ideal else FAR_HOP)
+
+
+def _group(mesh: Mesh, dimension: str) -> tuple[int, int]:
+    """(ranks, distance from one to the next) of a dimension. Experts are split over the ranks of cp and dp together."""
+    if dimension == "ep":
+        return mesh.ep, mesh.tp
+    if dimension == "copies":  # what shares a sequence holds the same weights, too
+        return mesh.dp * mesh.cp, mesh.tp
+    if dimension == "expert_copies":
+        return mesh.dp * mesh.cp // mesh.ep, mesh.tp * mesh.ep
+    return getattr(mesh, dimension), math.prod(getattr(mesh, name) for name in ORDER[: ORDER.index(dimension)])
 
 
 def seconds(kind: str, size: float, joined: Link) -> float:

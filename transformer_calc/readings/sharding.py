@@ -8,6 +8,7 @@ batch and the sequence. A device's share is division by the rule.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from transformer_calc.errors import InputError
@@ -83,9 +84,15 @@ def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
                 raise InputError(f"--{dimension} is {ways}; it must divide the {size:,} {what}")
 
 
+@cache
+def _rule(axis: str) -> str:
+    """The axis of RULES that this one is, or is a variety of."""
+    return next((rule for rule in RULES if axis == rule or axis.startswith(f"{rule}_")), "")
+
+
 def divisor(axis: str, mesh: Mesh, sizes: Sizes) -> tuple[str, int]:
     """(mesh dimension, ways) that split an axis; ways is 1 where it is kept whole."""
-    base = next((rule for rule in RULES if axis == rule or axis.startswith(f"{rule}_")), "")
+    base = _rule(axis)
     if not base:
         return "", 1
     ways = getattr(mesh, RULES[base])

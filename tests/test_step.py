@@ -240,7 +240,7 @@ def test_gradients_are_summed_over_the_ranks_that_share_a_sequence_too() -> None
         links = [communication.link(plan.mesh, "copies", device) for plan in (copies, shared)]
         assert links[0] == links[1]
         assert dict(seconds(shared, batch=8).parts)["dp"] > 0
-    assert communication.link(Mesh(dp=4, cp=2, tp=2), "copies", hardware.load("h100-sxm")).ranks == 8
+        assert communication.link(Mesh(dp=4, cp=2), "copies", device) == links[0]
 
 
 def test_gradients_of_experts_are_summed_over_fewer_ranks() -> None:
@@ -327,7 +327,12 @@ def test_a_search_reads_each_block_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(activations._Walk, "rows", counted)
     tried: list[Any] = []
     timed = step._Reader._block
-    monkeypatch.setattr(step._Reader, "_block", lambda reader, block: tried.append(block) or timed(reader, block))
+
+    def once(reader: Any, block: Any) -> Any:
+        tried.append(block)
+        return timed(reader, block)
+
+    monkeypatch.setattr(step._Reader, "_block", once)
     transformer_calc.load("gpt3").cost()
     assert 0 < len(read) < 40
     assert 0 < len(tried) < 100

@@ -1023,7 +1023,7 @@ def serve(
         workload,
         _spread(plan, devices),
         device=_device(device, device_set),
-        price=None if price is None else units.parse_amount(price, field="--price"),
+        price=_given(price, units.parse_amount, "--price", inclusive=True),
         output=None if output is None else units.parse_count(output, field="--output"),
         compute=compute,
         ideal=ideal,

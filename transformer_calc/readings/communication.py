@@ -13,12 +13,17 @@ import math
 from typing import Any, NamedTuple
 
 from transformer_calc.graph.core import Block, Op, Sizes
+from transformer_calc.readings.flops import is_scores, works_on_scores
 from transformer_calc.readings.roofline import How, Reader, reached
 from transformer_calc.readings.sharding import Mesh, divisor
 from transformer_calc.spec import Device
 
 HOP, FAR_HOP, TORUS_HOP = 3e-6, 5e-6, 1e-6  # seconds of a step between devices of a node, of nodes, of a torus
 ORDER = ("tp", "cp", "dp", "pp")  # neighbours in tp are neighbours in a node, as Megatron-LM places ranks
+
+# of a collective beside kernels, what costs no time: on a GPU both want memory and multiprocessors
+OVERLAP = {"GPU": 0.5, "TPU": 1.0}
+USUAL_OVERLAP = 0.5
 
 KINDS = {  # collective -> (times that (w - 1)/w of the data goes round a ring, times that w - 1 hops follow another)
     "all-reduce": 2,
@@ -98,6 +103,25 @@ def seconds(kind: str, size: float, joined: Link) -> float:
     if kind == "all-to-all" and joined.near < w:  # what leaves the node goes over each device's own port
         return size / (joined.rate / joined.near) + hops * joined.hop
     return rounds * (w - 1) / w * size / joined.rate + hops * joined.hop
+
+
+def exposed(sent: float, busy: float, kind: str) -> float:
+    """Seconds that a collective costs beside kernels of so many seconds, on this kind of device."""
+    return sent - min(sent, busy) * OVERLAP.get(kind, USUAL_OVERLAP)
+
+
+def ring(block: Block, sizes: Sizes, how: How, joined: Link) -> float:
+    """Seconds in which keys and values go once round the ranks that share a sequence."""
+    reader = Reader(block, sizes, how)
+    kept = [op for op in block.ops if op.kind == "cache" and not op.attrs.get("once")]
+    return (joined.ranks - 1) * sum(reader.bytes(op.inputs[0]) for op in kept) / joined.rate
+
+
+def merged(block: Block, sizes: Sizes, how: How, joined: Link) -> float:
+    """Seconds in which ranks that each looked at a part of the keys put their outputs together."""
+    reader = Reader(block, sizes, how)
+    found = (op for op in block.ops if op.kind == "einsum" and works_on_scores(op) and not is_scores(op.output.dims))
+    return sum(seconds("all-reduce", reader.bytes(op.output), joined) for op in found)
 
 
 def transfers(block: Block, sizes: Sizes, how: How) -> tuple[list[Transfer], list[Transfer]]:

@@ -25,9 +25,6 @@ from transformer_calc.readings.training import Training, check, frozen_bytes, mi
 from transformer_calc.spec import Device
 from transformer_calc.storage import STORAGE, precision, storage
 
-# of a collective beside kernels, what costs no time: on a GPU both want memory and multiprocessors
-OVERLAP = {"GPU": 0.5, "TPU": 1.0}
-USUAL_OVERLAP = 0.5
 NARROW = {"fp8": 1.0, "fp4": 0.5}  # bytes of an operand of a matmul that is cast down for it
 PARTS = {
     "matmul": "matmuls",
@@ -211,7 +208,7 @@ class _Reader:
 
     def exposed(self, sent: float, busy: float) -> float:
         """Seconds that a collective costs beside kernels of so many seconds."""
-        return sent - min(sent, busy) * OVERLAP.get(self.rates.kind, USUAL_OVERLAP)
+        return communication.exposed(sent, busy, self.rates.kind)
 
     def block(self, block: Block) -> Times:
         """One layer, or what stands before or after them, forward and backward."""
@@ -253,14 +250,10 @@ class _Reader:
 
     def _ring(self, block: Block, times: Times) -> float:
         """Keys and values go round the context-parallel ranks, beside attention; gradients too."""
-        cp = self.plan.mesh.cp
-        if cp == 1:
+        if self.plan.mesh.cp == 1:
             return 0.0
-        reader = roofline.reader(block, self.local, self.how)
-        kept = [op for op in block.ops if op.kind == "cache" and not op.attrs.get("once")]
-        size = sum(reader.bytes(op.inputs[0]) for op in kept)
-        one = (cp - 1) * size / self.links["cp"].rate
-        return self.exposed(3 * one, times.attention)
+        once = communication.ring(block, self.local, self.how, self.links["cp"])
+        return self.exposed(3 * once, times.attention)
 
     def stage(self, stage: Stage) -> Times:
         """One micro-batch on one device of a stage."""

@@ -180,7 +180,7 @@ def devices_of(plan: Training | Plan, asked: int | None, published: int | None, 
     devices = asked or (mesh.devices if whole else None) or published or (mesh.devices if mesh.devices > 1 else None)
     if devices is not None and (mesh.devices > devices or (whole and mesh.devices != devices)):
         ways = [f"--{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp") if getattr(mesh, name) > 1]
-        made = f"{' and '.join(ways)} make {mesh.devices:,} devices"
+        made = f"{' and '.join(ways)} {'make' if len(ways) > 1 else 'makes'} {mesh.devices:,} devices"
         raise InputError(f"{made}, and there are {devices:,}", hint="--devices N")
     return devices
 

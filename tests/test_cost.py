@@ -536,7 +536,7 @@ def test_changing_one_flag_changes_exactly_what_depends_on_it(flag: str, data: s
     after = parts(cost(f"{BASE} {flag} {value}"))
     changed = {key for key in BEFORE.keys() | after.keys() if BEFORE.get(key) != after.get(key)}
     assert changed <= depends
-    if float(value) not in (0.35, 1024, 1.1, 475, 6e-5, 1562) if isinstance(value, int | float) else True:
+    if float(value) not in (0.35, 1024, 1.1, 475, 6e-5, 1562, 1.5, 400) if isinstance(value, int | float) else True:
         costs = {key for key in depends if key.startswith("cost.")}
         assert costs <= changed
 
@@ -779,6 +779,13 @@ def test_checkpoint_sizes() -> None:
     params = load("megatron-1t").params().total
     assert found == {"weights": 2 * params, "full": 14 * params}
     assert found["full"] == pytest.approx(13.8e12, rel=0.03)
+
+
+def test_a_checkpoint_of_adapters_is_small() -> None:
+    """Rank 16 on Q and V of Llama 3 8B: 32 layers of 16 · (4096 + 4096 + 4096 + 1024)."""
+    found = cost("llama-3-8b --lora-rank 16 --mfu 0.3")["checkpoint"]
+    params = 32 * 16 * (4096 + 4096 + 4096 + 1024)
+    assert found == {"weights": 2 * params, "full": 14 * params}
 
 
 def test_cost_of_serving_tokens() -> None:

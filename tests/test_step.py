@@ -336,3 +336,19 @@ def test_a_search_reads_each_block_once(monkeypatch: pytest.MonkeyPatch) -> None
     transformer_calc.load("gpt3").cost()
     assert 0 < len(read) < 40
     assert 0 < len(tried) < 100
+
+
+def test_a_tied_table_at_both_ends_of_a_pipeline_has_one_gradient() -> None:
+    """Vocabulary times width, in 2 bytes, from one stage to the other: 256,000 · 2,048 · 2 bytes over a link."""
+    model, device = transformer_calc.load("gemma-2b"), hardware.load("h100-sxm")
+    untied = transformer_calc.load("gemma-2b", sets=("head.tied=false",))
+    found = {}
+    for of in (model, untied):
+        sizes = of.graph.bind({"batch": 8, "seq": 2048, "cached": 0})
+        plan = plan_of(mesh={"pp": 2}, micro_batch=1)
+        found[of] = dict(step.estimate(of.graph, sizes, plan, device).parts)
+    joined = communication.link(Mesh(pp=2), "pp", device)
+    assert isinstance(joined, Link)
+    size = 2 * 256_000 * 2048
+    assert found[model]["dp"] == pytest.approx(size / (joined.rate / joined.near), rel=0.01)
+    assert "dp" not in found[untied]

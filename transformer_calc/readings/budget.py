@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings import tuning
+from transformer_calc.readings import lora, tuning
 from transformer_calc.readings.flops import rows, totals
 from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import Plan
@@ -233,12 +233,15 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoint(graph: Graph, sizes: Sizes, plan: Training) -> Checkpoint:
-    """The sizes of a checkpoint of the whole model."""
+    """The sizes of a checkpoint of the whole model; of adapters, without the frozen model beside them."""
     alone = plan._replace(mesh=type(plan.mesh)(), zero=0)
+    paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
+    sizes = lora.bound(sizes, plan.lora)
     weights = full = 0
-    for part in components(graph):
-        count = int(sizes[part.repeat]) if part.repeat else 1  # type: ignore[arg-type]
-        kept, _, states = state_bytes(part, sizes, alone)
-        weights += int(storage("bf16").of(part.total(sizes)))
-        full += count * (kept + states)
+    for whole in components(graph):
+        for part in lora.adapters(whole, paths) if plan.lora else (whole,):
+            count = int(sizes[part.repeat]) if part.repeat else 1  # type: ignore[arg-type]
+            kept, _, states = state_bytes(part, sizes, alone)
+            weights += int(storage("bf16").of(part.total(sizes)))
+            full += count * (kept + states)
     return Checkpoint(weights, full)

@@ -300,7 +300,20 @@ class _Reader:
             elif self.plan.zero < 3:
                 spent += communication.seconds("reduce-scatter", held.gradients, joined)
                 spent += communication.seconds("all-gather", held.learning, joined)
-        return self.exposed(spent, last / 2), moved / self.rates.memory
+        return self.exposed(spent, last / 2) + self._tied(stage), moved / self.rates.memory
+
+    def _tied(self, stage: Stage) -> float:
+        """The first and the last stage of a pipeline sum the gradients of a token table that is the head, too."""
+        if self.plan.mesh.pp == 1 or not (stage.first or stage.last):
+            return 0.0
+        paths = {param.tied for block in self.graph.blocks for op in block.ops for param in op.params}
+        size = sum(
+            self.known["held", part.path, self.plan.mesh.tp, self.plan.mesh.ep].gradients
+            for part, _ in self.known["parts", *_same(stage)]
+            if part.path in paths
+        )
+        joined = self.links["pp"]
+        return size / (joined.rate / joined.near) + 2 * joined.hop if size else 0.0
 
     def _held(self, stage: Stage, sizes: Sizes) -> dict[str, _Held]:
         """Bytes of a device's parameters before ZeRO divides them, by the group of ranks that hold the same ones."""

@@ -781,6 +781,13 @@ def test_checkpoint_sizes() -> None:
     assert found["full"] == pytest.approx(13.8e12, rel=0.03)
 
 
+def test_one_is_one() -> None:
+    text = printed(*"gpt2 --device h100 --devices 1 --batch 1 --tokens 1M".split(), format="md")
+    assert "1 device" in text
+    assert "1 devices" not in text
+    assert "1 sequences" not in text
+
+
 def test_a_checkpoint_of_adapters_is_small() -> None:
     """Rank 16 on Q and V of Llama 3 8B: 32 layers of 16 · (4096 + 4096 + 4096 + 1024)."""
     found = cost("llama-3-8b --lora-rank 16 --mfu 0.3")["checkpoint"]

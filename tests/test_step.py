@@ -31,6 +31,7 @@ PUBLISHED = {
     "mt-nlg": (3, 0.265),  # 530B on A100, arXiv 2201.11990
     "megascale": (16, 0.12),  # 175B and 530B, Megatron-LM and faster, arXiv 2402.15627
     "nemotron-4-340b": (3, 0.065),  # H100
+    "deepseek-v3": (1, 0.26),  # H800; what it hides of sending to experts is not counted
     "llama-3-405b": (3, 0.31),  # H100; how its pipeline is interleaved is not published
     "nemo": (42, 0.135),  # 5B to 671B on H100, B200, GB200, GB300
     "maxtext": (22, 0.065),  # TPU v4, v5e, v5p
@@ -350,5 +351,21 @@ def test_a_tied_table_at_both_ends_of_a_pipeline_has_one_gradient() -> None:
     joined = communication.link(Mesh(pp=2), "pp", device)
     assert isinstance(joined, Link)
     size = 2 * 256_000 * 2048
-    assert found[model]["dp"] == pytest.approx(size / (joined.rate / joined.near), rel=0.01)
+    assert found[model]["dp"] == pytest.approx(size / joined.port, rel=0.01)
     assert "dp" not in found[untied]
+
+
+def test_what_leaves_a_node_goes_over_each_device_s_own_port() -> None:
+    """H800: 40 of 50 GB/s out of the node, also where the node's own links are slower than its eight ports together."""
+    device = hardware.load("h800-sxm")
+    for mesh, dimension in ((Mesh(dp=64, ep=64), "ep"), (Mesh(pp=16), "pp")):
+        joined = communication.link(mesh, dimension, device)
+        assert isinstance(joined, Link)
+        assert (joined.near, joined.port) == (8, 40e9)
+        assert joined.rate == 160e9  # of a ring: NVLink's, which eight ports exceed
+    ep = communication.link(Mesh(dp=64, ep=64), "ep", device)
+    assert isinstance(ep, Link)
+    assert communication.seconds("all-to-all", 1e9, ep._replace(hop=0.0)) == pytest.approx(1 / 40)
+    inside = communication.link(Mesh(pp=8), "pp", device)
+    assert isinstance(inside, Link)
+    assert inside.port == 160e9  # from one stage to the next, whatever their number

@@ -50,6 +50,7 @@ class Link(NamedTuple):
     near: int  # of them in one node
     rate: float  # bytes/s of the slowest part of a ring, one way
     hop: float
+    port: float = math.inf  # bytes/s of one device to one of another node, or within the node where that holds them all
 
 
 class Unknown(NamedTuple):
@@ -72,12 +73,12 @@ def link(mesh: Mesh, dimension: str, device: Device, *, ideal: bool = False) -> 
     if near > 1 and device.interconnect_each_way is not None:
         inside = device.interconnect_each_way * (1.0 if ideal else reached(device, "interconnect"))
     if whole:
-        return Link(ranks, near, inside, 0.0 if ideal else TORUS_HOP if device.kind == "TPU" else HOP)
+        return Link(ranks, near, inside, 0.0 if ideal else TORUS_HOP if device.kind == "TPU" else HOP, inside)
     if device.network_each_way is None:
         return Unknown("its network between nodes")
     # each of a node's members of the group brings its own port
-    outside = near * device.network_each_way * (1.0 if ideal else reached(device, "network"))
-    return Link(ranks, near, min(inside, outside), 0.0 if ideal else FAR_HOP)
+    port = device.network_each_way * (1.0 if ideal else reached(device, "network"))
+    return Link(ranks, near, min(inside, near * port), 0.0 if ideal else FAR_HOP, port)
 
 
 def _group(mesh: Mesh, dimension: str) -> tuple[int, int]:
@@ -101,7 +102,7 @@ def seconds(kind: str, size: float, joined: Link) -> float:
     far = -(-w // joined.near) - 1
     hops = rounds * (math.ceil(math.log2(joined.near)) + (math.ceil(math.log2(far + 1)) if rounds == 2 else far))
     if kind == "all-to-all" and joined.near < w:  # what leaves the node goes over each device's own port
-        return size / (joined.rate / joined.near) + hops * joined.hop
+        return size / joined.port + hops * joined.hop
     return rounds * (w - 1) / w * size / joined.rate + hops * joined.hop
 
 

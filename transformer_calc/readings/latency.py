@@ -133,7 +133,7 @@ class Server:
         if mesh.pp > 1:
             whole = how.size * each * own * float(local[next(a for a in local if a.startswith("d_model"))])  # type: ignore[arg-type]
             joined = self.links["pp"]
-            hop = whole / (joined.rate / joined.near) + joined.hop
+            hop = whole / joined.port + joined.hop
             total = total.plus(Pass(network=hop), mesh.pp - 1 if groups == 1 else mesh.pp)
         if (
             groups > 1 and not decode

@@ -275,7 +275,7 @@ class _Reader:
         made = {op.path: op for op in block.ops}[block.output]
         whole = self.how.size * reader.entries(made.output.dims, whole=True)
         # each tensor-parallel rank sends its part, and the parts are gathered in the node (2104.04473, section 4.1)
-        one = whole / mesh.tp / (self.links["pp"].rate / self.links["pp"].near) + self.links["pp"].hop
+        one = whole / mesh.tp / self.links["pp"].port + self.links["pp"].hop
         if mesh.tp > 1 and not mesh.sp:
             one += communication.seconds("all-gather", whole, self.links["tp"])
         ends = (0 if stage.first else 1) + (0 if stage.last else 1)
@@ -313,7 +313,7 @@ class _Reader:
             if part.path in paths
         )
         joined = self.links["pp"]
-        return size / (joined.rate / joined.near) + 2 * joined.hop if size else 0.0
+        return size / joined.port + 2 * joined.hop if size else 0.0
 
     def _held(self, stage: Stage, sizes: Sizes) -> dict[str, _Held]:
         """Bytes of a device's parameters before ZeRO divides them, by the group of ranks that hold the same ones."""

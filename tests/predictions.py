@@ -127,7 +127,12 @@ def inference() -> Iterator[Prediction]:
         weights = WEIGHTS[run["weights"].replace(" (groups of 32)", "")]
         weights = "fp8" if compute == "fp8" else weights
         mesh = Mesh(tp=run["tp"], dp=run["devices"] // run["tp"])
-        plan = Plan(mesh=mesh, weights=weights, kv_dtype="fp8" if run["kv"].startswith("8") else "bf16")
+        plan = Plan(
+            mesh=mesh,
+            weights=weights,
+            kv_dtype="fp8" if run["kv"].startswith("8") else "bf16",
+            kv_split=run.get("kv_split", "heads"),
+        )
         batch, tokens, answer = run["batch"], run["input"], run.get("output") or 1
         first = Server(model.graph, plan, device, compute=compute)
         then = Server(build(model.spec, absorbed=True), plan, device, compute=compute)

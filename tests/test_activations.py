@@ -16,6 +16,7 @@ from transformer_calc.graph import ops
 from transformer_calc.graph.core import Graph
 from transformer_calc.readings import activations
 from transformer_calc.readings.activations import FUNCTIONS, KEEPS, Saved, of_one, saved, shares, total
+from transformer_calc.readings.frozen import freeze
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -38,6 +39,35 @@ KEYS = {
     "hidden_dropout_prob=dropout attention_probs_dropout_prob=dropout",
     "t5": "d_model=hidden num_layers=layers num_heads=heads d_ff=intermediate dropout_rate=dropout",
 }
+
+
+FROZEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "activations_frozen.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "case", FROZEN["cases"], ids=lambda case: f"{case['name']}-{case['attention']}-{case['freeze']}"
+)
+def test_a_model_that_is_partly_frozen_keeps_what_autograd_keeps(case: dict[str, Any]) -> None:
+    """To the byte, in the classes of Hugging Face (tests/oracle/measure_frozen.py)."""
+    model = load(config={"model_type": case["name"], **FROZEN["configs"][case["name"]]})
+    graph, ops, inputs = model.graph, frozenset[str](), {}
+    if case["freeze"]:
+        _, graph, frozen = freeze(model.spec, tuple(case["freeze"].split(",")), eager=True)
+        ops, inputs = frozen.ops, dict(frozen.inputs)
+    attention = {"eager": "eager", "sdpa": "flash"}[case["attention"]]
+    how = activations.settings(
+        graph,
+        family=model.spec.family,
+        bytes=4,
+        kernels="eager",
+        attention=attention,
+        mask_bytes=4,
+        tokens=FROZEN["seq"],
+    )
+    rows = saved(graph, how, trainable=lambda path: path not in ops, inputs=inputs)
+    target = FROZEN["target"] if case["name"] == "t5" else None
+    sizes = graph.sizes(model.workload(batch=FROZEN["batch"], seq=FROZEN["seq"], target_seq=target))
+    assert total(rows, sizes) == case["bytes"]
 
 
 def config(point: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import pytest
 
 from transformer_calc import load
 from transformer_calc.cli import run
-from transformer_calc.report.compare import ROWS, build
+from transformer_calc.report.compare import ON_DEVICE, ROWS, Terms, build
+from transformer_calc.sources import hardware
 
 MIXED = ["gpt3", "deepseek-v3", "bert-base-uncased", "t5-small", "vit-base", "gemma-2-2b", "exercise"]
 LLAMA = {
@@ -93,7 +94,8 @@ def test_json_has_a_row_for_each_fact(tcalc: Shell) -> None:
 
 
 def test_keys_are_unique() -> None:
-    assert len({row.key for row in ROWS}) == len(ROWS)
+    every = (*ROWS, *ON_DEVICE)
+    assert len({row.key for row in every}) == len(every)
 
 
 @pytest.mark.parametrize("workload", ["--batch 3 --seq 32", "--context 64"])
@@ -168,6 +170,152 @@ def test_a_changed_model_has_no_published_run(tcalc: Shell) -> None:
     assert (found["layers"], found["tokens"]) == ([2, 2], [None, None])
     text = tcalc.answer("compare gpt3 gpt3-13b --set layers.n_layers=2")
     assert text.startswith("gpt3, gpt3-13b with layers.n_layers=2: batch 1, 2,048 tokens\n")
+
+
+# --- serving and training -----------------------------------------------------------------------------------
+
+
+SERVE = ("ttft_seconds", "tpot_seconds", "tokens_per_second", "usd_per_million_tokens", "bound")
+COST = ("device_hours", "days", "usd", "tco2e", "tokens_per_second", "step_seconds", "mfu")
+
+
+@pytest.mark.parametrize(
+    "workload", ["--seq 512", "--batch 16 --seq 512 --price 2.5", "--context 3k --devices 4 --batch 1k"]
+)
+def test_serving_is_what_serve_and_fit_say(tcalc: Shell, workload: str) -> None:
+    names = ["llama-3-8b", "deepseek-v2-lite", "t5-small", "gemma-2-2b"]
+    found = values(tcalc, f"{' '.join(names)} --device h100 {workload}")
+    for number, name in enumerate(names):
+        said = tcalc.json(f"serve {name} --device h100 {workload}")["serve"]
+        assert {key: found[key][number] for key in SERVE} == {key: said[key] for key in SERVE}
+        assert found["largest_batch"][number] == said["largest_batch"]
+        assert found["fits"][number] == said["fits"]
+        words = re.sub("--(price|devices) [^ ]+", "", workload)
+        fit = json.loads(tcalc(f"fit {name} --device h100 --solve devices {words} --json")[1])["fit"]
+        assert found["fewest_devices"][number] == fit["devices"]
+
+
+@pytest.mark.parametrize(
+    "terms", ["", "--devices 2k --tokens 1T", "--devices 64 --tokens 1T --mfu 40% --price 2.5", "--mfu 0.3"]
+)
+def test_training_is_what_cost_says(tcalc: Shell, terms: str) -> None:
+    names = ["gpt3", "deepseek-v3", "llama-3-8b", "t5-small"]
+    found = {
+        key: row["values"]
+        for key, row in json_rows(tcalc(f"compare {' '.join(names)} --device h100 {terms} --json")[1])
+    }
+    for number, name in enumerate(names):
+        data = tcalc.json(f"cost {name} --device h100 {terms}")
+        for key in COST:
+            assert found[f"run_{key}"][number] == data["cost"][key]
+        kwh = data["cost"]["kwh"]
+        assert found["run_mwh"][number] == (None if kwh is None else kwh / 1000)
+        assert found["run_flops"][number] == data["cost"]["flops"]
+        assert found["run_tokens"][number] == data["tokens"]
+        assert found["run_devices"][number] == data["devices"]
+        assert found["six_nd"][number] == data["six_nd"]["flops"]
+
+
+def json_rows(text: str) -> list[tuple[str, dict[str, Any]]]:
+    return [(row["key"], row) for row in json.loads(text)["compare"]["rows"]]
+
+
+def test_without_a_device_a_run_has_its_flops(tcalc: Shell) -> None:
+    data = tcalc.json("compare gpt3 llama-3-8b")
+    assert not {"device", "served", "trained"} & data.keys()
+    found = values(tcalc, "gpt3 llama-3-8b")
+    assert found["run_tokens"] == found["tokens"] == [300_000_000_000, 15_000_000_000_000]
+    # Brown et al. 2020, arXiv 2005.14165, Table D.1: 3.14E+23; the count has the scores, too
+    assert f"{found['six_nd'][0]:.2e}" == "3.14e+23"
+    for number, name in enumerate(("gpt3", "llama-3-8b")):
+        cost = tcalc.json(f"cost {name} --mfu 0.3")
+        assert found["run_flops"][number] == cost["cost"]["flops"]
+        best = cost["compute_optimal"]["fits"][0]
+        assert found["chinchilla_tokens"][number] == best["tokens"]
+        assert found["tokens_to_chinchilla"][number] == best["ratio"]
+
+
+def test_tokens_are_of_every_run(tcalc: Shell) -> None:
+    found = values(tcalc, "gpt3 llama-3-8b mistral-7b-v0.1 --tokens 1T")
+    assert found["run_tokens"] == [10**12] * 3
+    assert found["tokens"] == [300_000_000_000, 15_000_000_000_000, None]
+    assert found["run_flops"][0] == tcalc.json("cost gpt3 --tokens 1T --mfu 0.3")["cost"]["flops"]
+
+
+def test_chinchilla_is_of_models_that_predict_the_next_token(tcalc: Shell) -> None:
+    found = values(tcalc, "gpt2 bert-base-uncased t5-small vit-base exercise")
+    assert [value is None for value in found["chinchilla_tokens"]] == [False, True, True, True, True]
+
+
+def test_a_step_is_predicted_only_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a step is predicted")
+
+    monkeypatch.setattr("transformer_calc.readings.budget.predict", refuse)
+    build([load("gpt3"), load("deepseek-v3")], {})
+    with pytest.raises(AssertionError, match="predicted"):
+        build([load("gpt3"), load("deepseek-v3")], {}, terms=Terms(device=hardware.load("h100")))
+
+
+def test_a_published_run_keeps_its_batch_and_length(tcalc: Shell) -> None:
+    found = values(tcalc, "gpt3 mistral-7b-v0.1 --device h100 --tokens 1T --devices 1k --batch 16 --seq 512")
+    published = tcalc.json("cost gpt3 --device h100 --tokens 1T --devices 1k")
+    asked = tcalc.json("cost mistral-7b-v0.1 --device h100 --tokens 1T --devices 1k --batch 16 --seq 512")
+    assert found["run_days"] == [published["cost"]["days"], asked["cost"]["days"]]
+    assert found["run_days"][1]
+
+
+def test_who_cannot_be_served_so_is_left_out(tcalc: Shell) -> None:
+    status, out, err = tcalc("compare gpt2 llama-3-8b --device h100 --devices 8 --json")
+    found = dict(json_rows(out))
+    assert (status, err) == (0, "note: gpt2: serving is left out: --tp is 8; it must divide the 12 query heads\n")
+    assert [found[key]["values"][0] for key in SERVE] == [None] * 5
+    assert found["fits"]["values"] == [None, True]
+    assert json.loads(out)["served"]["gpt2"] is None
+
+
+def test_models_without_a_cache_have_a_first_token_alone(tcalc: Shell) -> None:
+    found = values(tcalc, "bert-base-uncased gpt2 --device h100")
+    assert found["ttft_seconds"][0] > 0
+    assert [found[key][0] for key in ("tpot_seconds", "largest_batch", "fits")] == [None] * 3
+    without = json_rows(tcalc("compare bert-base-uncased gpt2 --device h100 --context 64 --json")[1])
+    assert dict(without)["ttft_seconds"]["values"][0] is None
+
+
+def test_what_it_rests_on_is_said(tcalc: Shell) -> None:
+    line = "gpt3 llama-3-8b --device h100"
+    data = tcalc.json(f"compare {line}")
+    assert data["device"] == {"name": "h100-sxm"}
+    for name in ("gpt3", "llama-3-8b"):
+        assert data["served"][name]["assumptions"] == tcalc.json(f"serve {name} --device h100")["assumptions"]
+        cost = tcalc.json(f"cost {name} --device h100")
+        assert data["trained"][name] == {key: cost[key] for key in ("assumptions", "unknown")}
+    text = " ".join(tcalc.answer(f"compare {line}").split())
+    assert "serving, price: $2.95 an hour of a device" in text
+    assert "training run, plan of gpt3: dp" in text
+    assert "what is not known of training llama-3-8b needs --mfu, --devices and --batch" in text
+
+
+def test_the_device_stands_in_the_titles(tcalc: Shell) -> None:
+    text = tcalc.answer("compare llama-2-7b llama-3-8b --device h100 --devices 8 --format md")
+    assert "### training run on NVIDIA H100 SXM\n" in text
+    assert "### serving on 8 × NVIDIA H100 SXM\n" in text
+    read = csv.DictReader(io.StringIO(tcalc.answer("compare llama-2-7b llama-3-8b --device h100 --format csv")))
+    assert [row["key"] for row in read] == [row.key for row in (*ROWS, *ON_DEVICE)]
+
+
+@pytest.mark.parametrize("width", [30, 50, 80, 120])
+def test_serving_and_training_fit_a_narrow_terminal(tcalc: Shell, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = tcalc.answer("compare gpt3 llama-3-8b mixtral-8x7b --device h100 --devices 8 --mfu 0.4 --tokens 1T")
+    assert max(map(len, text.splitlines())) <= width
+    for label in ("time to first", "dollars", "days", "MFU", "×"):
+        assert label in text
+
+
+def test_rounding_is_no_difference(tcalc: Shell) -> None:
+    found = rows(tcalc, "gpt2 vit-base t5-small --device h100 --devices 1 --mfu 0.4 --tokens 1B")
+    assert (found["run_mfu"]["same"], found["run_mfu"]["ratios"]) == (True, [1.0] * 3)
 
 
 # --- the workload -------------------------------------------------------------------------------------------
@@ -326,6 +474,13 @@ def test_models_from_everywhere(tcalc: Shell, tmp_path: Path) -> None:
         ("gpt3 gpt2 --target-seq 4", "target_seq is 4, but gpt3 has no decoder beside an encoder"),
         ("bert-base-uncased vit-base --context 4", "context is 4, but bert-base-uncased keeps no cache"),
         ("vit-base vit-large --seq 4", "seq is 4; this model's images are 197 tokens"),
+        ("gpt2 gpt3 --devices 8", "--devices is 8, but of which device is not said\n--device NAME"),
+        ("gpt2 gpt3 --price 2.5", "--price is 2.5, but of which device is not said\n--device NAME"),
+        ("gpt2 gpt3 --mfu 0.4", "--mfu is 0.4, but of which device is not said\n--device NAME"),
+        ("gpt2 gpt3 --device h10", "'h10' is not a device"),
+        ("gpt2 gpt3 --device h100 --mfu 1.4", "--mfu is '1.4', expected a part of 1 such as 0.4, or 40%"),
+        ("gpt2 gpt3 --device h100 --devices 0", "--devices is '0', expected at least 1"),
+        ("gpt2 gpt3 --tokens many", "--tokens is 'many', expected"),
     ],
 )
 def test_refusals(tcalc: Shell, line: str, says: str) -> None:

@@ -30,6 +30,7 @@ from transformer_calc.expr import (
     maximum,
     minimum,
     parse,
+    settled,
     substitute,
     symbol,
     to_text,
@@ -44,6 +45,23 @@ HALF = Fraction(1, 2)
 
 gpt: Any = L * (12 * D**2 + 13 * D) + (V + P) * D + 2 * D
 llama: Any = L * (2 * H * E + 2 * K * E + 3 * F + 2) * D + 2 * V * D + D
+
+
+# ---- Roundings that are none
+
+
+def test_roundings_that_are_exact_are_settled() -> None:
+    size = 3 * D * ceil_div(V, 8) + ceil_to(S, 16) ** 2 + ceil_div(V, 7)
+    assert settled(size, {"V": 64, "S": 32, "D": 5}) == 3 * D * V / 8 + S**2 + ceil_div(V, 7)
+    assert settled(ceil_div(D * V / 4, 3), {"V": 4, "D": 5}) == ceil_div(D * V, 12)
+    assert settled(7, {}) == 7
+
+
+@given(st.integers(1, 99), st.integers(1, 9), st.integers(1, 9))
+def test_what_is_settled_has_the_same_value(v: int, a: int, b: int) -> None:
+    size = ceil_div(ceil_div(V, a) * D, b) + ceil_to(V * D / 2, a)
+    values = {"V": v, "D": 6}
+    assert evaluate(settled(size, values), values) == evaluate(size, values)
 
 
 # ---- Text

@@ -45,6 +45,24 @@ def test_the_critical_batch() -> None:
     assert server("llama-2-13b", "tpu-v5e", ideal=True, weights="int8").critical() == 121
 
 
+def kipply(layers: int, d_model: int, tp: int, batch: int, context: int = 1) -> Any:
+    """A decoding step as kipply's "Transformer Inference Arithmetic" reckons: A100 at 1.5 TB/s, no losses."""
+    fields = {"layers": layers, "d_model": d_model, "heads": d_model // 128, "vocab": 51200, "max_positions": 2048}
+    device = hardware.load("a100-40gb-sxm", ["bandwidth=1.5e12"])
+    plan = Plan(mesh=Mesh(tp=tp))
+    one = Server(transformer_calc.load(fields=fields).graph, plan, device, ideal=True)
+    return one.run(batch, tokens=1, cached=context), one
+
+
+def test_kipply_inference_arithmetic() -> None:
+    """260B on 16 A100: one token 22 ms of reading weights; 512 at once 53 ms of computing; 208 FLOPs per byte."""
+    small, server = kipply(80, 16384, 16, 1)
+    assert small.memory * 1e3 == pytest.approx(22, rel=0.02)
+    assert server.critical() == 208
+    large, _ = kipply(80, 16384, 16, 512)
+    assert large.compute * 1e3 == pytest.approx(53, rel=0.02)
+
+
 def test_a_prompt_by_hand() -> None:
     """2·N per token, and the causal half of the scores: Llama 3 70B, 8,192 tokens on 8 TPU v5e."""
     one = server("llama-3-70b", "tpu-v5e", 8, decode=False, ideal=True, weights="int8").run(1, tokens=8192, cached=0)
@@ -61,7 +79,7 @@ PUBLISHED = {
     "trt-llm-first": (20, 0.19),  # time to first token
     "trt-llm-h200": (7, 0.29),
     "llama.cpp-8b": (40, 0.26),
-    "pope": (4, 0.34),  # PaLM 540B on 64 TPU v4, arXiv 2211.05102, Table 2
+    "pope": (4, 0.33),  # PaLM 540B on 64 TPU v4, arXiv 2211.05102, Table 2
 }
 
 
@@ -95,6 +113,16 @@ def test_what_holds_for_every_step(batch: int, context: int, name: str, weights:
     )
     if weights != "bf16" and batch == 1:
         assert server(name, "h200-sxm", 8).run(batch, tokens=1, cached=context).memory > step.memory
+
+
+def test_ranks_beyond_the_heads_may_split_the_batch() -> None:
+    """PaLM's one key/value head on 64 chips: 64 copies of the cache, or a 64th each (arXiv 2211.05102, section 3.3)."""
+    heads, batch = (
+        server("palm-540b", "tpu-v4", 64, ideal=True, kv_split=split).run(512, tokens=1, cached=2048)
+        for split in ("heads", "batch")
+    )
+    cache = 118 * 2 * 256 * 2048 * 512 * 2 / 1.2e12
+    assert heads.memory - batch.memory == pytest.approx(cache * 63 / 64, rel=0.01)
 
 
 def test_experts_that_a_batch_touches() -> None:
@@ -142,7 +170,8 @@ def test_a_price_that_nobody_knows_is_no_number() -> None:
 
 
 def test_a_model_that_generates_nothing_has_no_time_per_token() -> None:
-    said: Any = report("bert-base-uncased", batch=8)["serve"]
+    data: Any = report("bert-base-uncased", batch=8)
+    said = data["serve"]
     assert said["ttft_seconds"] > 0
     assert said["tpot_seconds"] is None
 
@@ -215,3 +244,11 @@ def test_what_does_not_fit_is_said_first_and_a_price_may_be_nothing(capsys: pyte
     assert lines[1].startswith("fits")
     assert any("$0.00" in line for line in lines)
     assert any(line.startswith("overhead: 0 bytes") for line in lines)
+
+
+def test_an_encoder_decoder_answers_with_its_first_token() -> None:
+    """The whole source goes through the encoder, and one token through the decoder: not as many as the source has."""
+    model = transformer_calc.load("whisper-large-v3")
+    whole: Any = model.flops(batch=1, target_seq=1).forward.matmul
+    said: Any = report("whisper-large-v3", batch=1, ideal=True)["serve"]
+    assert said["ttft_seconds"] < 1.5 * whole / 989.4e12

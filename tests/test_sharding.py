@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from transformer_calc import InputError, Workload, load
-from transformer_calc.readings.sharding import Mesh, check, params_of, parts_of, share, stages
+from transformer_calc.readings.sharding import Mesh, check, layers_of, params_of, parts_of, share, stages
 
 MODELS = ["gpt3", "llama-3-70b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "qwen3-30b-a3b", "opt-175b"]
 GRAPHS = {name: load(name).graph for name in MODELS}
@@ -38,6 +38,57 @@ def test_shares_of_all_devices_add_up_to_the_model(name: str, dp: int, tp: int, 
     tied = not any(part.path == "head.lm.weight" for stage in found for part, _ in parts_of(stage, graph, sizes))
     again = sizes["vocab"] * sizes["d_model"] if tied and pp > 1 else 0  # the last stage's copy of the token table
     assert total == model.total + again
+
+
+@pytest.mark.parametrize("name", ["t5-base", "clip-vit-b-32", "bart-base"])
+@pytest.mark.parametrize("pp", [2, 4, 12])
+def test_stages_are_of_one_stack(name: str, pp: int) -> None:
+    """The encoder's layers, then the decoder's; each stack's embedding and last norm beside its own layers."""
+    graph = load(name).graph
+    found = list(stages(graph, Mesh(pp=pp)))
+    first, second = graph.orders
+    sizes: Any = graph.sizes(Workload())
+    for stage in found:
+        blocks = [block for block, _ in stage.blocks]
+        assert {block.stack for block in blocks if block.role != "head"} == {
+            first if stage.number < pp // 2 else second
+        }
+        roles = {block.role for block in blocks}
+        assert ("embed" in roles) == (stage.number in (0, pp // 2))
+        assert ("head" in roles) == (stage.number == pp - 1)
+    for block in graph.blocks:
+        held = sum(count for stage in found for b, count in stage.blocks if b is block)
+        assert held == (sizes[block.repeat] if block.repeat else 1)
+
+
+def test_a_decoder_has_the_token_table_of_its_encoder_once_more() -> None:
+    graph = load("t5-base").graph
+    for stage in stages(graph, Mesh(pp=4)):
+        paths = [part.path for part, _ in parts_of(stage, graph, graph.sizes(Workload()))]
+        assert paths.count("encoder.embed.tokens.weight") == (stage.number != 1)
+        assert ("decoder.relative_bias.weight" in paths) == (stage.number == 2)
+
+
+UNEVEN = [
+    (
+        {},
+        3,
+        "--pp is 3; 8 layers a stage do not divide the 12 of the encoder and 12 of the decoder",
+        "2, 4, 6, 8, 12, 24",
+    ),
+    ({}, 5, "--pp is 5; it must divide the 24 layers", "2, 4, 6, 8, 12, 24"),
+    ({"num_decoder_layers": 4}, 2, "--pp is 2; 8 layers a stage do not divide the 12 of the encoder", "4, 8, 16"),
+]
+
+
+@pytest.mark.parametrize(("change", "pp", "message", "would"), UNEVEN)
+def test_stacks_that_do_not_divide_say_what_would(change: dict[str, int], pp: int, message: str, would: str) -> None:
+    config = {"model_type": "t5", "d_model": 64, "d_kv": 8, "d_ff": 256, "num_heads": 8, "vocab_size": 100}
+    graph = load(config={**config, "num_layers": 12, **change}).graph
+    with pytest.raises(InputError) as error:
+        list(stages(graph, Mesh(pp=pp)))
+    assert error.value.message.startswith(message)
+    assert error.value.hint == f"--pp {would}"
 
 
 @settings(max_examples=100, deadline=None)
@@ -88,6 +139,24 @@ def test_a_mesh_that_does_not_divide_the_model_is_refused(name: str, mesh: Mesh,
     assert error.value.message.startswith(message)
 
 
-def test_layers_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(InputError, match="--pp is 7; it must divide the 96 layers"):
-        list(stages(GRAPHS["gpt3"], Mesh(pp=7)))
+# preset, stages, groups of layers of each -> layers of each stage; embedding and head stand for a layer where the
+# layers do not divide, as in Llama 3 (arXiv 2407.21783, section 3.3.2)
+LAYERS = [
+    ("gpt3", 8, 1, [12] * 8),
+    ("gpt3", 7, 1, [13, 14, 14, 14, 14, 14, 13]),
+    ("llama-3.1-405b", 16, 1, [7, *[8] * 14, 7]),
+    ("llama-3.1-405b", 16, 4, [7, *[8] * 14, 7]),
+    ("bloom-176b", 12, 1, [5, *[6] * 10, 5]),
+    ("deepseek-v3", 2, 1, [30, 31]),
+]
+
+
+@pytest.mark.parametrize(("name", "pp", "virtual", "layers"), LAYERS)
+def test_stages_differ_by_a_layer_where_they_must(name: str, pp: int, virtual: int, layers: list[int]) -> None:
+    found = list(stages(load(name).graph, Mesh(pp=pp), virtual))
+    assert [layers_of(stage) for stage in found] == layers
+
+
+def test_more_stages_than_layers_are_refused() -> None:
+    with pytest.raises(InputError, match="--pp is 97, but there are 96 layers"):
+        list(stages(GRAPHS["gpt3"], Mesh(pp=97)))

@@ -309,7 +309,7 @@ def test_plans_of_one_search_are_timed_as_each_by_itself() -> None:
 def test_no_stage_of_a_plan_is_fuller_than_those_that_are_looked_at() -> None:
     """126 layers on 16 stages: the first has 7 and the embedding, those after it 8."""
     graph = transformer_calc.load("llama-3.1-405b").graph
-    every = list(stages(graph, Mesh(pp=16), uneven=True))
+    every = list(stages(graph, Mesh(pp=16)))
     looked = [stage.number for stage in planner.fullest(every)]
     assert looked == [0, 1, 15]
     even = transformer_calc.load("gpt3").graph
@@ -369,3 +369,8 @@ def test_what_leaves_a_node_goes_over_each_device_s_own_port() -> None:
     inside = communication.link(Mesh(pp=8), "pp", device)
     assert isinstance(inside, Link)
     assert inside.port == 160e9  # from one stage to the next, whatever their number
+
+
+def test_an_end_may_stand_alone_on_its_stage() -> None:
+    """As many stages as layers: the head's own has none of them."""
+    assert transformer_calc.load("deepseek-v3").cost(device="tpu-v5e").cost.days

@@ -189,13 +189,14 @@ class Transformer:
         carbon: str | float | None = None,
         plan: Training | Plan | None = None,
         given: frozenset[str] | None = None,
+        predict: bool = True,
         **asked: Any,
     ) -> Reckoning:
         """What training costs: time, money, energy and carbon, with everything that they rest on.
 
         batch, seq, target_seq, batch_tokens: of a step, in place of the published run's; device: its name; carbon: a
         place, or g CO2e for a kWh; plan: how it is trained, or served; given: names of what of the plan is to be kept
-        where the fastest one is looked for (else what is not as usual).
+        where the fastest one is looked for (else what is not as usual); predict: time a step where no time is given.
         Of mfu, hfu, tflops, step_seconds, tokens_per_second, device_hours and days one may be given, the others follow.
         asked: the other fields of `reckoning.Asked`: tokens, devices, price, power, pue, learning_rate, …
 
@@ -247,6 +248,7 @@ class Transformer:
             published_device=hardware.load(known) if known else None,
             name=self.spec.name,
             family=self.spec.family,
+            predict=predict,
         )
 
     def describe(self) -> dict[str, Any]:

@@ -500,17 +500,52 @@ def flops(
     examples="""
       tcalc compare gpt3 llama-3-8b
       tcalc compare llama-3-70b deepseek-v3 mixtral-8x7b --context 32k --diff
+      tcalc compare llama-3-8b mistral-7b-v0.1 --device h100 --batch 16
+      tcalc compare gpt3 llama-3-70b --device h100 --devices 1024 --tokens 1T --mfu 40% --price 2.5
       tcalc compare gpt2 ./config.json --batch 8 --seq 512 --format csv""",
 )
 def compare(
     models: Any,
     workload: Any,
     diff: Annotated[bool, typer.Option("--diff", help="only the rows that differ")] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="and what serving and training on it take (see tcalc hardware)",
+            autocompletion=_device_names,
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option("--devices", metavar="N", help="how many; else one to serve, and the published run's to train"),
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option("--price", metavar="USD", help="of an hour of a device, if not the device's own")
+    ] = None,
+    tokens: Annotated[
+        str | None, typer.Option("--tokens", metavar="N", help="that each is trained on; else the published run's")
+    ] = None,
+    mfu: Annotated[
+        str | None,
+        typer.Option("--mfu", metavar="PART", help="of training: 0.4; else a step is predicted where all is known"),
+    ] = None,
 ) -> "Report":
     """Hold models side by side, with what differs marked."""
-    from .report.compare import build
+    from .report.compare import Terms, build
+    from .report.memory import plan
+    from .sources import hardware
 
-    return build(models, workload, diff=diff)
+    terms = Terms(
+        device=None if device is None else hardware.load(device),
+        devices=_given(devices, units.parse_count, "--devices"),
+        plan=_spread(plan({}), devices),
+        price=_given(price, units.parse_amount, "--price", inclusive=True),
+        tokens=_given(tokens, units.parse_count, "--tokens"),
+        mfu=_given(mfu, units.parse_share, "--mfu"),
+    )
+    return build(models, workload, diff=diff, terms=terms)
 
 
 @command(
@@ -631,6 +666,10 @@ def _plan(
     logits: Annotated[
         Literal["last", "all"], typer.Option("--logits", help="of the last position, or of all")
     ] = "last",
+    kv_split: Annotated[
+        Literal["heads", "batch"],
+        typer.Option("--kv-split", help="what ranks beyond the key/value heads do: hold copies, or split the batch"),
+    ] = "heads",
     block_size: Annotated[str, typer.Option("--block-size", metavar="N", help="tokens of a page of the cache")] = "1",
     sp: Annotated[bool, typer.Option("--sp", help="train: norms and dropouts split the sequence over --tp")] = False,
     precision: Annotated[
@@ -642,6 +681,20 @@ def _plan(
     zero: Annotated[
         int, typer.Option("--zero", metavar="0..3", help="train: what the data-parallel ranks share (ZeRO, FSDP: 3)")
     ] = 0,
+    bucket_size: Annotated[
+        str, typer.Option("--bucket-size", metavar="N", help="train: gradients reduced at a time, with --zero 1 or 2")
+    ] = "500M",
+    prefetch: Annotated[
+        str, typer.Option("--prefetch", metavar="N", help="train: layers gathered ahead, with --zero 3")
+    ] = "1",
+    ddp_buckets: Annotated[
+        Literal["views", "copies"],
+        typer.Option("--ddp-buckets", help="train: whether gradients are copied to be reduced, with --zero 0"),
+    ] = "views",
+    buffer: Annotated[
+        list[str] | None,
+        typer.Option("--buffer", metavar="NAME=BYTES", help="train: another size of a buffer (repeatable)"),
+    ] = None,
     micro_batch: Annotated[
         str | None, typer.Option("--micro-batch", metavar="N", help="train: sequences of one pass of a device")
     ] = None,
@@ -671,6 +724,13 @@ def _plan(
             "--lora-targets", metavar="NAMES", help="train: matrices with adapters: q,k,v,o,gate,up,down; all"
         ),
     ] = None,
+    lora_dropout: Annotated[
+        float, typer.Option("--lora-dropout", metavar="P", help="train: of what goes into the adapters")
+    ] = 0.0,
+    freeze: Annotated[
+        str,
+        typer.Option("--freeze", metavar="PARTS", help="train: what does not learn: embedding,0-11,attn,head …"),
+    ] = "",
 ) -> Any:
     """How a model is served or trained: the options that `memory` and `fit` share."""
     from .report.memory import plan, training
@@ -688,7 +748,10 @@ def _plan(
     if mode == "infer":
         if lora_rank or lora_targets:
             raise InputError("--lora-rank and --lora-targets are of training", "--mode train")
+        if freeze or lora_dropout:
+            raise InputError(f"--{'freeze' if freeze else 'lora-dropout'} is of training", "--mode train")
         how = {"weights": weights, "kv_dtype": kv_dtype, "attention": attention, "logits": logits}
+        how["kv_split"] = kv_split
         return plan(ways, block_size=sizes["block-size"], **how)
     if lora_rank is None and weights != "bf16":
         raise InputError("--weights says how frozen weights are stored; in training there are none", "--lora-rank N")
@@ -697,6 +760,10 @@ def _plan(
         precision=precision,
         optimizer=optimizer,
         zero=zero,
+        bucket=units.parse_count(bucket_size, field="--bucket-size", minimum=0),
+        prefetch=units.parse_count(prefetch, field="--prefetch", minimum=0),
+        ddp_buckets=ddp_buckets,
+        buffers=_buffer_sizes(buffer or ()),
         micro_batch=None if micro_batch is None else units.parse_count(micro_batch, field="--micro-batch"),
         schedule=schedule,
         virtual=sizes["virtual"],
@@ -706,8 +773,22 @@ def _plan(
         kernels=kernels,
         lora_rank=None if lora_rank is None else units.parse_count(lora_rank, field="--lora-rank"),
         lora_targets=lora_targets,
+        lora_dropout=lora_dropout,
+        freeze=freeze,
         weights=weights,
     )
+
+
+def _buffer_sizes(given: Iterable[str]) -> dict[str, int]:
+    """Read NAME=BYTES, as often as it is given."""
+    sizes = {}
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--buffer is {setting!r}, expected NAME=BYTES")
+        field = name.strip().replace("-", "_")
+        sizes[field] = units.parse_count(value, field=f"--buffer {field}", minimum=0)
+    return sizes
 
 
 _DEVICE_SET = typer.Option(
@@ -748,7 +829,7 @@ def memory(
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
     overhead: Annotated[str, _OVERHEAD] = "0",
-    formula: Annotated[bool, typer.Option("--formula", help="each part as a formula, too (on one device)")] = False,
+    formula: Annotated[bool, typer.Option("--formula", help="each part as a formula, too")] = False,
 ) -> "Report":
     """Say what serving or training needs on each device."""
     from .report.memory import build

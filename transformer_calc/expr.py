@@ -311,6 +311,32 @@ def substitute(size: Size, rules: Mapping[Any, Size]) -> Size:
     return size.substitute(rules) if isinstance(size, Expr) else size
 
 
+def settled(size: Size, env: Mapping[str, Any]) -> Size:
+    """The size without the roundings that are exact at env: ceil_div(V, 8) is V/8 where 8 divides V."""
+    result: Size = 0
+    for monomial, c in _terms(size).items():
+        term: Size = c
+        for atom, power in monomial:
+            term = term * _settled_atom(atom, env) ** power
+        result = result + term
+    return result
+
+
+def _settled_atom(atom: str, env: Mapping[str, Any]) -> Any:
+    if not isinstance(atom, Call) or atom.function == "sum_l":
+        return _expr(atom)
+    args = [settled(arg, env) for arg in atom.args]
+    if atom.function not in ("ceil_to", "ceil_div") or isinstance(args[1], Expr):
+        return FUNCTIONS[atom.function](*args)
+    from math import lcm
+
+    a, b = args
+    if evaluate(a, env) % b == 0:
+        return a if atom.function == "ceil_to" else divide(a, b)  # type: ignore[arg-type]
+    whole = lcm(*(c.denominator for c in _terms(a).values()))  # no fractions inside
+    return ceil_div(a * whole, b * whole) if atom.function == "ceil_div" else ceil_to(a, b)
+
+
 def to_text(size: Size, style: str = "unicode", collect: Iterable[str] = ()) -> str:
     """Expr.format for any size."""
     return size.format(style, collect) if isinstance(size, Expr) else _term_text(size, (), style)
@@ -432,6 +458,8 @@ def _map_args(atom: str, change: Callable[[Size], Any]) -> Any:
 
 
 def _ceil(function: str, a: Any, b: Any) -> Any:
+    if type(a) is int and type(b) is int and b > 0:  # what most are, and are asked thousands of times
+        return -(-a // b) * (b if function == "ceil_to" else 1)
     a, b = as_size(a), as_size(b)
     if not isinstance(b, Expr) and not ((b > 0).all() if _is_array(b) else b > 0):
         raise ValueError(f"{function} needs a positive divisor, not {b}")

@@ -29,6 +29,7 @@ class Storage(NamedTuple):
     note: str = ""
     row_bytes: int = 0  # for each row (output channel) of a matrix
     tensor_bytes: int = 0  # for each tensor
+    copied: str = ""  # whether a matrix is computed with in a wider copy of its own: always, backward (only there)
 
     @property
     def bits(self) -> tuple[int, int]:
@@ -110,21 +111,23 @@ _STORAGE = (
         "Dettmers et al. 2022, arXiv 2208.07339 (LLM.int8())",
         "an fp32 scale for each row; what is kept in 16 bits for outliers is not counted",
         row_bytes=4,
+        copied="backward",
     ),
     Storage("int8-block256", 256, 256 + 4, "bitsandbytes", "blocks of 256 with an fp32 constant"),
     Storage("int8-block2048", 2048, 2048 + 4, ADAM8, "blocks of 2048 with an fp32 constant"),
     _grouped(32),
     _grouped(64),
     _grouped(128),
-    Storage("nf4", 64, 32 + 4, QLORA, "blocks of 64 with an fp32 constant"),
+    Storage("nf4", 64, 32 + 4, QLORA, "blocks of 64 with an fp32 constant", copied="always"),
     Storage(
         "nf4-dq",
         64 * 256,
         32 * 256 + 256 + 4,
         QLORA,
         "double quantisation: the constants of blocks of 64 are 8 bits, those of 256 blocks share an fp32 constant",
+        copied="always",
     ),
-    Storage("fp4", 64, 32 + 4, "bitsandbytes", "blocks of 64 with an fp32 constant"),
+    Storage("fp4", 64, 32 + 4, "bitsandbytes", "blocks of 64 with an fp32 constant", copied="always"),
     Storage("mxfp8", 32, 32 + 1, MX, "blocks of 32 with an 8-bit exponent"),
     Storage("mxfp6", 32, 24 + 1, MX, "blocks of 32 with an 8-bit exponent"),
     Storage("mxfp4", 32, 16 + 1, MX, "blocks of 32 with an 8-bit exponent"),
@@ -310,22 +313,25 @@ class Optimizer(NamedTuple):
     hidden_states: int | None = None  # of matrices other than embeddings and heads, where that differs
     note: str = ""
 
-    def bytes_of(self, dims: Sequence[Any], role: str = "hidden", states: str = "fp32") -> Any:
+    def bytes_of(
+        self, dims: Sequence[Any], role: str = "hidden", states: str = "fp32", elements: int | None = None
+    ) -> Any:
         """Bytes kept for a tensor of this shape: an int, or a Fraction where a block is not full.
 
         dims: the tensor's, of which the last two are a matrix's; role: hidden, embedding or head; states: the type
-        that the precision recipe has for them.
+        that the precision recipe has for them; elements: how many there are, where dims are symbols.
         """
         if role not in ROLES:
             raise InputError(f"role is {shown(role)}; it must be one of {', '.join(ROLES)}")
-        elements = _product(dims)
+        whole = _product(dims)
         kept = STORAGE[self.type or states]
-        if self.least and (role == "embedding" or (isinstance(elements, int) and elements < self.least)):
+        number = whole if elements is None else elements
+        if self.least and (role == "embedding" or (isinstance(number, int) and number < self.least)):
             kept = STORAGE["fp32"]
         if self.factored and len(dims) > 1:
             return kept.of(_product(dims[:-1]) + _product((*dims[:-2], dims[-1])))
         hidden = self.hidden_states is not None and role == "hidden" and len(dims) > 1
-        return kept.of((self.hidden_states if hidden else self.states) * elements)
+        return kept.of((self.hidden_states if hidden else self.states) * whole)
 
 
 ROLES = ("hidden", "embedding", "head")

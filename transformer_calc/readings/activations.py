@@ -475,16 +475,29 @@ def _all_learn(path: str) -> bool:
     return True
 
 
-def saved(graph: Graph, how: How, *, loss: bool = True, trainable: Callable[[str], bool] = _all_learn) -> list[Saved]:
+def saved(
+    graph: Graph,
+    how: How,
+    *,
+    loss: bool = True,
+    trainable: Callable[[str], bool] = _all_learn,
+    inputs: Mapping[str, frozenset[str] | None] = {},
+    blocks: Sequence[Block] | None = None,
+) -> list[Saved]:
     """Every tensor that is kept from the forward pass for the backward pass; rows do not grow with the layers.
 
     loss: the loss of the logits, too, with what is there for a moment around it (`kept` is False)
     trainable: whether the parameters of the operation with this path learn; the input of a frozen matrix is not kept
+    inputs: title of a block -> its inputs that have no gradient; None: nothing in it has one
+    blocks: only these, as those of a pipeline stage; what they share is kept once
     """
     rows: list[Saved] = []
     shared: set[tuple[str, Dims]] = set()
-    for block in graph.blocks:
-        found, common = _of_block(graph, block, how, trainable)
+    for block in graph.blocks if blocks is None else blocks:
+        without = inputs.get(block.title, frozenset())
+        if without is None:
+            continue
+        found, common = _of_block(graph, block, how, trainable, without)
         if loss and block.role == "head":
             found = [*found, *_loss(graph, block, how)]
         rows += [row for row in found if (row.tensor, row.dims) not in shared]
@@ -497,13 +510,19 @@ _READ: dict[tuple[int, int, How], tuple[Graph, Block, _Rows]] = {}  # a search f
 _MOST_READ = 512
 
 
-def _of_block(graph: Graph, block: Block, how: How, trainable: Callable[[str], bool]) -> _Rows:
-    """What a block keeps, and which of it other blocks may keep, too; remembered where everything learns."""
-    key = id(graph), id(block), how
-    if trainable is _all_learn and key in _READ:
+def _of_block(graph: Graph, block: Block, how: How, trainable: Callable[[str], bool], without: frozenset[str]) -> _Rows:
+    """What a block keeps, and which of it other blocks may keep, too; remembered where everything learns.
+
+    without: its inputs that have no gradient
+    """
+    key, plain = (id(graph), id(block), how), trainable is _all_learn and not without
+    if plain and key in _READ:
         return _READ[key][2]
     walk = _Walk(graph, block, how, trainable)
+    given = (tensor for op in block.ops for tensor in op.inputs if tensor.name in without)
+    walk.home |= {tensor.name: walk.of(tensor)._replace(constant=True) for tensor in given}
     found = list(walk.rows())
+    walk.home = {name: storage for name, storage in walk.home.items() if name not in without}  # it is given anyway
     if block.role == "layer" and how.recompute == "selective":
         found = [row for row in found if not is_scores(row.dims)]
     elif block.role == "layer" and how.recompute == "full":
@@ -511,7 +530,7 @@ def _of_block(graph: Graph, block: Block, how: How, trainable: Callable[[str], b
         known = {(row.tensor, row.dims) for row in found}
         found += [row for row in walk.entry() if (row.tensor, row.dims) not in known]
     rows = found, {(row.tensor, row.dims) for row in found if row.tensor in walk.common}
-    if trainable is _all_learn:
+    if plain:
         if len(_READ) >= _MOST_READ:
             _READ.clear()
         _READ[key] = graph, block, rows  # which keeps both, so that their ids stay theirs
@@ -645,7 +664,7 @@ class _Walk:
         inputs = [self.of(tensor) for tensor in op.inputs]
         if inputs and (self.is_view(op) or op.attrs.get("function") == "identity"):
             return inputs[0]
-        fixed = op.kind == "sinusoid" or (bool(inputs) and not op.params and all(s.constant for s in inputs))
+        fixed = not self.learns(op) and all(s.constant for s in inputs)
         own = op.kind == "parameter"
         each = FLOAT32 if op.kind == "route" and self.how.eager.weights_float32 else self.how.bytes
         return Storage(op.path, op.output.dims, each, constant=fixed, parameter=own)
@@ -666,6 +685,14 @@ class _Walk:
         mode, (heads, *_) = self.mode(op), op.inputs[0].dims[1] or ("",)
         broadcast = mode == "eager" or (mode == "plain" and self.how.eager.shared_key_broadcast)
         return broadcast and self.how.kernels == "eager" and bool(heads) and self.graph.axes[heads].size == 1
+
+    def of_product(self, op: Op, needs: tuple[Need, ...], *, learns: bool, constant: bool) -> tuple[Need, ...]:
+        """An RMSNorm is written out: its weight's gradient needs the normalised input, and its input's all else."""
+        own = [need for need in needs if need.storage and need.storage.name == f"{op.path}.normalised"]
+        return tuple(need for need in needs if (learns if need in own else not constant))
+
+    def learns(self, op: Op) -> bool:
+        return bool(op.params) and self.trainable(self.full(op.path))
 
     def mode(self, op: Op) -> str:
         """How the attention that an operation belongs to is computed: flash, eager, or plain (within PyTorch's)."""
@@ -736,8 +763,10 @@ class _Walk:
         if op.kind in CONTRACTIONS and not self.trainable(self.full(op.path)):
             return
         constant = [self.of(tensor).constant for tensor in op.inputs]
-        if op.inputs and all(constant) and not op.params:
+        if all(constant) and not self.learns(op):
             return
+        if op.kind == "norm" and op.attrs["norm"] == "rmsnorm" and op.params and self.how.kernels == "eager":
+            needs = self.of_product(op, needs, learns=self.learns(op), constant=constant[0])
         for need in needs:
             pair = op.kind in ("einsum", "elementwise", "combine") and need.which == "input" and len(op.inputs) == 2
             if not (pair and constant[1 - need.place]):
@@ -757,6 +786,8 @@ class _Walk:
 
     def flash(self, op: Op, made: Storage, *, scores_in: bool, scores_out: bool) -> Iterator[Storage]:
         """Q and K go in; V goes in, and the output and a log-sum-exp for each row come out; no scores are kept."""
+        if all(self.of(tensor).constant for tensor in op.inputs):
+            return
         if op.kind == "einsum" and scores_in and not scores_out:
             yield self.of(op.inputs[1])
             yield made

@@ -157,6 +157,9 @@ def transfers(block: Block, sizes: Sizes, how: How) -> tuple[list[Transfer], lis
                 if linear_map and all(name in partial for name in inputs):
                     partial.add(op.path)
                     partial -= set(inputs)
+        if how.kv_split and op.kind == "einsum" and is_scores(op.inputs[0].dims) and mesh.tp > 1:
+            # queries go to the ranks that have their sequences' caches, and what attention says comes back
+            forward += [Transfer(op.path, "all-to-all", "tp", how.size * reader.entries(op.output.dims))] * 2
         if op.kind == "dispatch" and mesh.ep > 1:
             both = [Transfer(op.path, "all-to-all", "ep", how.size * _sent(op, block, reader, sizes, how))] * 2
             forward += both  # there and back

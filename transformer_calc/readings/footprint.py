@@ -1,22 +1,22 @@
-"""The bytes on one device as formulas: weights, states, cache and activations of an unsharded model, in symbols.
+"""The bytes on one device as formulas: weights, states, cache and activations of each stage's share, in symbols.
 
-Each is the reading of bytes with letters for sizes. A formula that does not give the exact count at the model's sizes,
-as where blocks of a storage type are rounded up, is left out.
+Each is the reading of bytes with letters for sizes; the ways of sharing are numbers. What is rounded up in this model,
+as where the vocabulary is padded or blocks of a storage type are not full, is rounded up in the formula, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import gcd
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transformer_calc.expr import Expr, evaluate, substitute, symbol
-from transformer_calc.graph.core import Graph, Sizes, product, shape
-from transformer_calc.readings import activations, lora, serving, training
-from transformer_calc.readings.cache import elements
+from transformer_calc.expr import Expr, ceil_div, divide, evaluate, settled, substitute, symbol
+from transformer_calc.graph.core import Block, Graph, Sizes
+from transformer_calc.readings import activations, buffers, lora, serving, training
+from transformer_calc.readings.cache import cached
 from transformer_calc.readings.formulas import Identity, identities, merged_layers, symbols, text, textbook
-from transformer_calc.readings.params import components
-from transformer_calc.storage import optimizer, precision, storage
+from transformer_calc.readings.sharding import Local, Mesh, Stage, parts_of
+from transformer_calc.storage import STORAGE, precision
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -24,112 +24,212 @@ if TYPE_CHECKING:
 PER_LAYER = "activations of "  # and a kind of layer
 
 
-def letters_of(graph: Graph, sizes: Sizes) -> dict[str, Size]:
-    """Every axis as its symbol; with nothing in the cache, keys are as many as the tokens that they come from."""
-    letters = graph.symbols() | {lora.RANK: symbol("r")}
+class Letters(NamedTuple):
+    """A graph's sizes as numbers, which decide, and as symbols, which are written down."""
+
+    graph: Graph
+    sizes: Sizes
+    written: Sizes
+    values: Mapping[str, Any]  # of the symbols
+
+    def settled(self, size: Size) -> Size:
+        """A size without roundings that are exact in this model."""
+        return settled(size, self.values)
+
+    def times(self, axis: str, count: int, mesh: Mesh, virtual: int = 1) -> Size:
+        """How many stand on a stage: all of an axis, its equal share of them, or a number."""
+        if not axis:
+            return count
+        whole: Any = self.sizes[axis]
+        ways = next((ways for ways in (1, mesh.pp, mesh.pp * virtual) if count * ways == whole), 0)
+        share: Size = divide(self.written[axis], ways) if ways else count
+        return share
+
+
+def letters_of(graph: Graph, sizes: Sizes, plan: serving.Plan | training.Training) -> Letters:
+    """Every axis as its symbol; with nothing in the cache, keys are as many as the tokens that they come from.
+
+    In training B are the sequences of one pass, and S is split where devices share a sequence.
+    """
+    cp = plan.mesh.cp if isinstance(plan, training.Training) else 1
+    values: dict[str, Any] = {axis.symbol: sizes[name] for name, axis in graph.axes.items()}
+    if isinstance(plan, training.Training):
+        sizes = lora.bound(sizes, plan.lora)
+        values |= {graph.axes["batch"].symbol: training.micro_batch(plan, sizes), "r": sizes.get(lora.RANK, 0)}
+    written = graph.symbols() | {lora.RANK: symbol("r")}
     if not sizes.get("cached"):
-        letters["cached"] = 0
+        written["cached"] = 0
+        for name in ("seq", "target"):
+            if name in graph.workload_axes and cp > 1:
+                written[name] = divide(written[name], cp)
         for name, axis in graph.axes.items():
-            if axis.rule and name.startswith("context"):
-                letters[name] = axis.rule(letters)
-    return letters
+            if axis.rule and name.startswith(("context", "keys", "source") if cp > 1 else "context"):
+                written[name] = axis.rule(written)
+    return Letters(graph, sizes, written, values)
 
 
-def formulas(
-    graph: Graph, sizes: Sizes, letters: Sizes, sought: Mapping[str, Size]
-) -> tuple[dict[str, Size], list[Identity]]:
+def formulas(letters: Letters, sought: Mapping[str, Size]) -> tuple[dict[str, Size], list[Identity]]:
     """The formulas in textbook form for these sizes, and the identities that took."""
-    rules, found, used = identities(graph, sizes), {}, list[Identity]()
+    rules, found, used = identities(letters.graph, letters.sizes), {}, list[Identity]()
     for name, size in sought.items():
-        found[name], needed = textbook(merged_layers(size, graph), rules)
+        found[name], needed = textbook(merged_layers(size, letters.graph), rules)
         used += [rule for rule in needed if rule not in used]
     return found, used
 
 
-def value(size: Size, graph: Graph, sizes: Sizes) -> Any:
+def value(size: Size, letters: Letters) -> Any:
     """What a formula gives at these sizes."""
-    values: dict[str, Any] = {axis.symbol: sizes[name] for name, axis in graph.axes.items()}
-    return evaluate(size, values | {"r": sizes.get(lora.RANK, 0)})
+    return evaluate(size, letters.values)
 
 
-def of_serving(graph: Graph, sizes: Sizes, letters: Sizes, plan: serving.Plan) -> dict[str, Size]:
-    """Weights, cache, and what is live at the peak of a pass."""
-    kept: Size = letters["cached"] if sizes.get("cached") else letters.get("target", letters.get("seq", 1))
-    block = max(graph.blocks, key=lambda tried: serving.live(tried, sizes, plan)[0])
-    _, which = serving.live(block, sizes, plan)
-    head: Sizes = {"seq": 1, "target": 1} if block.role == "head" and plan.logits == "last" else {}
-    entries: Size = 0
-    for dims in which:
-        entries = entries + product(dims, {**letters, **head})
-    return {
-        "weights": _frozen(graph, letters, plan),
-        "kv_cache": storage(plan.kv_dtype).of(elements(graph, letters, kept)),
-        "activations": storage(plan.activations).of(entries),
-    }
+def of_serving(stage: Stage, letters: Letters, plan: serving.Plan, context: int) -> dict[str, Size]:
+    """Weights, cache, and what is live at the peak of a pass, of one device of a stage."""
+    graph, sizes, written, _ = letters
+    mesh = plan.mesh
+    counts = {(block.path, block.title): count for block, count in stage.blocks}
+    weights: Size = 0
+    for part, count in parts_of(stage, graph, sizes):
+        each = serving.weight_bytes(part, mesh, sizes, plan, written)
+        weights = weights + letters.times(part.repeat, count, mesh) * each
+    kept: Size = written["cached"] if sizes.get("cached") else written.get("target", written.get("seq", 1))
+    cache: Size = 0
+    for row in cached(graph):
+        count = counts.get((row.block.path, row.block.title), 0)
+        if count and context:
+            each = serving.cache_bytes(row, sizes, plan, kept, written)
+            cache = cache + letters.times(row.block.repeat, count, mesh) * each
+    live: Size = 0
+    block = serving.busiest([block for block, _ in stage.blocks], sizes, plan)
+    for dims, head in serving.live(block, sizes, plan)[1]:
+        live = live + serving.live_bytes(dims, sizes, plan, head=head, letters=written)
+    found = {"weights": weights, "kv_cache": cache, "activations": live}
+    if copy := serving.copied(block, sizes, plan, written):
+        found[serving.COPY] = copy.size
+    return {name: letters.settled(size) for name, size in found.items()}
 
 
-def _frozen(graph: Graph, letters: Sizes, plan: serving.Plan) -> Size:
-    total: Size = 0
-    for part in components(graph):
-        kind = serving.weight_type(part, plan)
-        each = kind.of(part.entries(letters), rows=product(part.dims[:-1], letters), tensors=1)
-        total = total + each * (letters[part.repeat] if part.repeat else 1)
-    return total
-
-
-def of_training(graph: Graph, sizes: Sizes, letters: Sizes, plan: training.Training, family: str) -> dict[str, Size]:
-    """States, activations, and those of one layer of each kind."""
-    recipe = precision(plan.precision)
-    weight, gradient, master = recipe.bytes_per_parameter
+def of_training(stage: Stage, letters: Letters, plan: training.Training, family: str, peak_at: str) -> dict[str, Size]:
+    """States, activations at the peak, and those of one layer of each kind, of one device of a stage."""
+    graph, sizes, written, _ = letters
     paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
-    weights: Size = _frozen(graph, letters, serving.Plan(weights=plan.weights)) if plan.lora else 0
+    weights: Size = 0
     gradients: Size = 0
     states: Size = 0
-    for part in components(graph):
-        role = "embedding" if part.embedding else "hidden" if part.block.repeat else "head"
-        for learning in lora.adapters(part, paths) if plan.lora else (part,):
-            count, entries = learning.total(letters), learning.entries(letters)
-            weights, gradients = weights + weight * count, gradients + gradient * count
-            each = optimizer(plan.optimizer).bytes_of(shape(learning.dims, letters), role, recipe.states)
-            repeat = letters[learning.repeat] if learning.repeat else 1
-            states = states + (master * entries + each) * repeat
+    for part, count in parts_of(stage, graph, sizes):
+        times = letters.times(part.repeat, count, plan.mesh)
+        w, g, s = training.part_bytes(part, sizes, plan, paths, written)
+        weights, gradients, states = weights + times * w, gradients + times * g, states + times * s
     found = {"weights": weights, "gradients": gradients, "optimizer": states}
-    return found | _activations(graph, sizes, letters, plan, family)
+    found |= _activations(stage, letters, plan, family, peak_at) | _buffers(stage, letters, plan, paths, peak_at)
+    return {name: letters.settled(size) for name, size in found.items()}
 
 
-def _activations(graph: Graph, sizes: Sizes, letters: Sizes, plan: training.Training, family: str) -> dict[str, Size]:
+def _buffers(
+    stage: Stage, letters: Letters, plan: training.Training, paths: frozenset[str], peak_at: str
+) -> dict[str, Size]:
+    """What is there for communication at the peak."""
+    graph, sizes, written, _ = letters
+    local = training.local_of(graph, sizes, plan)._replace(sizes=written)
+    units = [
+        training.unit_of(
+            part, letters.times(part.repeat, count, plan.mesh, plan.virtual), stage, sizes, plan, paths, written
+        )
+        for part, count in training.shared(stage, graph, sizes, plan)
+    ]
+    each = STORAGE[precision(plan.precision).activations].bytes
+    found = buffers.of_stage(stage, graph, local, units, plan, each, lambda size: value(size, letters))
+    if copy := training.copied(stage, sizes, plan, written):
+        found.in_layer[serving.COPY] = copy.size
+    return found.at_start if peak_at == training.START else found.in_layer
+
+
+class _Pass(NamedTuple):
+    """One micro-batch on a stage, as `training.Pass`, with what one layer of each kind keeps."""
+
+    kept: Size
+    loss: Size
+    moment: Size
+    layers: dict[str, Size]
+
+
+def _activations(stage: Stage, letters: Letters, plan: training.Training, family: str, peak_at: str) -> dict[str, Size]:
+    graph, sizes, written, _ = letters
+    numbers = training.local_of(graph, sizes, plan)
+    local = numbers._replace(sizes=written)
     how = training.how_of(plan, graph, family, sizes)  # the formula is of sequences like these
-    rows = training.rows_of(graph, how, plan)
-    whole = training.rows_of(graph, how._replace(recompute="none", every=1), plan)
+    groups = [_pass(chunk, letters, local, plan, how) for chunk in stage.chunks or (stage,)]
+    running = training.in_flight(stage, sizes, plan)
+    counts = [running]
+    if stage.chunks:
+        each = [training.one_pass(chunk, graph, sizes, plan, family).kept for chunk in stage.chunks]
+        counts = training.interleaved(each, running, training.passes(plan, sizes), plan.mesh.pp)
+    total: Size = 0
+    for times, group in zip(counts, groups, strict=True):
+        total = total + times * group.kept
+    layers = groups[-1].layers
+    if peak_at == training.START:
+        total = total + groups[-1].moment
+    else:
+        total = total - groups[-1].loss
+        if plan.recompute != "none":
+            total = total + _again(stage, letters, numbers, local, plan, how)
+    return {"activations": total, **{f"{PER_LAYER}{path}": size for path, size in layers.items()}}
+
+
+def _pass(stage: Stage, letters: Letters, local: Local, plan: training.Training, how: activations.How) -> _Pass:
     kept: Size = 0
-    moment: Size = 0
     loss: Size = 0
-    for row in rows:
-        size = row.size(letters)
-        if row.kept and not row.given:
-            kept = kept + size * row.times(letters)
-            loss = loss + (size if row.role == "loss" else 0)
-        elif not row.given:
-            moment = moment + size
-    layers: dict[str, Size] = {}
-    again: list[Size] = []
-    for block in graph.blocks:
-        if block.repeat:
-            one = activations.of_one(rows, block)
-            layers[f"{PER_LAYER}{block.path}"] = _sum(one, letters)
-            again.append(plan.every * _sum(activations.of_one(whole, block), letters) - _sum(one, letters))
-    peaks: list[Size] = [moment, *(size - loss for size in again)] if plan.recompute != "none" else [moment]
-    running = training.passes(plan, sizes) if plan.schedule == "gpipe" else 1
-    one_pass: Sizes = {**sizes, "batch": training.micro_batch(plan, sizes)}
-    most = max(peaks, key=lambda size: value(size, graph, one_pass))
-    return {"activations": running * kept + most, **layers}
+    moment: Size = 0
+    layers: dict[str, Size] = {block.path: 0 for block, _ in stage.blocks if block.repeat}
+    counts = {(block.path, block.title): count for block, count in stage.blocks}
+    for row in training.rows_of(stage, letters.graph, how, plan):
+        count = counts.get((row.block.path, row.block.title), 0)
+        if not count or row.given:
+            continue
+        each = local.bytes(row.dims, row.bytes * row.factor)
+        if row.kept:
+            times: Size = 1
+            if row.number is not None:
+                times = training.times(row, count, letters.sizes)
+            elif row.repeat:
+                times = ceil_div(letters.times(row.repeat, count, plan.mesh, plan.virtual), row.every)
+            kept = kept + times * each
+            loss = loss + (each if row.role == "loss" else 0)
+            if row.repeat:
+                layers[row.block.path] = layers[row.block.path] + each
+        elif row.role == "loss":
+            moment = moment + each
+    return _Pass(kept, loss, moment, layers)
 
 
-def _sum(rows: list[activations.Saved], letters: Sizes) -> Size:
+def _again(
+    stage: Stage,
+    letters: Letters,
+    numbers: Local,
+    local: Local,
+    plan: training.Training,
+    how: activations.How,
+) -> Size:
+    """The activations of the layers that are computed again, without those that were kept."""
+    best: tuple[int, Size] = (0, 0)
+    for chunk in stage.chunks or (stage,):
+        segment = min(plan.every, sum(count for block, count in chunk.blocks if block.repeat))
+        rows = training.rows_of(chunk, letters.graph, how, plan)
+        whole = training.rows_of(chunk, letters.graph, how._replace(recompute="none", every=1), plan)
+        for block in (block for block, _ in chunk.blocks if block.repeat):
+            number, size = (
+                segment * _of_layer(whole, block, held) - _of_layer(rows, block, held) for held in (numbers, local)
+            )
+            best = max(best, (int(number), size), key=lambda pair: pair[0])  # type: ignore[arg-type]
+    return best[1]
+
+
+def _of_layer(rows: list[activations.Saved], block: Block, local: Local) -> Size:
+    """What one layer of a block keeps."""
     total: Size = 0
     for row in rows:
-        if row.kept and not row.given:
-            total = total + row.size(letters)
+        if row.block is block and row.repeat and row.kept and not row.given:
+            total = total + local.bytes(row.dims, row.bytes * row.factor)
     return total
 
 

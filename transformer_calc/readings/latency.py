@@ -118,6 +118,7 @@ class Server:
             mesh=mesh,
             size=float(storage(plan.activations).of(1)),
             cache=float(storage(plan.kv_dtype).of(1)),
+            kv_split=plan.kv_split == "batch",
             attention=plan.attention,
             training=False,
             near=self.links["ep"].near,
@@ -152,7 +153,10 @@ class Server:
             for kernel in roofline.kernels(block, local, how):
                 spent = roofline.spent(kernel, self.rates, how.size)
                 one = one.plus(Pass(*spent))
-                beside += sum(spent) if kernel.kind == "matmul" and self.device.kind == "TPU" else 0.0
+                if self.rates.kind == "ideal":
+                    beside += sum(spent)
+                elif kernel.kind == "matmul" and self.device.kind == "TPU":
+                    beside += spent.compute  # a matmul that waits for memory leaves none of it to a collective
             sent = sum(
                 communication.seconds(transfer.kind, transfer.bytes, self.links[transfer.over])
                 for transfer in communication.transfers(block, local, how)[0]

@@ -24,6 +24,7 @@ class Lora(NamedTuple):
 
     rank: int
     targets: tuple[str, ...] = ("q", "v")
+    dropout: float = 0.0  # of what goes into A, of each adapter's own
 
 
 def matrices(graph: Graph) -> Iterator[tuple[Block, Op]]:
@@ -41,7 +42,9 @@ def targets(graph: Graph, lora: Lora) -> frozenset[str]:
 
 
 def check(graph: Graph, lora: Lora) -> None:
-    """Refuse targets that the model lacks."""
+    """Refuse targets that the model lacks, and what is no probability."""
+    if not 0 <= lora.dropout < 1:
+        raise InputError(f"--lora-dropout is {lora.dropout}; it must be at least 0 and less than 1")
     if lora.rank < 1:
         raise InputError(f"--lora-rank is {lora.rank}; it must be at least 1")
     names = sorted({_name(op) for _, op in matrices(graph)})
@@ -75,14 +78,23 @@ def trainable(graph: Graph, sizes: Sizes, lora: Lora) -> int:
 
 
 def saved(graph: Graph, how: How, lora: Lora) -> list[Saved]:
-    """X·A of every adapter, which the backward pass keeps beside what the frozen model does."""
+    """What every adapter keeps beside the frozen model: X·A, and with dropout its own X and the mask."""
     if how.recompute == "full":
         return []
     rows = []
     for block, op in _chosen(graph, lora):
-        dims: Dims = (*op.inputs[0].dims[:-1], (RANK,))
-        rows.append(Saved(_path(block, op), f"{op.path}.lora_a", dims, how.bytes, block, block.repeat))
+        x = op.inputs[0].dims
+        kept: list[tuple[str, Dims, int, str]] = [("lora_a", (*x[:-1], (RANK,)), how.bytes, "value")]
+        if lora.dropout:
+            kept += [("lora_dropped", x, how.bytes, "value"), ("lora_mask", x, how.mask_bytes, "mask")]
+        for name, dims, each, role in kept:
+            rows.append(Saved(_path(block, op), f"{op.path}.{name}", dims, each, block, block.repeat, role))
     return rows
+
+
+def keeps_input(graph: Graph, lora: Lora) -> frozenset[str]:
+    """Paths of the linear maps whose input is kept as it is, for A: none with dropout, which makes another of it."""
+    return frozenset() if lora.dropout else targets(graph, lora)
 
 
 def _chosen(graph: Graph, lora: Lora) -> Iterator[tuple[Block, Op]]:

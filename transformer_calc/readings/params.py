@@ -92,16 +92,17 @@ class Params(NamedTuple):
 
 def components(graph: Graph, *, buffers: bool = False) -> list[Component]:
     """Every parameter tensor of the graph, a tied one once, in the order of the operations; `buffers`: those too."""
-    found = []
-    for block in graph.blocks:
-        for op in block.ops:
-            embedding = op.kind in EMBEDDING_KINDS or bool(op.attrs.get("embedding"))
-            for param in op.params:
-                if param.counted or (buffers and param.buffer):
-                    path = _path(block, op.path, param)
-                    repeat, buffer = block.copies, param.buffer
-                    found.append(Component(path, block, param.dims, repeat, embedding, param.routed, param.out, buffer))
-    return found
+    return [part for block in graph.blocks for part in of_block(block, buffers=buffers)]
+
+
+def of_block(block: Block, *, buffers: bool = False) -> Iterator[Component]:
+    """The parameter tensors of one block."""
+    for op in block.ops:
+        embedding = op.kind in EMBEDDING_KINDS or bool(op.attrs.get("embedding"))
+        for param in op.params:
+            if param.counted or (buffers and param.buffer):
+                path = _path(block, op.path, param)
+                yield Component(path, block, param.dims, block.copies, embedding, param.routed, param.out, param.buffer)
 
 
 def _path(block: Block, op: str, param: Param) -> str:

@@ -87,7 +87,7 @@ class _Search:
         self.layers = sum(len(cycle) * times for runs in graph.orders.values() for cycle, times in runs)
         self.known: dict[Any, Any] = {}  # times of blocks
         self.fitting: dict[tuple[Training, int], bool] = {}
-        self.states: dict[tuple[str, int, int], int] = {}
+        self.states: dict[tuple[str, int, int, int, int], int] = {}
         self.stages: dict[tuple[int, int], list[Stage]] = {}
         self.parts: dict[int, list[tuple[Component, int]]] = {}  # of a stage in `stages`
 
@@ -184,25 +184,24 @@ class _Search:
         """The stages of which one is the fullest."""
         key = plan.mesh.pp, plan.virtual
         if key not in self.stages:
-            self.stages[key] = list(fullest(stages(self.graph, plan.mesh, plan.virtual, uneven=True)))
+            self.stages[key] = list(fullest(stages(self.graph, plan.mesh, plan.virtual)))
         return self.stages[key]
 
     def _needs(self, stage: Stage, padded: Sizes, plan: Training) -> int:
-        kept = training.kept(stage, self.graph, padded, plan, self.family)
-        return sum(value for value in kept if isinstance(value, int)) - kept.in_flight
+        total: int = training.kept(stage, self.graph, padded, plan, self.family).total
+        return total
 
     def _at_least(self, stage: Stage, plan: Training) -> int:
-        """What a stage holds at the least, which is quickly said: weights and gradients, which ZeRO 1 leaves whole."""
-        if plan.lora or plan.zero > 1:
+        """What a stage holds at the least, which is quickly said: what learns has weights, gradients and states."""
+        if plan.lora or plan.frozen:
             return 0
         mesh, total = plan.mesh, 0
         if id(stage) not in self.parts:
             self.parts[id(stage)] = list(parts_of(stage, self.graph, self.sizes))
         for part, count in self.parts[id(stage)]:
-            key = part.path, mesh.tp, mesh.ep
+            key = part.path, mesh.tp, mesh.ep, training.ranks_of(part, mesh), plan.zero
             if key not in self.states:
-                weights, gradients, _ = training.state_bytes(part, self.sizes, plan._replace(zero=0))
-                self.states[key] = weights + gradients
+                self.states[key] = sum(training.state_bytes(part, self.sizes, plan))
             total += count * self.states[key]
         return total
 

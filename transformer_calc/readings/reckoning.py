@@ -96,11 +96,13 @@ def reckon(
     published_device: Device | None = None,
     name: str = "",
     family: str = "",
+    predict: bool = True,
 ) -> Reckoning:
     """The costs of training a model, or of serving it where the plan is one of serving.
 
     workload: one full batch; run: what is published; given: the options of the plan that were given;
-    grid: the electricity, if none is asked for; published_device: what the published run was on
+    grid: the electricity, if none is asked for; published_device: what the published run was on;
+    predict: time a step where nothing is given of the time, which takes longer than all the rest
     """
     _check(asked)
     train = isinstance(plan, Training)
@@ -114,7 +116,7 @@ def reckon(
     devices = budget.devices_of(plan, asked.devices, run.devices, given)
     batch_known = bool(asked.batch or asked.batch_tokens or run.batch_tokens) or not train
     predicted, why = None, ""
-    if isinstance(plan, Training) and asked.pace is None and device and devices and batch_known:
+    if predict and isinstance(plan, Training) and asked.pace is None and device and devices and batch_known:
         alike = not (asked.device or asked.devices or given & MESH)
         for how, fixed in (_as_published(plan, run, given), (plan, given)) if alike else ((plan, given),):
             try:
@@ -218,6 +220,11 @@ def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Plan, given: frozen
         check_serving(plan._replace(mesh=mesh._replace(dp=1)), sizes)
         list(stages(graph, mesh))
         return
+    if plan.freeze:
+        raise InputError(
+            f"--freeze is {','.join(plan.freeze)}, but what frozen parts save of the FLOPs is not counted",
+            "tcalc memory and tcalc fit know it",
+        )
     if plan.lora:
         check_lora(graph, plan.lora)
     interleaved = plan.schedule == "interleaved"
@@ -225,7 +232,7 @@ def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Plan, given: frozen
     virtual = 2 if interleaved and "virtual" not in given else plan.virtual
     tried = plan._replace(mesh=mesh._replace(dp=1, pp=pp), virtual=virtual, micro_batch=1)
     check_training(tried, {**sizes, "batch": pp})  # what is trained is rounded up to whole micro-batches
-    list(stages(graph, mesh, virtual if "virtual" in given else 1, uneven=True))
+    list(stages(graph, mesh, virtual if "virtual" in given else 1))
 
 
 def _ramp(run: TrainingRun, asked: Asked, full: int | None) -> Ramp | None:

@@ -17,7 +17,7 @@ from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Op, Sizes, Tensor
 from transformer_calc.graph.ops import CONTRACTIONS, FMA
 from transformer_calc.readings.flops import WITHOUT_GRADIENT, is_scores, visible_pairs, works_on_scores
-from transformer_calc.readings.sharding import Mesh, divisor
+from transformer_calc.readings.sharding import Mesh, copies, divisor
 from transformer_calc.spec import Device
 
 # rows × columns of a tile, and its rate against the largest: a smaller tile reads its operands more often
@@ -187,6 +187,7 @@ class How(NamedTuple):
     mesh: Mesh = Mesh()
     size: float = 2  # bytes of an entry of an activation
     cache: float | None = None  # bytes of an entry of the cache, if not size
+    kv_split: bool = False  # ranks beyond the key/value heads split the batch of the cache
     attention: str = "flash"
     training: bool = True
     near: int = 1  # devices of a node that share experts
@@ -258,7 +259,9 @@ class Reader:
         if isinstance(tensor, Tensor):
             kept = tensor.name in self.made and self.made[tensor.name].kind == "cache"
             size = self.how.cache if kept and self.how.cache is not None else self.how.size
-            return size * self.entries(tensor.dims)
+            alike = copies(tensor.dims, self.how.mesh, self.sizes) if kept and self.how.kv_split else 1
+            batch: Any = self.sizes.get("batch", 1)
+            return size * self.entries(tensor.dims) * float(math.ceil(batch / alike) / batch)
         return self.how.size * self.entries(tensor)
 
     def root(self, t: Tensor) -> Tensor:

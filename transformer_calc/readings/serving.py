@@ -6,15 +6,20 @@ Shares are those of `sharding`; bytes are exact, rounded up to whole ones where 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product
 from transformer_calc.readings.cache import Cached, cached
-from transformer_calc.readings.params import Component
-from transformer_calc.readings.sharding import Mesh, Stage, divisor, parts_of, share
+from transformer_calc.readings.params import Component, of_block
+from transformer_calc.readings.sharding import Mesh, Stage, copies, divisor, parts_of, share
 from transformer_calc.storage import Storage, storage
 
+if TYPE_CHECKING:
+    from transformer_calc.expr import Size
+
+COPY = "dequantised_matrix"
 PLAIN = ("fp64", "fp32", "tf32", "bf16", "fp16")  # types that everything is stored in
 ALIASING = (
     "view",
@@ -35,6 +40,7 @@ class Plan(NamedTuple):
     activations: str = "bf16"
     attention: str = "flash"  # flash keeps no score matrix
     block_size: int = 1  # tokens of a page of the cache; the last one is reserved whole
+    kv_split: str = "heads"  # what ranks beyond the key/value heads do: hold copies, or split the batch
     logits: str = "last"  # of which positions logits are computed: the last one, or all
     mesh: Mesh = Mesh()
 
@@ -45,22 +51,60 @@ class Held(NamedTuple):
     weights: int
     kv_cache: int
     activations: int
+    buffers: dict[str, int]  # a matrix that is computed with in a copy
 
 
 def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> Held:
     """One device of a stage, with `context` tokens of each sequence in the cache."""
     mesh = plan.mesh
-    weights = sum(weight_bytes(part, count, mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
+    weights = sum(count * weight_bytes(part, mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
     kept = cache_of(stage, graph, sizes, plan, context)
-    return Held(weights, kept, activation_bytes(stage, sizes, plan))
+    block = busiest([block for block, _ in stage.blocks], sizes, plan)
+    copy = copied(block, sizes, plan)
+    return Held(weights, kept, live(block, sizes, plan)[0], {COPY: copy.bytes} if copy else {})
 
 
-def weight_bytes(part: Component, count: int, mesh: Mesh, sizes: Sizes, plan: Plan) -> int:
-    """Bytes of one device's share of a parameter tensor, `count` times."""
-    kind = weight_type(part, plan)
-    whole, rows = share(part, mesh, sizes).entries, int(product(part.dims[:-1], sizes))  # type: ignore[arg-type]
-    each: int = math.ceil(kind.of(whole, rows=rows, tensors=1))
-    return count * each
+class Copy(NamedTuple):
+    """A quantised matrix in the type that is computed with: its path, and the bytes of a device's share."""
+
+    path: str
+    bytes: int
+    size: Any  # the same, in letters if these are wanted
+
+
+def copied(
+    block: Block, sizes: Sizes, plan: Plan, letters: Sizes | None = None, *, backward: bool = False
+) -> Copy | None:
+    """The largest matrix of a block that is dequantised before it is multiplied with; one at a time is.
+
+    A single row is multiplied with the stored matrix (bitsandbytes, gemv_4bit), but for the backward pass.
+    letters:  see `share`
+    """
+    every = (part for part in of_block(block) if len(part.dims) > 1)
+    kinds = ("always", "backward") if backward else ("always",) if rows(sizes, plan) > 1 else ()
+    width = storage(plan.activations).bytes
+    found = []
+    for part in every:
+        if weight_type(part, plan).copied in kinds:
+            one = part._replace(dims=part.dims[1:]) if part.routed else part  # an expert is a matrix
+            held, written = (share(one, plan.mesh, sizes, by).entries for by in (None, letters))
+            found.append(Copy(part.path, width * held, width * written))
+    return max(found, key=lambda copy: copy.bytes, default=None)
+
+
+def rows(sizes: Sizes, plan: Plan) -> int:
+    """Tokens that a device multiplies with a matrix at once, at most."""
+    tokens: Any = max(int(sizes[name]) for name in ("seq", "target") if name in sizes)  # type: ignore[arg-type]
+    batch: Any = sizes["batch"]
+    return int(math.ceil(batch / plan.mesh.dp) * math.ceil(tokens / plan.mesh.cp))
+
+
+def weight_bytes(part: Component, mesh: Mesh, sizes: Sizes, plan: Plan, letters: Sizes | None = None) -> Any:
+    """Bytes of one device's share of a parameter tensor; `letters`: see `share`."""
+    from transformer_calc.expr import ceil_div
+
+    whole, rows = share(part, mesh, sizes, letters).entries, product(part.dims[:-1], letters or sizes)
+    return ceil_div(weight_type(part, plan).of(whole, rows=rows, tensors=1), 1)
 
 
 def weight_type(part: Component, plan: Plan) -> Storage:
@@ -73,38 +117,47 @@ def weight_type(part: Component, plan: Plan) -> Storage:
 def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> int:
     """Bytes of one device's share of the cache."""
     counts = {(block.path, block.title): count for block, count in stage.blocks}
-    kind, total = storage(plan.kv_dtype), 0
+    total = 0
     for part in cached(graph):
         count = counts.get((part.block.path, part.block.title), 0)
-        if count:
-            total += count * math.ceil(kind.of(_entries(part, sizes, plan, context)))
+        total += count * cache_bytes(part, sizes, plan, context) if count else 0
     return total
 
 
-def _entries(part: Cached, sizes: Sizes, plan: Plan, context: int) -> int:
-    """Entries of one cached tensor of one layer on one device, in whole pages."""
-    entries, used = 1, set[str]()
+def cache_bytes(part: Cached, sizes: Sizes, plan: Plan, context: Size, letters: Sizes | None = None) -> Any:
+    """Bytes of one device's share of one layer's cached tensor, in whole pages; `letters`: see `share`."""
+    from transformer_calc.expr import ceil_div, ceil_to, minimum
+
+    entries: Size = 1
+    used = set[str]()
     for axis in (axis for dim in part.op.output.dims for axis in dim):
-        size: Any = sizes[axis]
+        size = (letters or sizes)[axis]
         if (axis,) == part.op.output.dims[-2]:
-            size = size if part.once else min(context, part.window) if part.window else context
-            size = math.ceil(size / plan.block_size) * plan.block_size
+            size = size if part.once else minimum(context, part.window) if part.window else context
+            size = ceil_to(size, plan.block_size)
             ways = plan.mesh.cp
         else:
             dimension, ways = divisor(axis, plan.mesh, sizes)
             ways = 1 if dimension in used else ways
             used.add(dimension)
-        entries *= math.ceil(size / ways)
-    return entries
+            if axis == "batch" and plan.kv_split == "batch":  # Pope et al. 2022, arXiv 2211.05102, section 3.3
+                size, ways = ceil_div(size, ways), copies(part.op.output.dims, plan.mesh, sizes)
+        entries = entries * ceil_div(size, ways)
+    return ceil_div(storage(plan.kv_dtype).of(entries), 1)
 
 
-def activation_bytes(stage: Stage, sizes: Sizes, plan: Plan) -> int:
-    """The most that a pass holds at once on a device: what one operation reads and writes, and what is needed later."""
-    return max((live(block, sizes, plan)[0] for block, _ in stage.blocks), default=0)
+def busiest(blocks: Sequence[Block], sizes: Sizes, plan: Plan) -> Block:
+    """The block whose pass takes the most: what one operation reads and writes, what is needed later, and a copy."""
+
+    def need(block: Block) -> int:
+        copy = copied(block, sizes, plan)
+        return live(block, sizes, plan)[0] + (copy.bytes if copy else 0)
+
+    return max(blocks, key=need)
 
 
-def live(block: Block, sizes: Sizes, plan: Plan) -> tuple[int, tuple[Dims, ...]]:
-    """The peak of one block, and which tensors are there then.
+def live(block: Block, sizes: Sizes, plan: Plan) -> tuple[int, tuple[tuple[Dims, bool], ...]]:
+    """The peak of one block, and which tensors are there then, and whether each is of the head's positions only.
 
     By the last use of each tensor; views and the like share their source's memory.
     """
@@ -117,15 +170,16 @@ def live(block: Block, sizes: Sizes, plan: Plan) -> tuple[int, tuple[Dims, ...]]
 
     last = {root(t.name): i for i, op in enumerate(block.ops) for t in op.inputs}
     last[root(block.output)] = len(block.ops)
-    there: dict[str, tuple[int, Dims]] = {}
+    there: dict[str, tuple[int, tuple[Dims, bool]]] = {}
     if block.ops[0].inputs:
         dims = block.ops[0].inputs[0].dims
-        there["x"] = _bytes(dims, sizes, plan), dims
+        there["x"] = live_bytes(dims, sizes, plan), (dims, False)
     most, which = sum(size for size, _ in there.values()), tuple(dims for _, dims in there.values())
     for i, op in enumerate(block.ops):
         if op.path not in source and not (plan.attention == "flash" and _is_scores(op)):
             dims = op.output.dims
-            there[op.path] = _bytes(dims, sizes, plan, head=block.role == "head"), dims
+            head = block.role == "head"
+            there[op.path] = live_bytes(dims, sizes, plan, head=head), (dims, head)
         now = sum(size for size, _ in there.values())
         if now > most:
             most, which = now, tuple(dims for _, dims in there.values())
@@ -138,19 +192,21 @@ def _is_scores(op: Op) -> bool:
     return len(dims) == 4 and bool(dims[3]) and dims[3][0].startswith(("context", "keys", "source"))
 
 
-def _bytes(dims: Dims, sizes: Sizes, plan: Plan, *, head: bool = False) -> int:
-    """Bytes of one device's share of an activation."""
-    entries, used = 1, set[str]()
+def live_bytes(dims: Dims, sizes: Sizes, plan: Plan, *, head: bool = False, letters: Sizes | None = None) -> Any:
+    """Bytes of one device's share of an activation; `letters`: see `share`."""
+    from transformer_calc.expr import ceil_div
+
+    entries: Size = 1
+    used = set[str]()
     for dim in dims:
         for axis in dim:
             dimension, ways = divisor(axis, plan.mesh, sizes)
             ways = 1 if dimension in used else ways
             used.add(dimension)
             tokens = axis in ("seq", "target")
-            size: Any = 1 if tokens and head and plan.logits == "last" else sizes[axis]
-            entries *= math.ceil(size / (plan.mesh.cp if tokens else ways))
-    whole: int = math.ceil(storage(plan.activations).of(entries))
-    return whole
+            size = 1 if tokens and head and plan.logits == "last" else (letters or sizes)[axis]
+            entries = entries * ceil_div(size, plan.mesh.cp if tokens else ways)
+    return ceil_div(storage(plan.activations).of(entries), 1)
 
 
 def check(plan: Plan, sizes: Sizes) -> None:
@@ -161,6 +217,7 @@ def check(plan: Plan, sizes: Sizes) -> None:
     for option, value, choices in (
         ("--attention", plan.attention, ("flash", "eager")),
         ("--logits", plan.logits, ("last", "all")),
+        ("--kv-split", plan.kv_split, ("heads", "batch")),
     ):
         if value not in choices:
             raise InputError(f"{option} is {value!r}; it must be one of {', '.join(choices)}")

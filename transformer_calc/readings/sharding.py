@@ -7,13 +7,17 @@ batch and the sequence. A device's share is division by the rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
-from transformer_calc.graph.core import Block, Graph, Sizes
+from transformer_calc.graph.core import Block, Dims, Graph, Sizes, product
 from transformer_calc.readings.params import Component, components
+
+if TYPE_CHECKING:
+    from transformer_calc.expr import Size
 
 # axis -> the mesh dimension that splits it
 RULES = {
@@ -60,6 +64,32 @@ class Stage(NamedTuple):
     ] = ()  # of an interleaved pipeline: its groups of layers, which follow other stages' groups
 
 
+class Local(NamedTuple):
+    """One pass on one device: its sizes, and the axes that tensor parallelism splits further."""
+
+    sizes: Sizes
+    rules: Mapping[str, int]  # heads, d_ff …: of a tensor with several of them one is split
+    between: Mapping[str, int]  # the sequence, of tensors that no rule touches (sequence parallelism)
+
+    def ways(self, dims: Dims) -> int:
+        """How many devices share a tensor."""
+        axes = {axis for dim in dims for axis in dim}
+        if split := [self.rules[axis] for axis in axes if axis in self.rules]:
+            return max(split)
+        return math.prod(ways for axis, ways in self.between.items() if axis in axes)
+
+    def bytes(self, dims: Dims, each: int) -> Any:
+        """Bytes of one device's share of a tensor, of so many bytes an entry."""
+        from transformer_calc.expr import ceil_div
+
+        return ceil_div(each * product(dims, self.sizes), self.ways(dims))
+
+
+def layers_of(stage: Stage) -> int:
+    """How many layers stand on a stage."""
+    return sum(count for block, count in stage.blocks if block.repeat)
+
+
 def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
     """Refuse a mesh that does not divide the model."""
     for name in ("dp", "tp", "pp", "cp", "ep"):
@@ -101,35 +131,46 @@ def divisor(axis: str, mesh: Mesh, sizes: Sizes) -> tuple[str, int]:
     return RULES[base], ways
 
 
+def copies(dims: Dims, mesh: Mesh, sizes: Sizes) -> int:
+    """Tensor-parallel ranks that hold the same share of a tensor: fewer heads than ranks, or none, leave some over."""
+    ways = [divisor(axis, mesh, sizes) for dim in dims for axis in dim]
+    return mesh.tp // max((count for dimension, count in ways if dimension == "tp"), default=1)
+
+
 class Share(NamedTuple):
     """What one device holds of a parameter tensor, and over how many devices the tensor is spread."""
 
-    entries: int
+    entries: Any  # a size
     ways: int
 
 
-def share(part: Component, mesh: Mesh, sizes: Sizes) -> Share:
-    """One device's share of a parameter tensor; a mesh dimension splits a tensor once."""
+def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = None) -> Share:
+    """One device's share of a parameter tensor; a mesh dimension splits a tensor once.
+
+    letters:  what to write the entries with, where that is not to be numbers
+    """
     from transformer_calc.expr import ceil_div
 
-    entries, spread, used = 1, 1, set[str]()
+    entries: Size = 1
+    spread, used = 1, set[str]()
     for axis in (axis for dim in part.dims for axis in dim):
         dimension, ways = divisor(axis, mesh, sizes)
         if not dimension or dimension in used:
             ways = 1
         else:
             used.add(dimension)
-        entries, spread = entries * ceil_div(sizes[axis], ways), spread * ways
+        entries, spread = entries * ceil_div((letters or sizes)[axis], ways), spread * ways
     return Share(entries, spread)
 
 
-def stages(graph: Graph, mesh: Mesh, virtual: int = 1, *, uneven: bool = False) -> Iterator[Stage]:
-    """The layers of each pipeline stage, equally many; the first has the embedding, the last the head.
+def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
+    """The layers of each pipeline stage; a stack's first has its embedding, the last of all the head.
+
+    They are equally many, or where they do not divide differ by a layer, the first and the last having fewer.
 
     virtual:  groups of layers of a stage, in an interleaved pipeline: stage 0 has the groups 0, p, 2·p …
-    uneven:  where they do not divide, stages may differ by a layer, the first and the last having fewer
     """
-    groups = list(_groups(graph, mesh.pp, virtual, uneven=uneven))
+    groups = list(_groups(graph, mesh.pp, virtual))
     for number in range(mesh.pp):
         chunks = tuple(groups[number :: mesh.pp])
         if virtual == 1:
@@ -157,15 +198,23 @@ def _bounds(layers: int, wanted: int) -> list[int]:
     return [sum(sizes[:number]) for number in range(wanted + 1)]
 
 
-def _groups(graph: Graph, pp: int, virtual: int, *, uneven: bool = False) -> Iterator[Stage]:
-    """The layers in equal groups, one after the other."""
+def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
+    """The layers in groups, one after the other; of several stacks, each group is of one (as in Megatron-LM)."""
     wanted = pp * virtual
     repeated = {block.path: block for block in graph.blocks if block.repeat}
     runs = [run for runs in graph.orders.values() for run in runs]
     layers = sum(len(cycle) * times for cycle, times in runs)
-    if layers % wanted and not (uneven and wanted <= layers):
-        what = f"--pp is {pp}" if virtual == 1 else f"--pp times --virtual is {wanted}"
-        raise InputError(f"{what}; it must divide the {layers:,} layers")
+    stacks = {name: sum(len(cycle) * times for cycle, times in of) for name, of in graph.orders.items()}
+    what = f"--pp is {pp}" if virtual == 1 else f"--pp times --virtual is {wanted}"
+    several = len(stacks) > 1 and wanted > 1
+    if several and layers % wanted:
+        raise InputError(f"{what}; it must divide the {layers:,} layers", _dividing(stacks))
+    if wanted > layers:
+        raise InputError(f"{what}, but there are {layers:,} layers; it must be at most that")
+    each = layers // wanted
+    if several and any(count % each for count in stacks.values()):
+        those = " and ".join(f"{count:,} of the {name}" for name, count in stacks.items())
+        raise InputError(f"{what}; {each:,} layers a stage do not divide the {those}", _dividing(stacks))
     bounds = _bounds(layers, wanted)
     for number in range(wanted):
         low, high, start = bounds[number], bounds[number + 1], 0
@@ -178,15 +227,27 @@ def _groups(graph: Graph, pp: int, virtual: int, *, uneven: bool = False) -> Ite
             start += len(cycle) * times
         first, last = number == 0, number == wanted - 1
         blocks = [(repeated[path], count) for path, count in held.items() if count]
-        ends = [b for b in graph.blocks if (first and b.role == "embed") or (last and b.role in ("final", "head"))]
-        blocks += [(block, 1) for block in ends]
+        start = 0
+        for name, count in stacks.items():
+            ends = {"embed": low <= start < high, "final": low < start + count <= high}
+            of_stack = (block for block in graph.blocks if block.stack in ("", name))
+            blocks += [(block, 1) for block in of_stack if ends.get(block.role)]
+            start += count
+        blocks += [(block, 1) for block in graph.blocks if last and block.role == "head"]
         yield Stage(number, tuple(blocks), first, last)
+
+
+def _dividing(stacks: Mapping[str, int]) -> str:
+    """Which --pp divides the layers of each stack, for a hint."""
+    layers, common = sum(stacks.values()), math.gcd(*stacks.values())
+    ways = [layers // each for each in range(common, 0, -1) if common % each == 0]
+    return f"--pp {', '.join(map(str, ways))}"
 
 
 def parts_of(stage: Stage, graph: Graph, sizes: Sizes) -> Iterator[tuple[Component, int]]:
     """(parameter tensor, how many of it) on a stage.
 
-    With more than one stage a tied token table stands on the last one once more, for the head.
+    A tied table that stands on another stage stands here once more: the head's, the decoder's.
     """
     every = components(graph)
     counts = {(block.path, block.title): count for block, count in stage.blocks}
@@ -196,9 +257,14 @@ def parts_of(stage: Stage, graph: Graph, sizes: Sizes) -> Iterator[tuple[Compone
             count = min(count, int(sizes[part.block.copies]))  # type: ignore[arg-type]
         if count:
             yield part, count
-    if stage.last and not stage.first:
-        tied = {param.tied for block, _ in stage.blocks for op in block.ops for param in op.params}
-        yield from ((part, 1) for part in every if part.path in tied)
+    elsewhere = (part for part in every if (part.block.path, part.block.title) not in counts)
+    yield from ((part, 1) for part in elsewhere if part.path in tied(stage))
+
+
+def tied(stage: Stage, *roles: str) -> frozenset[str]:
+    """Paths of parameters that the stage's operations, or those of blocks in these roles, share with others."""
+    blocks = (block for block, _ in stage.blocks if not roles or block.role in roles)
+    return frozenset(param.tied for block in blocks for op in block.ops for param in op.params)
 
 
 def params_of(stage: Stage, graph: Graph, mesh: Mesh, sizes: Sizes) -> tuple[int, int]:

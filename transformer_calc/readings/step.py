@@ -141,7 +141,7 @@ def timed(
     reader = _Reader(graph, local, how, plan, rates, links, {} if known is None else known)
     cut = "stages", mesh.pp, plan.virtual
     if cut not in reader.known:
-        reader.known[cut] = list(stages(graph, mesh, plan.virtual, uneven=True))
+        reader.known[cut] = list(stages(graph, mesh, plan.virtual))
     numbers = Counter(map(_same, reader.known[cut]))
     alike = {_same(stage): stage for stage in reader.known[cut]}
     times = {key: reader.stage(stage) for key, stage in alike.items()}

@@ -11,21 +11,24 @@ have gradients and states.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from transformer_calc.errors import InputError
+from transformer_calc.errors import InputError, did_you_mean
+from transformer_calc.expr import ceil_div, divide
 from transformer_calc.graph.core import Graph, Sizes, shape
-from transformer_calc.readings import activations, lora, serving
+from transformer_calc.readings import activations, buffers, lora, serving
 from transformer_calc.readings.activations import Saved
 from transformer_calc.readings.flops import RECOMPUTE
+from transformer_calc.readings.frozen import Frozen
 from transformer_calc.readings.params import Component
-from transformer_calc.readings.sharding import Mesh, Stage, divisor, parts_of, share
+from transformer_calc.readings.sharding import Local, Mesh, Stage, divisor, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved")
 START = "start of the backward pass"
 AGAIN = "recomputation of a layer in the backward pass"
+LAYER = "backward pass of a layer"
 
 
 class Training(NamedTuple):
@@ -44,6 +47,12 @@ class Training(NamedTuple):
     mesh: Mesh = Mesh()
     lora: lora.Lora | None = None
     weights: str = "bf16"  # how frozen weights are stored, where there are adapters
+    freeze: tuple[str, ...] = ()  # what does not learn, as it was asked for
+    frozen: Frozen | None = None  # and as it was found in the graph
+    ddp_buckets: str = "views"  # without ZeRO: gradients are views of the buckets that are reduced, or copied there
+    bucket: int = buffers.BUCKET  # elements of a bucket of gradients, with ZeRO 1 and 2
+    prefetch: int = 1  # layers whose parameters are gathered ahead, with ZeRO 3
+    buffers: tuple[tuple[str, int], ...] = ()  # buffers that have these bytes, whatever the convention says
 
 
 class Kept(NamedTuple):
@@ -55,6 +64,12 @@ class Kept(NamedTuple):
     activations: int
     in_flight: int  # micro-batches whose activations these are; interleaved: of one group of layers each
     peak_at: str
+    buffers: dict[str, int]  # of communication, and a matrix that is computed with in a copy, by name
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.activations + sum(self.buffers.values())
 
 
 def check(plan: Training, sizes: Sizes) -> None:
@@ -66,6 +81,7 @@ def check(plan: Training, sizes: Sizes) -> None:
         ("--attention", plan.attention, activations.ATTENTION),
         ("--kernels", plan.kernels, activations.KERNELS),
         ("--zero", plan.zero, (0, 1, 2, 3)),
+        ("--ddp-buckets", plan.ddp_buckets, buffers.DDP_BUCKETS),
     ):
         if value not in choices:
             raise InputError(f"{option} is {value!r}; it must be one of {', '.join(map(str, choices))}")
@@ -82,9 +98,14 @@ def check(plan: Training, sizes: Sizes) -> None:
             raise InputError(f"--cp is {mesh.cp}; it must divide the {sizes[name]:,} tokens of a sequence")
     if plan.every < 1:
         raise InputError(f"--recompute-every is {plan.every}; it must be at least 1")
+    if plan.every > 1 and plan.freeze:
+        raise InputError(f"--recompute-every is {plan.every}; with --freeze it must be 1")
+    if plan.freeze and plan.lora:
+        raise InputError("--freeze and --lora-rank are given; with adapters everything else is frozen anyway")
     if plan.every > 1 and plan.recompute != "full":
         raise InputError("--recompute-every is of full recomputation", "--recompute full")
     _check_interleaved(plan, sizes)
+    _check_buffers(plan)
     precision(plan.precision)
     optimizer(plan.optimizer)
     storage(plan.weights)
@@ -108,6 +129,25 @@ def _check_interleaved(plan: Training, sizes: Sizes) -> None:
         raise InputError(f"an interleaved pipeline takes micro-batches by --pp {mesh.pp}, not {passes(plan, sizes):,}")
 
 
+def _check_buffers(plan: Training) -> None:
+    for option, value, usual, needed in (
+        ("--ddp-buckets", plan.ddp_buckets, "views", (0,)),
+        ("--bucket-size", plan.bucket, buffers.BUCKET, (1, 2)),
+        ("--prefetch", plan.prefetch, 1, (3,)),
+    ):
+        if value != usual and plan.zero not in needed:
+            stages = " or ".join(map(str, needed))
+            raise InputError(f"{option} is {value}, but --zero is {plan.zero}; it is of --zero {stages}")
+        if isinstance(value, int) and value < 0:
+            raise InputError(f"{option} is {value}; it must be at least 0")
+    for name, size in plan.buffers:
+        if name not in buffers.BUFFERS:
+            hint = did_you_mean(name, buffers.BUFFERS) or f"there are {', '.join(buffers.BUFFERS)}"
+            raise InputError(f"--buffer names {name!r}, which is no buffer", hint)
+        if size < 0:
+            raise InputError(f"--buffer {name} is {size}; it must be at least 0")
+
+
 def micro_batch(plan: Training, sizes: Sizes) -> int:
     """Sequences of one pass of a device."""
     local = int(sizes["batch"]) // plan.mesh.dp  # type: ignore[arg-type]
@@ -115,25 +155,65 @@ def micro_batch(plan: Training, sizes: Sizes) -> int:
 
 
 def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Kept:
-    """One device of a stage, when its activations are complete."""
+    """One device of a stage at the moment that needs the most."""
     weights = gradients = states = 0
     paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
     bound = lora.bound(sizes, plan.lora)
     for part, count in parts_of(stage, graph, sizes):
-        weights += count * frozen_bytes(part, sizes, plan) if plan.lora else 0
-        for learning in lora.adapters(part, paths) if plan.lora else (part,):
-            w, g, s = state_bytes(learning, bound, plan)
-            weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
-    running = in_flight(stage, sizes, plan)
-    at_once, peak = _activations(stage, graph, sizes, plan, family)
-    return Kept(weights, gradients, states, at_once, running, peak)
+        w, g, s = part_bytes(part, bound, plan, paths)
+        weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
+    units = [unit_of(part, count, stage, bound, plan, paths) for part, count in shared(stage, graph, sizes, plan)]
+    each = STORAGE[precision(plan.precision).activations].bytes
+    held = buffers.of_stage(stage, graph, local_of(graph, sizes, plan), units, plan, each)
+    if copy := copied(stage, bound, plan):
+        held.in_layer[serving.COPY] = copy.bytes
+    start, layer = _activations(stage, graph, sizes, plan, family)
+    moments = (
+        (start, START, held.at_start),
+        (layer, LAYER if plan.recompute == "none" else AGAIN, held.in_layer),
+    )
+    at_once, peak, others = max(moments, key=lambda moment: moment[0] + sum(moment[2].values()))
+    return Kept(weights, gradients, states, at_once, in_flight(stage, sizes, plan), peak, others)
 
 
-def frozen_bytes(part: Component, sizes: Sizes, plan: Training) -> int:
-    """Bytes of one device's share of a tensor that does not learn."""
-    stored = serving.Plan(weights=plan.weights, mesh=plan.mesh)
-    whole = serving.weight_bytes(part, 1, plan.mesh, sizes, stored)
-    return -(-whole // ranks_of(part, plan.mesh)) if plan.zero >= 3 else whole
+def shared(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Iterator[tuple[Component, int]]:
+    """The parameter tensors of a stage that data-parallel ranks share, and how many of each there are."""
+    return ((part, count) for part, count in parts_of(stage, graph, sizes) if ranks_of(part, plan.mesh) > 1)
+
+
+def unit_of(
+    part: Component,
+    times: Any,
+    stage: Stage,
+    sizes: Sizes,
+    plan: Training,
+    paths: frozenset[str],
+    letters: Sizes | None = None,
+) -> buffers.Unit:
+    """A tensor as it is where its ranks have it whole; `paths`, `letters`: see `part_bytes`."""
+    weights, gradients, _ = part_bytes(part, sizes, plan._replace(zero=0), paths, letters)
+    last = part.block.role in ("final", "head") or part.path in tied(stage, "head")
+    return buffers.Unit(part.block, times, weights, gradients, last)
+
+
+def copied(stage: Stage, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> serving.Copy | None:
+    """The largest frozen matrix on a device that is dequantised before it is multiplied with; letters: see `share`."""
+    if plan.lora is None:
+        return None
+    stored = _stored(plan)
+    found = (serving.copied(block, sizes, stored, letters, backward=True) for block, _ in stage.blocks)
+    return max((copy for copy in found if copy), key=lambda copy: copy.bytes, default=None)
+
+
+def _stored(plan: Training) -> serving.Plan:
+    """How frozen weights are stored, and what is computed with them."""
+    return serving.Plan(weights=plan.weights, mesh=plan.mesh, activations=precision(plan.precision).activations)
+
+
+def frozen_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> Any:
+    """Bytes of one device's share of a tensor that does not learn; `letters`: see `share`."""
+    whole = serving.weight_bytes(part, plan.mesh, sizes, _stored(plan), letters)
+    return ceil_div(whole, ranks_of(part, plan.mesh)) if plan.zero >= 3 else whole
 
 
 def ranks_of(part: Component, mesh: Mesh) -> int:
@@ -141,22 +221,41 @@ def ranks_of(part: Component, mesh: Mesh) -> int:
     return mesh.dp * mesh.cp // (mesh.ep if part.routed else 1)
 
 
-def state_bytes(part: Component, sizes: Sizes, plan: Training) -> tuple[int, int, int]:
-    """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor."""
+def part_bytes(
+    part: Component, sizes: Sizes, plan: Training, paths: frozenset[str], letters: Sizes | None = None
+) -> tuple[Any, Any, Any]:
+    """Bytes of (weights, gradients, states) of one device's share of a tensor and of its adapters.
+
+    paths:  of the linear maps that have adapters; letters: see `share`
+    """
+    if plan.lora is None:
+        weights, gradients, states = state_bytes(part, sizes, plan, letters)
+        return (weights, 0, 0) if plan.frozen and part.path in plan.frozen.params else (weights, gradients, states)
+    every = [state_bytes(adapter, sizes, plan, letters) for adapter in lora.adapters(part, paths)]
+    weights, gradients, states = (sum(held) for held in zip(*every, strict=True)) if every else (0, 0, 0)
+    return weights + frozen_bytes(part, sizes, plan, letters), gradients, states
+
+
+def state_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> tuple[Any, Any, Any]:
+    """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor.
+
+    letters:  see `share`
+    """
     recipe, mesh = precision(plan.precision), plan.mesh
-    held = share(part, mesh, sizes)
+    held = share(part, mesh, sizes, letters)
     weight, gradient, master = recipe.bytes_per_parameter
     role = "embedding" if part.embedding else "hidden" if part.block.repeat else "head"
-    whole: Any = optimizer(plan.optimizer).bytes_of(shape(part.dims, sizes), role, recipe.states)
+    dims, elements = shape(part.dims, letters or sizes), int(part.entries(sizes))  # type: ignore[arg-type]
+    whole: Any = optimizer(plan.optimizer).bytes_of(dims, role, recipe.states, elements)
     ranks = ranks_of(part, mesh)
 
     def over(stage: int) -> int:
         return ranks if plan.zero >= stage else 1
 
     return (
-        math.ceil(held.entries * weight / over(3)),
-        math.ceil(held.entries * gradient / over(2)),
-        math.ceil((held.entries * master + whole / held.ways) / over(1)),
+        ceil_div(held.entries * weight, over(3)),
+        ceil_div(held.entries * gradient, over(2)),
+        ceil_div(held.entries * master + divide(whole, held.ways), over(1)),
     )
 
 
@@ -182,60 +281,69 @@ class Pass(NamedTuple):
     working: int  # while a layer, or a segment of them, is computed again
 
 
-def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str) -> tuple[int, str]:
-    """The most that the micro-batches in flight take at once, and when."""
+def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str) -> tuple[int, int]:
+    """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers."""
     running = in_flight(stage, sizes, plan)
     if stage.chunks:
         groups = [one_pass(chunk, graph, sizes, plan, family) for chunk in stage.chunks]
-        kept = _interleaved([group.kept for group in groups], running, passes(plan, sizes), plan.mesh.pp)
+        most = interleaved([group.kept for group in groups], running, passes(plan, sizes), plan.mesh.pp)
+        kept = sum(n * group.kept for n, group in zip(most, groups, strict=True))
         last = groups[-1]._replace(working=max(group.working for group in groups))
     else:
         last = one_pass(stage, graph, sizes, plan, family)
         kept = running * last.kept
-    again = last.working - last.loss  # the loss of that micro-batch is no longer needed
-    return kept + max(last.moment, again), AGAIN if again > last.moment else START
+    return kept + last.moment, kept + last.working - last.loss  # then the loss of that micro-batch is no longer needed
 
 
-def _interleaved(kept: list[int], running: int, passes: int, pp: int) -> int:
-    """The most that groups of layers keep at once: forward in the order of Megatron-LM, backward from the last group.
+def interleaved(kept: list[int], running: int, passes: int, pp: int) -> list[int]:
+    """How often each group of layers is kept when that is the most: forward as Megatron-LM does it, backward likewise.
 
-    Each group takes `pp` micro-batches, then the next group the same ones.
+    Each group takes `pp` micro-batches, then the next group the same ones; backward begins with the last group.
     """
     total, turn = len(kept) * passes, pp * len(kept)
-    forward = [kept[k % turn // pp] for k in range(total)]
-    held = most = sum(forward[:running])
-    for k in range(total - running):
-        held += forward[running + k] - kept[-1 - k % turn // pp]
-        most = max(most, held)
-    return most
+    counts = [0] * len(kept)
+    for k in range(running):
+        counts[k % turn // pp] += 1
+    held = most = sum(n * size for n, size in zip(counts, kept, strict=True))
+    found = list(counts)
+    for k in range(min(total - running, turn)):  # then it begins anew
+        one, other = (running + k) % turn // pp, -1 - k % turn // pp
+        counts[one] += 1
+        counts[other] -= 1
+        held += kept[one] - kept[other]
+        if held > most:
+            most, found = held, list(counts)
+    return found
+
+
+def local_of(graph: Graph, sizes: Sizes, plan: Training) -> Local:
+    """One micro-batch on one device."""
+    mesh = plan.mesh
+    run: dict[str, Any] = {"cached": 0, "batch": micro_batch(plan, sizes)}
+    run |= {name: int(sizes[name]) // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[arg-type]
+    split = {axis: divisor(axis, mesh, sizes) for axis in graph.axes}
+    rules = {axis: ways for axis, (dimension, ways) in split.items() if dimension == "tp" and ways > 1}
+    between = {name: mesh.tp for name in ("seq", "target") if mesh.sp and name in graph.axes}
+    return Local(lora.bound(graph.bind(run), plan.lora), rules, between)
 
 
 def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Pass:
     """What one micro-batch takes on one device of a stage."""
-    mesh = plan.mesh
-    run: dict[str, Any] = {"cached": 0, "batch": micro_batch(plan, sizes)}
-    run |= {name: int(sizes[name]) // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[arg-type]
-    local = lora.bound(graph.bind(run), plan.lora)
+    local = local_of(graph, sizes, plan)
     how = how_of(plan, graph, family, sizes)
-    rules: dict[str, Any] = {}
-    for axis in graph.axes:
-        dimension, ways = divisor(axis, mesh, sizes)
-        if dimension == "tp" and ways > 1:
-            rules[axis] = ways
-    between: dict[str, Any] = {name: mesh.tp for name in ("seq", "target") if mesh.sp and name in graph.axes}
     counts = {(block.path, block.title): count for block, count in stage.blocks}
     kept = loss = moment = 0
     of_layer: dict[str, int] = {}  # block -> bytes of one of its layers that are kept
 
-    def each(row: Saved) -> int:
-        return math.ceil(int(row.size(local)) / _ways(row, rules, between))  # type: ignore[arg-type]
+    def each(row: Saved) -> Any:
+        return local.bytes(row.dims, row.bytes * row.factor)
 
-    for row in rows_of(graph, how, plan):
+    for row in rows_of(stage, graph, how, plan):
         count = counts.get((row.block.path, row.block.title), 0)
         if not count or row.given:
             continue
         if row.kept:
-            kept += _times(row, count, local) * each(row)
+            kept += times(row, count, local.sizes) * each(row)
             loss += each(row) if row.role == "loss" else 0
             if row.repeat:
                 of_layer[row.block.path] = of_layer.get(row.block.path, 0) + each(row)
@@ -244,7 +352,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
     if plan.recompute == "none":
         return Pass(kept, loss, moment, 0)
     whole: dict[str, int] = {}
-    for row in rows_of(graph, how._replace(recompute="none", every=1), plan):
+    for row in rows_of(stage, graph, how._replace(recompute="none", every=1), plan):
         if row.repeat and (row.block.path, row.block.title) in counts:
             whole[row.block.path] = whole.get(row.block.path, 0) + each(row)
     segment = min(plan.every, sum(count for block, count in stage.blocks if block.repeat))
@@ -252,7 +360,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
     return Pass(kept, loss, moment, working)
 
 
-def _times(row: Saved, count: int, sizes: Sizes) -> int:
+def times(row: Saved, count: int, sizes: Sizes) -> int:
     """How often a tensor stands on a stage with so many layers of its block."""
     if row.number is not None:  # of layers that differ, those whose turn it is: the stage's part of them
         return -(-row.number * count // int(sizes[row.block.repeat]))  # type: ignore[arg-type]
@@ -274,17 +382,15 @@ def how_of(plan: Training, graph: Graph, family: str, sizes: Sizes) -> activatio
     )
 
 
-def rows_of(graph: Graph, how: activations.How, plan: Training) -> list[Saved]:
-    """What the backward pass keeps, of adapters too."""
+def rows_of(stage: Stage, graph: Graph, how: activations.How, plan: Training) -> list[Saved]:
+    """What the backward pass keeps on a stage, of adapters too."""
+    counts = {(block.path, block.title) for block, _ in stage.blocks}
+    blocks = [block for block in graph.blocks if (block.path, block.title) in counts]
+    if plan.frozen:
+        still, inputs = plan.frozen.ops, plan.frozen.inputs
+        return activations.saved(graph, how, trainable=lambda path: path not in still, inputs=inputs, blocks=blocks)
     if plan.lora is None:
-        return activations.saved(graph, how)
-    learning = lora.targets(graph, plan.lora)
-    return activations.saved(graph, how, trainable=learning.__contains__) + lora.saved(graph, how, plan.lora)
-
-
-def _ways(row: Saved, rules: dict[str, Any], between: dict[str, Any]) -> int:
-    """Devices that share a tensor: tensor parallelism splits it along one axis, not along two."""
-    axes = [axis for dim in row.dims for axis in dim if axis in rules]
-    if axes:
-        return int(max(rules[axis] for axis in axes))
-    return int(row.divisor({}, between))  # type: ignore[arg-type]
+        return activations.saved(graph, how, blocks=blocks)
+    learning = lora.keeps_input(graph, plan.lora)
+    rows = activations.saved(graph, how, trainable=learning.__contains__, blocks=blocks)
+    return rows + lora.saved(graph, how, plan.lora)

@@ -6,12 +6,15 @@ Every figure is a reading, or another command's report, of the same model and wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from transformer_calc.errors import InputError
+from transformer_calc.readings import scaling
 from transformer_calc.readings.cache import cached
 from transformer_calc.readings.flops import rows as flops_of
 from transformer_calc.readings.flops import totals
@@ -39,26 +42,59 @@ if TYPE_CHECKING:
     from transformer_calc.api import Transformer
     from transformer_calc.readings.flops import Flops
     from transformer_calc.readings.params import Params
+    from transformer_calc.readings.reckoning import Reckoning
+    from transformer_calc.report.serve import Measured
+    from transformer_calc.spec import Device
 
 OTHER = "≠"  # marks a row whose values differ
 SERVED, TRAINED = Plan(), Training()
+CHINCHILLA = scaling.FRONTIERS[0]
 ASSUMPTIONS = {
     "FLOPs": "matmuls, a multiply-add is 2, score matrices whole, of experts those that a token goes to",
     "weights": SERVED.weights,
     "KV cache": SERVED.kv_dtype,
     "training": f"{TRAINED.precision}, {TRAINED.optimizer}, on one device",
     "activations": f"{TRAINED.attention} attention, {TRAINED.kernels} kernels, recomputation {TRAINED.recompute}",
+    "training run": "the published one, or of --tokens, at its own batch and length where they are known",
+    "6·N·tokens": "of the active parameters; 3·N where half of them see each token",
+    "Chinchilla": f"{CHINCHILLA.source}, {CHINCHILLA.name}; of the active parameters",
 }
+
+
+class Terms(NamedTuple):
+    """What models are served and trained on; None: nothing is given."""
+
+    device: Device | None = None
+    devices: int | None = None
+    plan: Plan = SERVED  # of serving on so many devices
+    price: float | None = None
+    tokens: int | None = None
+    mfu: float | None = None
+
+    def check(self) -> None:
+        """Refuse what has no meaning without a device."""
+        given = {"--devices": self.devices, "--price": self.price, "--mfu": self.mfu}
+        lonely = [f"{flag} is {value:,.6g}" for flag, value in given.items() if value is not None]
+        if lonely and self.device is None:
+            raise InputError(f"{lonely[0]}, but of which device is not said", "--device NAME")
+
+
+NOWHERE = Terms()
 
 
 class Subject:
     """One of the models with its workload; readings are taken when a row asks for them.
 
     The workload is None where what was asked for does not apply: a context, of a model that keeps no cache.
+    asked: the sizes of the workload that were given
     """
 
-    def __init__(self, model: Transformer, workload: Workload | None) -> None:
+    def __init__(
+        self, model: Transformer, workload: Workload | None, asked: Mapping[str, int], terms: Terms = NOWHERE
+    ) -> None:
         self.model, self.spec, self.workload = model, model.spec, workload
+        self.asked, self.terms = asked, terms
+        self.refused = ""  # why it is not served on the devices
 
     @cached_property
     def params(self) -> Params:
@@ -85,6 +121,53 @@ class Subject:
         """What `tcalc memory --mode train` says of it."""
         run = replace(self.workload, context=0) if self.workload else self.model.workload()
         return memory(self.model, run, TRAINED).data
+
+    @cached_property
+    def served(self) -> Measured | None:
+        """What `tcalc serve` measures; None where the devices cannot share the model."""
+        from transformer_calc.report.serve import measure
+
+        device, plan, price = self.terms.device, self.terms.plan, self.terms.price
+        if device is None or self.workload is None:
+            return None
+        try:
+            return measure(self.model, self.workload, plan, device=device, price=price)
+        except InputError as error:
+            self.refused = error.message
+            return None
+
+    @cached_property
+    def fewest(self) -> int | None:
+        """What `tcalc fit --solve devices` finds."""
+        from transformer_calc.report.fit import build as fit
+
+        device = self.terms.device
+        if device is None or device.memory_bytes is None or self.workload is None:
+            return None
+        found: Any = fit(self._apart(), self.workload, SERVED, device=device, solve="devices").data["fit"]
+        devices: int | None = found["devices"]
+        return devices
+
+    @cached_property
+    def run(self) -> Reckoning:
+        """What `tcalc cost` says of training it; the time is predicted only on a device that is asked for.
+
+        A run keeps the batch and the lengths that it is known to have had: those that are asked for are to be served.
+        """
+        run, lengths = self.model.run, self.workload if self.workload and not self.workload.context else None
+        sizes: dict[str, Any] = {"batch": None if run.batch_tokens else self.asked.get("batch")}
+        if lengths and "seq" in self.asked and not run.seq:
+            sizes["seq"] = lengths.seq
+        if lengths and "target_seq" in self.asked and not run.target_seq:
+            sizes["target_seq"] = lengths.target
+        terms = {name: getattr(self.terms, name) for name in ("device", "devices", "price", "tokens", "mfu")}
+        return self._apart().cost(**sizes, **terms, predict=self.terms.device is not None)
+
+    def _apart(self) -> Transformer:
+        """The same model for what is run otherwise than the workload: it has nothing to note of that."""
+        model = copy(self.model)
+        model.notes = []
+        return model
 
     @property
     def published(self) -> Mapping[str, Any]:
@@ -316,6 +399,37 @@ def _per_parameter(s: Subject) -> Any:
     return round(tokens / s.params.total, 2) if tokens else None
 
 
+def _served(key: str) -> Callable[[Subject], Any]:
+    return lambda s: s.served and s.served.said()[key]
+
+
+def _cost(key: str) -> Callable[[Subject], Any]:
+    return lambda s: getattr(s.run.cost, key)
+
+
+def _mwh(s: Subject) -> float | None:
+    return None if s.run.cost.kwh is None else s.run.cost.kwh / 1000
+
+
+def _time(s: Subject) -> str | None:
+    from transformer_calc.report.cost import briefly
+
+    return briefly(s.run, "time") if s.run.cost.device_hours is not None else None
+
+
+def _chinchilla(s: Subject) -> int | None:
+    """The best number of tokens for this size: the fits are of models that predict the next token."""
+    predicts = s.spec.kind == "decoder" and _tied(s) is not None
+    return round(CHINCHILLA.tokens(s.params.active)) if predicts else None
+
+
+def _to_chinchilla(s: Subject) -> float | None:
+    from transformer_calc.readings.reckoning import compute_optimal
+
+    fits = compute_optimal(s.run)[0] if _chinchilla(s) else []
+    return fits[0].ratio if fits else None
+
+
 ATTENTION = (Attention, LatentAttention)
 ROWS = (
     Row("architecture", "family", "family", "text", lambda s: s.spec.family),
@@ -364,25 +478,58 @@ ROWS = (
     Row("published run", "tokens_per_parameter", "tokens per parameter", "count", _per_parameter),
     Row("published run", "hardware", "hardware", "text", lambda s: s.published.get("hardware")),
     Row("published run", "device_hours", "device hours", "count", lambda s: s.published.get("device_hours")),
+    Row("training run", "run_tokens", "tokens", "count", lambda s: s.run.tokens),
+    Row("training run", "run_flops", "FLOPs of the run", "flops", _cost("flops")),
+    Row("training run", "six_nd", "by 6·N·tokens", "flops", lambda s: s.run.six_nd.flops),
+    Row("training run", "chinchilla_tokens", "Chinchilla's tokens", "count", _chinchilla),
+    Row("training run", "tokens_to_chinchilla", "tokens to Chinchilla's", "number", _to_chinchilla),
+)
+ON_DEVICE = (  # where one is given
+    Row("training run", "run_devices", "devices", "count", lambda s: s.run.terms.devices),
+    Row("training run", "run_time", "its time is", "text", _time),
+    Row("training run", "run_device_hours", "device-hours", "number", _cost("device_hours")),
+    Row("training run", "run_days", "days", "number", _cost("days")),
+    Row("training run", "run_usd", "dollars", "usd", _cost("usd")),
+    Row("training run", "run_mwh", "energy, MWh", "number", _mwh),
+    Row("training run", "run_tco2e", "carbon, t CO2e", "number", _cost("tco2e")),
+    Row("training run", "run_tokens_per_second", "tokens per second", "number", _cost("tokens_per_second")),
+    Row("training run", "run_step_seconds", "a step", "seconds", _cost("step_seconds")),
+    Row("training run", "run_mfu", "MFU", "share", _cost("mfu")),
+    Row("serving", "ttft_seconds", "time to first token", "seconds", _served("ttft_seconds")),
+    Row("serving", "tpot_seconds", "time per output token", "seconds", _served("tpot_seconds")),
+    Row("serving", "tokens_per_second", "tokens per second", "number", _served("tokens_per_second")),
+    Row("serving", "usd_per_million_tokens", "dollars per million tokens", "usd", _served("usd_per_million_tokens")),
+    Row("serving", "bound", "waits for", "text", _served("bound")),
+    Row("serving", "largest_batch", "largest batch in memory", "count", lambda s: s.served and s.served.largest),
+    Row("serving", "fits", "fits", "text", lambda s: s.served and s.served.fits),
+    Row("serving", "fewest_devices", "fewest devices that hold it", "count", lambda s: s.fewest),
 )
 
 
 # --- the report -----------------------------------------------------------------------------------------------
 
 
-def build(models: Sequence[Transformer], asked: Mapping[str, int], *, diff: bool = False) -> Report:
+def build(
+    models: Sequence[Transformer], asked: Mapping[str, int], *, diff: bool = False, terms: Terms = NOWHERE
+) -> Report:
     """Each row's values in the order of the models, whether they are the same, and their ratios to the first.
 
     asked:  the sizes of the workload that were given; they hold for all models
     diff:  only the rows that differ
+    terms:  what they are served and trained on
     """
     if len(models) < 2:
         given = f"only {models[0].spec.name} is given" if models else "none is given"
         raise InputError(f"compare takes two models or more, but {given}", "tcalc compare gpt3 llama-3-8b")
+    terms.check()
     runs = workloads(models, asked)
-    subjects = [Subject(model, run) for model, run in zip(models, runs, strict=True)]
+    subjects = [Subject(model, run, asked, terms) for model, run in zip(models, runs, strict=True)]
     names = _names(models)
-    found = [_line(row, [row.of(subject) for subject in subjects]) for row in ROWS]
+    rows = (*ROWS, *ON_DEVICE) if terms.device else ROWS
+    found = [_line(row, [row.of(subject) for subject in subjects]) for row in rows]
+    for subject in subjects:
+        if subject.refused:
+            subject.model.notes.append(f"serving is left out: {subject.refused}")
     differing = sum(not line["same"] for line in found)
     lines = [line for line in found if not line["same"]] if diff else found
     data = {
@@ -394,11 +541,15 @@ def build(models: Sequence[Transformer], asked: Mapping[str, int], *, diff: bool
         },
         "assumptions": ASSUMPTIONS,
     }
+    said = "; ".join(f"{name}: {text}" for name, text in ASSUMPTIONS.items())
+    if terms.device:
+        data |= _on_device(terms, names, subjects)
+        said += "\n" + "\n".join(_lines(names, subjects))
     workload = next((run.to_dict() for run in runs if run), dict(asked))
     sections: tuple[Text | Table, ...] = (
         Text(_title(names, models, runs)),
-        *_tables(names, lines),
-        Text(f"{_counted(names, differing, len(found))}\n{'; '.join(f'{k}: {v}' for k, v in ASSUMPTIONS.items())}"),
+        *_tables(names, lines, _places(terms)),
+        Text(f"{_counted(names, differing, len(found))}\n{said}"),
     )
     return Report("compare", models[0].describe(), workload, data, sections, _raw(names, lines))
 
@@ -434,6 +585,76 @@ def workloads(models: Sequence[Transformer], asked: Mapping[str, int]) -> list[W
     return runs
 
 
+def _on_device(terms: Terms, names: Sequence[str], subjects: Sequence[Subject]) -> dict[str, Any]:
+    """For JSON: on what they are served and trained, and what that rests on."""
+    of = dict(zip(names, subjects, strict=True))
+    return {
+        "device": terms.device and {"name": terms.device.name},
+        "devices": terms.plan.mesh.devices,
+        "served": {name: s.served and {"assumptions": s.served.assumptions} for name, s in of.items()},
+        "trained": {name: {"assumptions": s.run.assumptions, "unknown": s.run.unknown} for name, s in of.items()},
+    }
+
+
+LISTED = (
+    "batch",
+    "sequence",
+    "time",
+    "plan",
+    "device",
+    "peak",
+    "precision",
+    "price",
+    "power",
+    "PUE",
+    "carbon",
+)  # of a run's assumptions
+
+
+def _lines(names: Sequence[str], subjects: Sequence[Subject]) -> Iterator[str]:
+    """For people: what serving and training rest on, each said once of all models that it holds for."""
+    from transformer_calc.report.cost import needs
+
+    served = [s.served.assumptions if s.served else {} for s in subjects]
+    trained = [{name: text for name, text in s.run.assumptions.items() if name in LISTED} for s in subjects]
+    for what, found in (("serving", served), ("training run", trained)):
+        for name in dict.fromkeys(name for said in found for name in said):
+            texts: dict[str, list[str]] = {}
+            for model, said in zip(names, found, strict=True):
+                if name in said:
+                    texts.setdefault(said[name], []).append(model)
+            for text, models in texts.items():
+                yield f"{what}, {name}{'' if len(models) == len(names) else f' of {_and(models)}'}: {text}"
+    lacking: dict[str, list[str]] = {}
+    for model, s in zip(names, subjects, strict=True):
+        flags = {
+            flag: None
+            for key in ("usd", "days", "mfu", "step_seconds")
+            if _cost(key)(s) is None
+            for flag in needs(s.run, key)
+        }
+        known = [flag for flag in flags if flag in OPTIONS]
+        if known:
+            lacking.setdefault(_and(known), []).append(model)
+    for options, models in lacking.items():
+        yield f"what is not known of training {_and(models)} needs {options}"
+
+
+OPTIONS = ("--tokens", "--devices", "--mfu", "--price", "--batch")
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _places(terms: Terms) -> dict[str, str]:
+    """What stands behind the name of a group."""
+    if terms.device is None:
+        return {}
+    title, count = terms.device.title or terms.device.name, terms.plan.mesh.devices
+    return {"serving": f" on {count:,} × {title}" if count > 1 else f" on {title}", "training run": f" on {title}"}
+
+
 def _names(models: Sequence[Transformer]) -> list[str]:
     """A name for each model that no other has, nor another column."""
     plain = [model.spec.name for model in models]
@@ -451,7 +672,7 @@ def _names(models: Sequence[Transformer]) -> list[str]:
 
 def _line(row: Row, values: list[Any]) -> dict[str, Any]:
     """A row as JSON has it."""
-    same = all(value == values[0] for value in values)
+    same = all(_alike(value, values[0]) for value in values)
     return {
         "group": row.group,
         "key": row.key,
@@ -465,7 +686,16 @@ def _line(row: Row, values: list[Any]) -> dict[str, Any]:
 
 def _ratio(value: Any, base: Any) -> float | None:
     numbers = all(isinstance(n, int | float) and not isinstance(n, bool) for n in (value, base))
-    return value / base if numbers and base else None
+    if numbers and base:
+        return 1.0 if _alike(value, base) else value / base
+    return None
+
+
+def _alike(value: Any, other: Any) -> bool:
+    """Whether they are the same, but for how the last digits of what is not a count are rounded."""
+    if isinstance(value, float) and isinstance(other, float):
+        return math.isclose(value, other, rel_tol=1e-12)
+    return bool(value == other)
 
 
 def _title(names: Sequence[str], models: Sequence[Transformer], runs: Sequence[Workload | None]) -> str:
@@ -490,7 +720,7 @@ def _counted(names: Sequence[str], differing: int, total: int) -> str:
 KEYS = ("group", "key", "label", "kind", "same", "mark")
 
 
-def _tables(names: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+def _tables(names: Sequence[str], lines: Sequence[Mapping[str, Any]], places: Mapping[str, str]) -> Iterator[Table]:
     """A table for each group, without what applies to none of the models."""
     columns = [Column("mark", "", "text"), Column("label", "", "text")]
     for number, name in enumerate(names):
@@ -506,7 +736,7 @@ def _tables(names: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> Iterato
             if line["group"] == group and any(value is not None for value in line["values"])
         ]
         if rows:
-            yield Table(group, tuple(columns), tuple(rows), stacks=True)
+            yield Table(group + places.get(group, ""), tuple(columns), tuple(rows), stacks=True)
 
 
 def _times(ratio: float | None) -> str:

@@ -125,17 +125,23 @@ def _rows(found: Reckoning) -> list[dict[str, Any]]:
         if key == "hardware_flops" and value == found.cost.flops:
             continue
         if value is None:
-            missing = [found.unknown[each] for each in rests if each in found.unknown]
-            flags = [flag[1] for flag in (re.search(r": (--[a-z-]+)", why) for why in missing) if flag]
-            about = f"needs {', '.join(dict.fromkeys(flags))}"
+            about = f"needs {', '.join(needs(found, key))}"
         else:
             told = [each for each in rests if each in found.assumptions and (each, rests[0]) != ("tokens", "time")]
-            about = ", ".join(_short(found, each) for each in told)  # how many tokens stands in the title
+            about = ", ".join(briefly(found, each) for each in told)  # how many tokens stands in the title
         rows.append({"key": key, "what": name, "value": value, "unit": unit, "rests_on": about})
     return rows
 
 
-def _short(found: Reckoning, assumption: str) -> str:
+def needs(found: Reckoning, key: str) -> list[str]:
+    """The options that would make an unknown answer known."""
+    rests = next(rests for name, _, _, rests in ANSWERS if name == key)
+    missing = [found.unknown[each] for each in rests if each in found.unknown]
+    flags = [flag[1] for flag in (re.search(r": (--[a-z-]+)", why) for why in missing) if flag]
+    return list(dict.fromkeys(flags))
+
+
+def briefly(found: Reckoning, assumption: str) -> str:
     """An assumption in a few words: it is written out below."""
     text = found.assumptions[assumption].partition(" (")[0].partition(";")[0].partition(":")[0]
     if assumption == "time":

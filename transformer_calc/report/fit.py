@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError
+from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.readings.cache import cached
 from transformer_calc.readings.serving import Plan
-from transformer_calc.readings.sharding import Mesh
+from transformer_calc.readings.sharding import Mesh, check
 from transformer_calc.readings.training import Training
 from transformer_calc.report import Facts, Report, Text
-from transformer_calc.report.memory import count, memory_of
+from transformer_calc.report.memory import PARTS, count, devices_of, memory_of
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SOLVE = ("batch", "context", "devices")
 MOST = 2**40  # of a batch or a context: beyond it, nothing is searched
 MOST_DEVICES = 4096
+WAYS = ("dp", "tp", "pp", "cp", "ep")
 
 
 def build(
@@ -47,43 +49,55 @@ def build(
         return count(model, run, plan._replace(mesh=mesh), overhead).fullest[0]
 
     room = memory_of(device)
-    batch, mesh = workload.batch, plan.mesh
-    step = mesh.dp * (plan.micro_batch or 1 if isinstance(plan, Training) else 1)  # a rank takes whole micro-batches
+    batch: int | None = workload.batch
+    mesh, step = plan.mesh, _step(plan)
+    tried: dict[str, int] = {}  # the parts of what does not fit
     if solve == "batch":
-        sequences = largest(lambda n: parts(n * step, context, mesh)["total"] <= room)
-        if sequences >= MOST:
-            raise InputError(
-                "--solve batch has no answer here: a device holds passes of one micro-batch, so memory stops growing",
-                hint="tcalc memory with a larger --micro-batch says what a pass may hold",
-            )
-        batch = step * sequences
+        unbounded = parts(MOST * step, context, mesh)["total"] <= room
+        sequences = 0 if unbounded else largest(lambda n: parts(n * step, context, mesh)["total"] <= room)
+        batch = None if unbounded else step * sequences
+        tried = parts(step, context, mesh)
     elif solve == "context":
-        context = largest(lambda n: parts(batch, n, mesh)["total"] <= room)
+        context = largest(lambda n: parts(workload.batch, n, mesh)["total"] <= room)
+        tried = parts(workload.batch, 1, mesh)
     else:
-        mesh = _fewest(lambda tried: parts(batch, context, tried)["total"] <= room, mesh)
-    fits = bool(batch and context and mesh.tp)
-    limit = "weights"
-    if fits:
-        now, more = (parts(b, c, mesh) for b, c in ((batch, context), _one_more(solve, batch, context, step)))
-        limit = max(("kv_cache", "activations", "weights"), key=lambda name: (more[name] - now[name], now[name]))
+        meshes = _meshes(model, workload, plan, device)
+        mesh, tried = _fewest(meshes, lambda tried: parts(workload.batch, context, tried), room)
+    fits = batch != 0 and context != 0 and (solve != "devices" or tried["total"] <= room)
+    now = parts(batch or step, context, mesh) if fits else tried
+    more = now
+    if fits and batch and solve != "devices":
+        more = parts(batch, context + 1, mesh) if solve == "context" else parts(batch + step, context, mesh)
     found = {
         "fits": fits,
         "batch": batch,
         "context": context,
         "devices": mesh.devices if fits else None,
-        "limit": limit,
+        "limit": max(PARTS, key=lambda name: (more[name] - now[name], now[name])),  # what grows most, else the largest
+        "mesh": {name: getattr(mesh, name) for name in WAYS},
     }
     data = {"fit": found, "solved_for": solve, "device": {"name": device.name, "memory_bytes": room}}
     lines: list[Any] = [("fits", "yes" if fits else "no", "text")]
     if fits:
-        lines += [(name, found[name], "count") for name in SOLVE]
+        lines += [(name, found[name], "count") for name in SOLVE if found[name] is not None]
+        if batch is None:
+            every = f"a multiple of {step}: " if step > 1 else ""
+            lines.append(("batch", f"any, {every}a device holds passes of one micro-batch", "text"))
+        if mesh.devices > 1:
+            lines.append(("mesh", devices_of(mesh).partition("(")[2].rstrip(")"), "text"))
         lines += [("per device", now["total"], "bytes"), ("of", room, "bytes")]
-    lines.append(("limit", limit.replace("_", " "), "text"))
+    else:
+        lines += [("per device, at least", now["total"], "bytes"), ("of", room, "bytes")]
+    lines.append(("limit", str(found["limit"]).replace("_", " "), "text"))
     facts = Facts(f"{model.title} on {device.title or device.name}: {_answer(solve)}", tuple(lines))
     kept = (
         f"weights {plan.weights}, cache {plan.kv_dtype}" if isinstance(plan, Plan) else f"trained in {plan.precision}"
     )
     said = [f"searched over the exact count of tcalc memory; {kept}"]
+    if solve == "devices":
+        node = f"within a node of {device.node}" if device.node else "of any width"
+        copies = f", copies with ZeRO {plan.zero}" if isinstance(plan, Training) else ""
+        said.append(f"tried: tensor parallelism {node}, pipelines{copies}; what is given as more than 1 stays")
     if solve == "context" and model.max_positions and context > model.max_positions:
         said.append(f"of memory alone: the model has {model.max_positions:,} positions")
     return Report("fit", model.describe(), workload.to_dict(), data, (facts, Text("\n".join(said))), ok=fits)
@@ -93,9 +107,63 @@ def _answer(solve: str) -> str:
     return {"batch": "the largest batch", "context": "the longest context", "devices": "the fewest devices"}[solve]
 
 
-def _one_more(solve: str, batch: int, context: int, step: int) -> tuple[int, int]:
-    """(batch, context) of the next step, by which the limit shows."""
-    return (batch, context + 1) if solve == "context" else (batch + step, context)
+def _step(plan: Plan | Training) -> int:
+    """Sequences by which a batch grows: a micro-batch on each copy, in an interleaved pipeline as many as stages."""
+    if isinstance(plan, Plan):
+        return plan.mesh.dp
+    return plan.mesh.dp * (plan.micro_batch or 1) * (plan.mesh.pp if plan.schedule == "interleaved" else 1)
+
+
+def _meshes(model: Transformer, workload: Workload, plan: Plan | Training, device: Device) -> list[Mesh]:
+    """Ways to spread a model: tensor parallelism within a node, pipelines, in training copies; fewest devices first.
+
+    What the plan gives as more than 1 stays. Of as many devices the shortest pipeline comes first, then, where copies
+    share states, the most copies, else the widest tensor parallelism.
+    """
+    graph, mesh = model.graph, plan.mesh
+    sizes = graph.sizes(workload)
+    train = isinstance(plan, Training)
+    widths = (mesh.tp,) if mesh.tp > 1 else range(1, (device.node or MOST_DEVICES) + 1)
+    layers = sum(len(cycle) * times for of in graph.orders.values() for cycle, times in of)
+    lengths = (mesh.pp,) if mesh.pp > 1 else [n for n in range(1, min(layers, MOST_DEVICES) + 1) if layers % n == 0]
+    batch = workload.batch
+    most = min(batch, MOST_DEVICES)
+    copies = (mesh.dp,) if mesh.dp > 1 or not train else [n for n in range(1, most + 1) if batch % n == 0]
+    found = []
+    for tp in widths:
+        if not _divides(mesh._replace(tp=tp, dp=max(mesh.dp, mesh.ep), sp=False), graph, sizes):
+            continue
+        every = (mesh._replace(tp=tp, pp=pp, dp=dp) for pp in lengths for dp in copies)
+        found += [tried for tried in every if tried.devices <= MOST_DEVICES]
+    shared = train and plan.zero > 0  # type: ignore[union-attr]
+    return sorted(found, key=lambda m: (m.devices, m.pp, -m.dp if shared else -m.tp))
+
+
+def _divides(mesh: Mesh, graph: Graph, sizes: Sizes) -> bool:
+    try:
+        check(mesh, graph, sizes)
+    except InputError:
+        return False
+    return True
+
+
+def _fewest(meshes: list[Mesh], parts: Callable[[Mesh], dict[str, int]], room: int) -> tuple[Mesh, dict[str, int]]:
+    """The first mesh that fits, else that which needs least, with what a device then holds."""
+    best: tuple[Mesh, dict[str, int]] | None = None
+    refused: InputError | None = None
+    for mesh in meshes:
+        try:
+            held = parts(mesh)
+        except InputError as error:
+            refused = error
+            continue
+        if held["total"] <= room:
+            return mesh, held
+        if best is None or held["total"] < best[1]["total"]:
+            best = mesh, held
+    if best is None:
+        raise refused or InputError("--solve devices finds no mesh that divides the model")
+    return best
 
 
 def largest(fits: Callable[[int], bool]) -> int:
@@ -110,16 +178,3 @@ def largest(fits: Callable[[int], bool]) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
-
-
-def _fewest(fits: Callable[[Mesh], bool], mesh: Mesh) -> Mesh:
-    """The least tensor parallelism that divides the model and fits; tp 0 where none does."""
-    for ways in range(1, MOST_DEVICES + 1):
-        tried = mesh._replace(tp=ways)
-        try:
-            if fits(tried):
-                return tried
-        except InputError as error:
-            if not error.message.startswith("--tp is"):
-                raise
-    return mesh._replace(tp=0)

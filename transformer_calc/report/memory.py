@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings import lora
+from transformer_calc.readings import lora, serving
+from transformer_calc.readings.buffers import BUFFERS
 from transformer_calc.readings.cache import cached, elements, per_token
+from transformer_calc.readings.frozen import freeze as find_frozen
+from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import PLAIN, Plan, check, held
-from transformer_calc.readings.sharding import Mesh, Stage, stages
+from transformer_calc.readings.sharding import Mesh, Stage, layers_of, stages
 from transformer_calc.readings.sharding import check as check_mesh
-from transformer_calc.readings.training import Training, kept, micro_batch
+from transformer_calc.readings.training import Training, copied, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
 from transformer_calc.report import Column, Facts, Report, Table, Text
 from transformer_calc.report.common import legend
@@ -27,11 +30,13 @@ PARTS = ("weights", "gradients", "optimizer", "activations", "kv_cache", "other"
 COLUMNS = (Column("part", "per device", "text"), Column("bytes", "", "bytes"), Column("share", "share", "share"))
 STAGES = (
     Column("stage", "stage", "text"),
+    Column("layers", "layers", "count", 4),
     Column("weights", "weights", "bytes", 1),
     Column("gradients", "gradients", "bytes", 3),
     Column("optimizer", "optimizer", "bytes", 2),
     Column("kv_cache", "KV cache", "bytes", 1),
     Column("activations", "activations", "bytes", 2),
+    Column("other", "other", "bytes", 3),
     Column("total", "total", "bytes"),
 )
 
@@ -42,16 +47,29 @@ def plan(ways: Mapping[str, Any], **how: Any) -> Plan:
 
 
 def training(
-    ways: Mapping[str, Any], *, lora_rank: int | None = None, lora_targets: str | None = None, **how: Any
+    ways: Mapping[str, Any],
+    *,
+    lora_rank: int | None = None,
+    lora_targets: str | None = None,
+    lora_dropout: float = 0.0,
+    freeze: str = "",
+    buffers: Mapping[str, int] | None = None,
+    **how: Any,
 ) -> Training:
-    """How a model is trained, likewise; with a rank, by adapters of the targets, which commas separate."""
+    """How a model is trained, likewise; with a rank, by adapters of the targets, which commas separate.
+
+    freeze:  what does not learn: names of parts and numbers of layers, which commas separate
+    buffers:  bytes of buffers that are not to follow their convention, by name
+    """
     adapters = None
     if lora_rank is not None:
         names = tuple(name.strip() for name in (lora_targets or "q,v").split(","))
-        adapters = lora.Lora(lora_rank, tuple(dict.fromkeys(names)))
-    elif lora_targets is not None:
-        raise InputError("--lora-targets is given, but not --lora-rank")
-    return Training(mesh=Mesh(**ways), lora=adapters, **how)
+        adapters = lora.Lora(lora_rank, tuple(dict.fromkeys(names)), lora_dropout)
+    elif lora_targets is not None or lora_dropout:
+        raise InputError(f"--lora-{'targets' if lora_targets else 'dropout'} is given, but not --lora-rank")
+    still = tuple(dict.fromkeys(name.strip() for name in freeze.split(","))) if freeze else ()
+    set_sizes = tuple((buffers or {}).items())
+    return Training(mesh=Mesh(**ways), lora=adapters, freeze=still, buffers=set_sizes, **how)
 
 
 class Counted(NamedTuple):
@@ -61,21 +79,32 @@ class Counted(NamedTuple):
     sizes: Sizes
     context: int  # tokens of each sequence in the cache
     stages: list[tuple[dict[str, int], str]]  # bytes of each kind, and when training needs them
+    others: list[dict[str, int]]  # what `other` is made of, on each stage
+    plan: Plan | Training  # with what is frozen as it was found
 
     @property
     def fullest(self) -> tuple[dict[str, int], str]:
         """The stage that needs the largest device."""
-        return max(self.stages, key=lambda stage: stage[0]["total"])
+        return self.stages[self.number]
+
+    @property
+    def number(self) -> int:
+        """Its number."""
+        return max(range(len(self.stages)), key=lambda number: self.stages[number][0]["total"])
 
 
 def count(model: Transformer, workload: Workload, plan: Plan | Training, overhead: int = 0) -> Counted:
     """Bytes of each kind on one device of each stage; `overhead` is added to each."""
-    graph = build_graph(model.spec, absorbed=workload.context > 0)  # as latent attention is served
+    if isinstance(plan, Training) and plan.freeze:
+        _, graph, frozen = find_frozen(model.spec, plan.freeze, eager=plan.kernels == "eager")
+        plan = plan._replace(frozen=frozen)
+    else:
+        graph = build_graph(model.spec, absorbed=workload.context > 0)  # as latent attention is served
     sizes = graph.sizes(workload)
     check_mesh(plan.mesh, graph, sizes)
     context = 0 if isinstance(plan, Training) else cached_tokens(model, workload)
-    filled = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
-    return Counted(graph, sizes, context, filled)
+    every = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
+    return Counted(graph, sizes, context, [(of, peak) for of, peak, _ in every], [others for *_, others in every], plan)
 
 
 def build(
@@ -94,42 +123,53 @@ def build(
     fit:  the answer is no if it does not fit
     formula:  each part as a formula, too
     """
-    if formula and plan.mesh.devices > 1:
-        raise InputError("--formula is of a model on one device", "leave out --dp, --tp, --pp and --cp")
     train = isinstance(plan, Training)
-    graph, sizes, context, filled = counted = count(model, workload, plan, overhead)
-    parts = [part for part, _ in filled]
+    counted = count(model, workload, plan, overhead)
+    graph, sizes, context, plan = counted.graph, counted.sizes, counted.context, counted.plan
+    parts = [part for part, _ in counted.stages]
     fullest, peak_at = counted.fullest
+    others = counted.others[counted.number]
     kv_dtype = "bf16" if isinstance(plan, Training) else plan.kv_dtype
     kv = _kv(graph, sizes, kv_dtype, context)
     room = memory_of(device) if device else None
     fits = None if room is None else fullest["total"] <= room
     assumptions = _training(plan, sizes) if isinstance(plan, Training) else _serving(plan)
+    assumptions |= _copies(counted, plan)
+    assumptions |= _buffers(counted.others, plan) if isinstance(plan, Training) else {}
+    layers_each = [layers_of(stage) for stage in _stages(graph, sizes, plan)]
+    if len(set(layers_each)) > 1:
+        few, many = min(layers_each), max(layers_each)
+        assumptions["stages"] = f"{few} to {many} layers each: they do not divide; the first and the last have fewer"
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
     data: dict[str, Any] = {
-        "memory": {"per_device": fullest, "peak_at": peak_at if train else _peak_at(workload)},
-        "stages": [{"stage": number, **part} for number, part in enumerate(parts)],
+        "memory": {"per_device": fullest, "peak_at": peak_at if train else _peak_at(workload), "other": others},
+        "stages": [
+            {"stage": number, "layers": layers, **part}
+            for number, (layers, part) in enumerate(zip(layers_each, parts, strict=True))
+        ],
+        "other": [{"stage": number, **named} for number, named in enumerate(counted.others)],
         "kv_cache": kv,
         "mode": "train" if train else "infer",
         "devices": plan.mesh.devices,
         "fits": fits,
         "device": device and {"name": device.name, "memory_bytes": room},
         "lora": _lora(graph, sizes, plan),
+        "freeze": _freeze(graph, sizes, plan),
         "assumptions": assumptions,
     }
     verb = "trained" if train else "served"
     of = f" of {device.title or device.name}" if device else ""
     title = f"{model.title}: {verb} on {plan.mesh.devices:,} {devices_of(plan.mesh)}{of}"
-    table = _table(title, fullest, room)
+    table = _table(title, fullest, others, room)
     lines = _facts(kv, workload, context, fits, room, fullest["total"], data["memory"]["peak_at"])
-    if data["lora"]:
-        lines = (("parameters that learn", data["lora"]["trainable_params"], "count"), *lines)
+    if part := data["lora"] or data["freeze"]:
+        lines = (("parameters that learn", part["trainable_params"], "count"), *lines)
     facts = Facts("", lines)
     sections: list[Any] = [table, facts]
     if plan.mesh.pp > 1:
-        sections.append(Table("stages", STAGES, tuple({"stage": str(n), **part} for n, part in enumerate(parts))))
+        sections.append(Table("stages", STAGES, tuple({**row, "stage": str(row["stage"])} for row in data["stages"])))
     if formula:
-        found, shown = _formulas(model, graph, sizes, plan, fullest)
+        found, shown = _formulas(model, counted, plan)
         data |= found
         sections += shown
     sections.append(Text("\n".join(f"{name}: {value}" for name, value in assumptions.items())))
@@ -156,54 +196,63 @@ def _parts(
     plan: Plan | Training,
     context: int,
     overhead: int,
-) -> tuple[dict[str, int], str]:
-    """Bytes of each kind on one device of a stage, and when training needs them."""
-    peak = ""
+) -> tuple[dict[str, int], str, dict[str, int]]:
+    """Bytes of each kind on one device of a stage, when training needs them, and what `other` is made of."""
     if isinstance(plan, Training):
         of = kept(stage, graph, sizes, plan, model.spec.family)._asdict()
-        peak = of["peak_at"]
     else:
         of = held(stage, graph, sizes, plan, context)._asdict()
-    of["other"] = overhead
-    parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS}
-    return parts | {"total": sum(parts.values())}, peak
+    others = of["buffers"] | ({"overhead": overhead} if overhead else {})
+    parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS} | {"other": sum(others.values())}
+    return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others
 
 
-def _formulas(
-    model: Transformer, graph: Graph, sizes: Sizes, plan: Plan | Training, counted: Mapping[str, int]
-) -> tuple[dict[str, Any], list[Any]]:
-    """Each part in symbols, where that is the exact count."""
+def _formulas(model: Transformer, counted: Counted, plan: Plan | Training) -> tuple[dict[str, Any], list[Any]]:
+    """Each part of each stage in symbols, where that is the exact count; shown is the fullest stage."""
     from transformer_calc.readings import footprint
     from transformer_calc.readings.formulas import symbols, text
 
-    letters = footprint.letters_of(graph, sizes)
-    if isinstance(plan, Training):
-        sought = footprint.of_training(graph, sizes, letters, plan, model.spec.family)
-        sizes = {**lora.bound(sizes, plan.lora), "batch": micro_batch(plan, sizes)}  # B: sequences of one pass
-    else:
-        sought = footprint.of_serving(graph, sizes, letters, plan)
-    short, used = footprint.formulas(graph, sizes, letters, sought)
-    exact = {
-        name: size
-        for name, size in short.items()
-        if counted.get(name, 0) == footprint.value(size, graph, sizes) or name.startswith(footprint.PER_LAYER)
-    }
-    exact = {name: size for name, size in exact.items() if name not in counted or counted[name]}
-    texts = {name: footprint.factored(size) for name, size in exact.items()}
+    graph, sizes = counted.graph, counted.sizes
+    letters = footprint.letters_of(graph, sizes, plan)
+    every: list[dict[str, Any]] = []
+    used: list[Any] = []
+    omitted: list[str] = []
+    for stage, (held_parts, peak), others in zip(
+        _stages(graph, sizes, plan), counted.stages, counted.others, strict=True
+    ):
+        parts = held_parts | others
+        if isinstance(plan, Training):
+            sought = footprint.of_training(stage, letters, plan, model.spec.family, peak)
+        else:
+            sought = footprint.of_serving(stage, letters, plan, counted.context)
+        short, rules = footprint.formulas(letters, sought)
+        exact = {name: parts.get(name) == footprint.value(size, letters) for name, size in short.items()}
+        layers = [name for name in short if name not in parts]
+        every.append({name: size for name, size in short.items() if name in layers or (exact[name] and parts[name])})
+        used += [rule for rule in rules if rule not in used]
+        if stage.number == counted.number:
+            omitted = [name for name, is_exact in exact.items() if not is_exact and parts.get(name)]
+    texts = [{name: footprint.factored(size) for name, size in of.items()} for of in every]
     where = [f"{text(rule.left)} = {text(rule.right)}" for rule in used]
-    names = {letter for size in exact.values() for letter in symbols(size)}
-    values, table = legend(graph, sizes, used=[name for name, axis in graph.axes.items() if axis.symbol in names])
+    names = {letter for of in every for size in of.values() for letter in symbols(size)}
+    bound = {**sizes, "batch": letters.values[graph.axes["batch"].symbol]}
+    values, table = legend(graph, bound, used=[name for name, axis in graph.axes.items() if axis.symbol in names])
     if "r" in names and isinstance(plan, Training) and plan.lora:
         values["r"] = plan.lora.rank
-    lines: list[Any] = [(name.replace("_", " "), said, "formula") for name, said in texts.items()]
+    lines: list[Any] = [(name.replace("_", " "), said, "formula") for name, said in texts[counted.number].items()]
     if where:
         lines.append(("where", ", ".join(where), "text"))
-    omitted = [name.replace("_", " ") for name in short if name not in exact and counted.get(name)]
     if omitted:
-        lines.append(("without one", f"{', '.join(omitted)}: bytes are rounded up", "text"))
+        lines.append(("without one", f"{', '.join(name.replace('_', ' ') for name in omitted)}: rounded up", "text"))
+    of_stage = f" of stage {counted.number}" if plan.mesh.pp > 1 else ""
     return (
-        {"formulas": texts, "identities": where, "symbols": values},
-        [Facts("formulas, in bytes", tuple(lines)), table],
+        {
+            "formulas": texts[counted.number],
+            "stage_formulas": [{"stage": number, **of} for number, of in enumerate(texts)],
+            "identities": where,
+            "symbols": values,
+        },
+        [Facts(f"formulas{of_stage}, in bytes", tuple(lines)), table],
     )
 
 
@@ -211,8 +260,19 @@ def _lora(graph: Graph, sizes: Sizes, plan: Plan | Training) -> dict[str, Any] |
     """The adapters of a plan that has them."""
     if not isinstance(plan, Training) or plan.lora is None:
         return None
-    rank, targets = plan.lora
-    return {"rank": rank, "targets": list(targets), "trainable_params": lora.trainable(graph, sizes, plan.lora)}
+    rank, targets, dropout = plan.lora
+    found = {"rank": rank, "targets": list(targets), "trainable_params": lora.trainable(graph, sizes, plan.lora)}
+    return found | ({"dropout": dropout} if dropout else {})
+
+
+def _freeze(graph: Graph, sizes: Sizes, plan: Plan | Training) -> dict[str, Any] | None:
+    """How much is frozen, where something is."""
+    if not isinstance(plan, Training) or plan.frozen is None:
+        return None
+    counts: dict[bool, int] = {True: 0, False: 0}
+    for part in components(graph):
+        counts[part.path in plan.frozen.params] += int(part.total(sizes))  # type: ignore[arg-type]
+    return {"parts": list(plan.freeze), "trainable_params": counts[False], "frozen_params": counts[True]}
 
 
 def memory_of(device: Device) -> int:
@@ -222,14 +282,11 @@ def memory_of(device: Device) -> int:
     return device.memory_bytes
 
 
-def _table(title: str, whole: dict[str, int], room: int | None) -> Table:
-    """A row for each kind, as a share of the device, or of the total."""
+def _table(title: str, whole: dict[str, int], others: Mapping[str, int], room: int | None) -> Table:
+    """A row for each kind, and for each thing of the last one, as a share of the device, or of the total."""
     of = room or whole["total"] or 1
-    rows = [
-        {"part": name.replace("_", " "), "bytes": whole[name], "share": whole[name] / of}
-        for name in PARTS
-        if whole[name]
-    ]
+    held = {name: whole[name] for name in PARTS if name != "other"} | dict(others)
+    rows = [{"part": name.replace("_", " "), "bytes": size, "share": size / of} for name, size in held.items() if size]
     total = {"part": "total", "bytes": whole["total"], "share": whole["total"] / of}
     if room:
         free = max(room - whole["total"], 0)
@@ -291,7 +348,8 @@ def _serving(plan: Plan) -> dict[str, Any]:
     said: dict[str, Any] = {"weights": chosen}
     if chosen not in PLAIN:
         said["tables, norms, biases, heads"] = rest
-    said["cache"] = storage(plan.kv_dtype).name
+    split = ", its batch split over ranks beyond the heads" if plan.kv_split == "batch" else ""
+    said["cache"] = storage(plan.kv_dtype).name + split
     if plan.block_size > 1:
         said["pages"] = f"{plan.block_size} tokens each, the last one reserved whole"
     live = f"{plan.activations}, what is live at once in a pass"
@@ -309,24 +367,63 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
     groups = f", {plan.virtual} groups of layers a stage" if plan.virtual > 1 else ""
     adapters = {}
     if plan.lora:
-        rank, names = plan.lora
-        adapters["adapters"] = (
-            f"LoRA of rank {rank} on {', '.join(names)}, without dropout; each matrix its own A and B"
-        )
+        rank, names, dropout = plan.lora
+        drops = f"dropout {dropout}, each its own" if dropout else "without dropout"
+        adapters["adapters"] = f"LoRA of rank {rank} on {', '.join(names)}, {drops}; each matrix its own A and B"
         adapters["frozen weights"] = _frozen(plan)
+    if plan.freeze:
+        adapters["frozen"] = f"{', '.join(plan.freeze)}: {weight} bytes a weight, no gradients, no states"
     return adapters | {
         "precision": f"{recipe.name}: {of_each} ({recipe.source})",
         "optimizer": f"{optimizer(plan.optimizer).name} ({optimizer(plan.optimizer).source})",
         "ZeRO stage": plan.zero,
         "micro-batch": f"{micro_batch(plan, sizes):,} sequences, schedule {plan.schedule}{groups}",
         "activations": f"{plan.attention} attention, {run}, recomputation {plan.recompute}{every}",
-        "communication buffers": "not counted",
     }
+
+
+def _buffers(others: list[dict[str, int]], plan: Training) -> dict[str, str]:
+    """What each buffer is, and whose convention that is."""
+    given = dict(plan.buffers)
+    names = [name for name in BUFFERS if any(name in of for of in others)]
+    said = {}
+    for name in names:
+        what, source = BUFFERS[name]
+        said[name.replace("_", " ")] = f"{what} ({'as given by --buffer' if name in given else source})"
+    if plan.zero in (1, 2) and "gradient_bucket" in names:
+        said["gradient bucket"] += f"; {plan.bucket:,} elements (--bucket-size)"
+    if plan.zero == 3 and "gathered_parameters" in names:
+        said["gathered parameters"] += f"; {plan.prefetch} ahead (--prefetch)"
+    in_place = ["tensor parallelism reduces in place"] if plan.mesh.tp > 1 and not plan.mesh.sp else []
+    if plan.mesh.dp * plan.mesh.cp > 1 and plan.zero == 0 and plan.ddp_buckets == "views":
+        in_place.append("gradients are views of their buckets (Megatron-LM; PyTorch DDP, gradient_as_bucket_view=True)")
+    return said | ({"without buffers": "; ".join(in_place)} if in_place else {})
 
 
 def _frozen(plan: Training) -> str:
     chosen = storage(plan.weights)
     if chosen.name in PLAIN:
         return chosen.name
-    kept = f"{chosen.name} ({chosen.source}); tables, norms, biases, heads {Plan().rest}"
-    return f"{kept}; copies that are computed with are not counted"
+    return f"{chosen.name} ({chosen.source}); tables, norms, biases, heads {Plan().rest}"
+
+
+def _copies(counted: Counted, plan: Plan | Training) -> dict[str, str]:
+    """Whether quantised matrices are computed with in copies, and the largest of these."""
+    chosen = storage(plan.weights)
+    if chosen.name in PLAIN or (isinstance(plan, Training) and not plan.lora):
+        return {}
+    graph, sizes = counted.graph, counted.sizes
+    stage = _stages(graph, sizes, plan)[counted.number]
+    if isinstance(plan, Training):
+        copy, width = copied(stage, sizes, plan), precision(plan.precision).activations
+    else:
+        found = (serving.copied(block, sizes, plan) for block, _ in stage.blocks)
+        copy, width = max((one for one in found if one), key=lambda one: one.bytes, default=None), plan.activations
+    if copy:
+        when = " in the backward pass" if chosen.copied == "backward" else ""
+        said = f"one at a time is computed with in {width}{when}, at most {copy.path} (bitsandbytes)"
+    elif chosen.copied == "always":
+        said = "none: a single row is multiplied with the matrix as it is stored (bitsandbytes)"
+    else:
+        said = "none: kernels take matrices as they are stored"
+    return {"dequantised matrix": said}

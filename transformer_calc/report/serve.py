@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.model import build as build_graph
@@ -34,6 +34,82 @@ COLUMNS = (
 MOST_BATCH = 4096  # of the table's batches
 
 
+class Measured(NamedTuple):
+    """How a model answers on its devices; what only generating models have is None for the others."""
+
+    first: Server  # of the prompt
+    then: Server | None  # of each token after it
+    start: Pass
+    step: dict[str, Any] | None
+    batch: int
+    prompt: int
+    context: int
+    usd: float | None  # of a device for an hour
+    largest: int | None  # batch that memory holds
+    assumptions: dict[str, Any]
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether memory holds the batch."""
+        return None if self.largest is None else self.batch <= self.largest
+
+    def said(self) -> dict[str, Any]:
+        """The measures."""
+        start, step = self.start, self.step or {}
+        return {
+            "ttft_seconds": start.seconds,
+            "tpot_seconds": step.get("tpot_seconds"),
+            "tokens_per_second": step.get("tokens_per_second"),
+            "tokens_per_second_per_device": step.get("per_device"),
+            "usd_per_million_tokens": step.get("usd_per_million_tokens"),
+            "bound": step.get("bound", WAITS[start.bound]),
+            "prefill_bound": WAITS[start.bound],
+            "prefill_tokens_per_second": self.batch * self.prompt / start.seconds,
+            "ttft_parts": start._asdict(),
+            "tpot_parts": step.get("parts"),
+        }
+
+
+def measure(
+    model: Transformer,
+    workload: Workload,
+    plan: Plan | Training,
+    *,
+    device: Device,
+    price: float | None = None,
+    compute: str | None = None,
+    ideal: bool = False,
+    overhead: int = 0,
+) -> Measured:
+    """Time to first token, time per output token, and what follows from them.
+
+    The prompt is the sequence (--seq), the cache the context (--context, else the prompt).
+    price:  dollars of a device for an hour; None: the device's own, if that is known
+    compute:  the precision of the matmuls, if not the plan's own
+    ideal:  the roofline itself: peaks without any loss
+    """
+    if isinstance(plan, Training):
+        raise InputError("--mode is train, but serving is inference; it must be infer")
+    if compute is not None and compute not in COMPUTE:
+        raise InputError(f"--compute is {compute!r}; it must be one of {', '.join(COMPUTE)}")
+    generates = bool(cached(model.graph))
+    prompt = workload.seq if workload.seq > 1 or not workload.context else workload.context
+    context = workload.context or workload.target or prompt
+    sizes = model.graph.sizes(workload)
+    check_mesh(plan.mesh, model.graph, sizes)
+    check(plan, sizes)
+    first = Server(model.graph, plan, device, compute=compute, ideal=ideal)
+    decoder = build_graph(model.spec, absorbed=True)
+    then = Server(decoder, plan, device, compute=compute, ideal=ideal) if generates else None
+    batch, devices = workload.batch, plan.mesh.devices
+    start = _prompt(first, batch, prompt, workload)
+    usd = price if price is not None else device.price.usd_per_hour if device.price else None
+    step = _step(then, batch, context, usd, devices, workload) if then else None
+    most = _largest(model, workload, plan, context, device, overhead) if generates else None
+    said = _assumptions(plan, device, first, price, usd, overhead, ideal=ideal)
+    return Measured(first, then, start, step, batch, prompt, context, usd, most, said)
+
+
 def build(
     model: Transformer,
     workload: Workload,
@@ -46,55 +122,26 @@ def build(
     ideal: bool = False,
     overhead: int = 0,
 ) -> Report:
-    """Time to first token, time per output token, and what follows from them.
+    """The measures, the same of other batches, and what they rest on; see `measure` for the rest.
 
-    The prompt is the sequence (--seq), the cache the context (--context, else the prompt).
-    price:  dollars of a device for an hour; None: the device's own, if that is known
     output:  tokens that each sequence answers with; None: one step is looked at
-    compute:  the precision of the matmuls, if not the plan's own
-    ideal:  the roofline itself: peaks without any loss
     """
-    if isinstance(plan, Training):
-        raise InputError("--mode is train, but serving is inference; it must be infer")
-    if compute is not None and compute not in COMPUTE:
-        raise InputError(f"--compute is {compute!r}; it must be one of {', '.join(COMPUTE)}")
-    generates = bool(cached(model.graph))
-    if output is not None and not generates:
+    if output is not None and not cached(model.graph):
         raise InputError(f"--output is {output:,}, but {model.spec.name} generates nothing: it sees all tokens at once")
-    prompt = workload.seq if workload.seq > 1 or not workload.context else workload.context
-    context = workload.context or workload.target or prompt
-    sizes = model.graph.sizes(workload)
-    check_mesh(plan.mesh, model.graph, sizes)
-    check(plan, sizes)
-    first = Server(model.graph, plan, device, compute=compute, ideal=ideal)
-    decoder = build_graph(model.spec, absorbed=True)
-    then = Server(decoder, plan, device, compute=compute, ideal=ideal) if generates else None
-    batch, devices = workload.batch, plan.mesh.devices
-    new = 1 if workload.target else prompt  # what is generated after an encoder begins with one token
-    start = first.run(batch, tokens=new, cached=0, source=workload.seq)
-    usd = price if price is not None else device.price.usd_per_hour if device.price else None
-    step = _step(then, batch, context, usd, devices, workload) if then else None
-    most = _largest(model, workload, plan, context, device, overhead) if generates else None
+    found = measure(model, workload, plan, device=device, price=price, compute=compute, ideal=ideal, overhead=overhead)
+    assert isinstance(plan, Plan)
+    start, then, step, batch, devices = found.start, found.then, found.step, found.batch, plan.mesh.devices
+    prompt, context, usd, most = found.prompt, found.context, found.usd, found.largest
     data: dict[str, Any] = {
-        "serve": {
-            "ttft_seconds": start.seconds,
-            "tpot_seconds": step["tpot_seconds"] if step else None,
-            "tokens_per_second": step["tokens_per_second"] if step else None,
-            "tokens_per_second_per_device": step["per_device"] if step else None,
-            "usd_per_million_tokens": step["usd_per_million_tokens"] if step else None,
-            "bound": step["bound"] if step else WAITS[start.bound],
-            "prefill_bound": WAITS[start.bound],
-            "prefill_tokens_per_second": batch * prompt / start.seconds,
-            "ttft_parts": start._asdict(),
-            "tpot_parts": step["parts"] if step else None,
-        },
+        "serve": found.said(),
         "prompt": prompt,
-        "context": context if generates else 0,
+        "context": context if then else 0,
         "devices": devices,
         "device": {"name": device.name},
         "usd_per_device_hour": usd,
     }
-    lines: list[Any] = [(f"time to first token, prompt of {prompt:,}", start.seconds, "seconds")]
+    what = f"time to first token, prompt of {prompt:,}" if then else f"a pass of {prompt:,} tokens"
+    lines: list[Any] = [(what, start.seconds, "seconds")]
     sections: list[Any] = []
     if then and step:
         said = data["serve"]
@@ -112,7 +159,7 @@ def build(
             one = floor.run(batch, tokens=1, cached=context, source=workload.seq).seconds
             whole = Server(model.graph, plan, device, compute=compute, ideal=True)
             data["ideal"] = {
-                "ttft_seconds": whole.run(batch, tokens=new, cached=0, source=workload.seq).seconds,
+                "ttft_seconds": _prompt(whole, batch, prompt, workload).seconds,
                 "tpot_seconds": one,
             }
             lines.append(("roofline, per output token", one, "seconds"))
@@ -127,7 +174,7 @@ def build(
         said["critical_batch_experts"] = experts = then.critical_experts()
         said["turning_batch"] = then.turning(context)
         said["largest_batch"] = most
-        said["fits"] = None if most is None else batch <= most
+        said["fits"] = found.fits
         turn = _sequences(said["critical_batch"], "")
         turn += f", those of the experts {_sequences(experts, '')}" if experts else ""
         lines.append(("matmuls turn compute-bound", turn, "text"))
@@ -142,15 +189,19 @@ def build(
         ]
         data["batches"] = [{key: value for key, value in row.items() if key not in ("pass", "parts")} for row in rows]
         sections.append(Table("batches", COLUMNS, tuple(data["batches"])))
-    assumptions = _assumptions(plan, device, first, price, usd, overhead, ideal=ideal)
-    data["assumptions"] = assumptions
+    data["assumptions"] = found.assumptions
     at_once = f"{batch:,} {'sequence' if batch == 1 else 'sequences'} at once"
     title = f"{model.title}: {at_once} on {devices:,} {devices_of(plan.mesh)} of {device.title or device.name}"
-    notes = Text("\n".join(f"{name}: {value}" for name, value in assumptions.items()))
+    notes = Text("\n".join(f"{name}: {value}" for name, value in found.assumptions.items()))
     main = sections[0] if sections else None
     return Report(
         "serve", model.describe(), workload.to_dict(), data, (Facts(title, tuple(lines)), *sections, notes), main
     )
+
+
+def _prompt(server: Server, batch: int, prompt: int, workload: Workload) -> Pass:
+    """The pass that makes the first token; of an encoder–decoder, the whole source and one token of the answer."""
+    return server.run(batch, tokens=1 if workload.target else prompt, cached=0, source=workload.seq)
 
 
 def _step(
@@ -222,6 +273,9 @@ def _assumptions(
     said: dict[str, Any] = {
         "weights": f"{storage(plan.weights).name}, cache {storage(plan.kv_dtype).name}; multiplied in {server.compute}",
     }
+    if plan.mesh.tp > 1:
+        held = "split its batch (--kv-split batch)" if plan.kv_split == "batch" else "hold copies (--kv-split heads)"
+        said["cache"] = f"ranks beyond the key/value heads {held}"
     if ideal:
         said["rates"] = "the peaks themselves (--ideal): no losses, no latency"
     else:

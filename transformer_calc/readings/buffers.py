@@ -1,0 +1,192 @@
+"""What training holds beside states and activations: buffers of communication, by the way that the work is divided.
+
+One convention for each, of the framework that does it so. Sizes come from the graph: parameters of a layer, and the
+tensors that go from one device to another. What is reduced in place (tensor parallelism's activations, gradients that
+are views of their buckets) has no buffer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from transformer_calc.expr import divide
+from transformer_calc.graph.core import Block, Dims, Graph, Op
+from transformer_calc.readings.flops import is_scores
+from transformer_calc.readings.sharding import Local, Stage
+from transformer_calc.storage import precision
+
+if TYPE_CHECKING:
+    from transformer_calc.readings.training import Training
+
+Value = Callable[[Any], Any]
+BUCKET = 500_000_000  # elements; DeepSpeed's reduce_bucket_size
+DDP_BUCKETS = ("views", "copies")
+
+# name -> (what it is, whose convention)
+BUFFERS: Mapping[str, tuple[str, str]] = {
+    "gradient_copies": (
+        "gradients once more, where they are reduced",
+        "PyTorch DDP, gradient_as_bucket_view=False",
+    ),
+    "gradient_bucket": (
+        "gradients on their way to be reduced, at most all of a device's",
+        "DeepSpeed, reduce_bucket_size, without overlap_comm",
+    ),
+    "gathered_parameters": (
+        "whole parameters of the layer at work and of those gathered ahead; outside of the layers, of everything",
+        "PyTorch FSDP2, fully_shard of each layer and of the model",
+    ),
+    "unsharded_gradients": (
+        "whole gradients of the layer at work, their copy that is being reduced, and the head's",
+        "PyTorch FSDP2, foreach_reduce",
+    ),
+    "pipeline_buffers": (
+        "what a stage hands on and what comes back, of one micro-batch",
+        "Megatron-LM, p2p_communication",
+    ),
+    "gathered_sequence": (
+        "the whole sequence where a matrix is split over --tp, once",
+        "Korthikanti et al. 2022, arXiv 2205.05198, section 4.2.2",
+    ),
+    "expert_exchange": (
+        "a send and a receive buffer of the tokens that go to experts, evenly many to each",
+        "GShard, arXiv 2006.16668, section 3.2",
+    ),
+    "ring_keys_values": (
+        "keys and values of other devices: those at work and the next ones",
+        "Liu et al. 2023, arXiv 2310.01889, section 3",
+    ),
+}
+
+
+class Unit(NamedTuple):
+    """Parameters that data-parallel ranks share: bytes on a device that has them whole; sizes may be symbolic."""
+
+    block: Block
+    times: Any  # on the stage
+    weights: Any
+    gradients: Any
+    last: bool  # used after the layers, where the backward pass begins
+
+
+class Buffers(NamedTuple):
+    """Bytes of each buffer of one device."""
+
+    at_start: dict[str, Any]  # at the start of the backward pass
+    in_layer: dict[str, Any]  # in the backward pass of a layer
+
+
+def of_stage(
+    stage: Stage,
+    graph: Graph,
+    local: Local,
+    units: list[Unit],
+    plan: Training,
+    each: int,
+    value: Value = lambda size: size,
+) -> Buffers:
+    """The buffers of one device of a stage.
+
+    each:  bytes of an entry of an activation
+    value:  what a size comes to, where sizes are symbolic
+    """
+
+    def most(sizes: Iterable[Any]) -> Any:
+        return max(sizes, key=value, default=0)
+
+    layers = [block for block, _ in stage.blocks if block.repeat]
+    rest = [block for block, _ in stage.blocks if not block.repeat and block.role != "embed"]
+    both: dict[str, Any] = {}
+    summed = sum(unit.times * unit.gradients for unit in units)
+    if plan.zero == 0 and plan.ddp_buckets == "copies":
+        both["gradient_copies"] = summed
+    elif plan.zero in (1, 2):
+        bucket = plan.bucket * precision(plan.precision).bytes_per_parameter[1]
+        both["gradient_bucket"] = min((bucket, summed), key=value)
+    if plan.mesh.pp > 1:
+        both["pipeline_buffers"] = 2 * (most(_outputs(layers, local, each)) + _beside(layers, local, each))
+    start, layer = dict(both), dict(both)
+    if plan.zero >= 3:
+        outside = sum(unit.weights for unit in units if not unit.block.repeat)
+        start["gathered_parameters"] = outside + most(_in_a_row(graph, units, plan.prefetch, value))
+        layer["gathered_parameters"] = outside + most(_in_a_row(graph, units, 1 + plan.prefetch, value))
+        of_layers = _by_layer((unit.block.path, unit.gradients) for unit in units if unit.block.repeat)
+        last = sum(unit.gradients for unit in units if unit.last)
+        weight, gradient, _ = precision(plan.precision).bytes_per_parameter
+        made = max(weight, each)  # bytes of a gradient as the backward pass makes it, before it is added up
+        layer["unsharded_gradients"] = divide(made * last + (made + gradient) * most(of_layers.values()), gradient)
+    if plan.mesh.sp:
+        start["gathered_sequence"] = most(_gathered(rest, local, each))
+        layer["gathered_sequence"] = most(_gathered(layers, local, each))
+    if plan.mesh.ep > 1:
+        sent = (local.bytes(op.output.dims, each) for op in _ops(layers) if op.kind == "dispatch")
+        layer["expert_exchange"] = 2 * most(sent)
+    if plan.mesh.cp > 1:
+        blocks = min(2, plan.mesh.cp - 1)
+        layer["ring_keys_values"] = blocks * most(_keys_and_values(layers, local, each))
+    chosen = dict(plan.buffers)
+    return Buffers(*({name: size for name, size in (held | chosen).items() if value(size)} for held in (start, layer)))
+
+
+def _outputs(layers: list[Block], local: Local, each: int) -> Iterator[Any]:
+    """What a stage hands on to the next, of one micro-batch: the output of a layer."""
+    return (local.bytes(op.output.dims, each) for block in layers for op in block.ops if op.path == block.output)
+
+
+def _beside(layers: list[Block], local: Local, each: int) -> Any:
+    """And what the layers of all stages of a decoder read: the encoder's output."""
+    read = {tensor.dims for op in _ops(layers) for tensor in op.inputs if tensor.name.endswith(".output")}
+    return sum(local.bytes(dims, each) for dims in read)
+
+
+def _in_a_row(graph: Graph, units: list[Unit], layers: int, value: Value) -> Iterator[Any]:
+    """What so many layers in a row have, wherever they begin, of those that stand on the stage."""
+    size = _by_layer((unit.block.path, unit.weights) for unit in units if unit.block.repeat)
+    count = {unit.block.path: int(value(unit.times)) for unit in units}
+    runs = [run for stack in graph.orders.values() for run in stack]
+    order = [path for cycle, times in runs for path in cycle * min(times, layers)]
+    for start in range(len(order)):
+        row = Counter(path for path in order[start : start + layers] if path in size)
+        yield sum(min(n, count[path]) * size[path] for path, n in row.items())
+
+
+def _by_layer(sizes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for path, size in sizes:
+        total[path] = total.get(path, 0) + size
+    return total
+
+
+def _gathered(blocks: list[Block], local: Local, each: int) -> Iterator[Any]:
+    """Inputs of matrices that are split along their outputs: each device needs all tokens for its part."""
+    for op in _ops(blocks):
+        if op.kind not in ("linear", "expert_linear") or not op.params:
+            continue
+        inputs, weight = _axes(op.inputs[0].dims), _axes(op.params[0].dims)
+        if weight & local.rules.keys() and not inputs & local.rules.keys() and inputs & local.between.keys():
+            yield local._replace(between={}).bytes(op.inputs[0].dims, each)
+
+
+def _keys_and_values(blocks: list[Block], local: Local, each: int) -> Iterator[Any]:
+    """Keys and values of each attention, before they are repeated for grouped queries."""
+    for block in blocks:
+        made = {op.path: op for op in block.ops}
+        of: dict[str, Any] = {}
+        for op in block.ops:
+            if op.kind == "einsum" and is_scores(op.output.dims) != is_scores(op.inputs[0].dims):
+                source = op.inputs[1]
+                while source.name in made and made[source.name].kind == "repeat":
+                    source = made[source.name].inputs[0]
+                scope = op.path.rpartition(".")[0]
+                of[scope] = of.get(scope, 0) + local.bytes(source.dims, each)
+        yield from of.values()
+
+
+def _ops(blocks: list[Block]) -> Iterator[Op]:
+    return (op for block in blocks for op in block.ops)
+
+
+def _axes(dims: Dims) -> set[str]:
+    return {axis for dim in dims for axis in dim}

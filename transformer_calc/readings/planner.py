@@ -46,7 +46,7 @@ def choose(
     best: Candidate | None = None
     for found in search.plans():
         for micro in (plan.micro_batch,) if "micro_batch" in fixed else MICRO_BATCHES:
-            tried = search.timed(found._replace(micro_batch=micro))
+            tried = search.timed(found._replace(micro_batch=micro), best.seconds if best else math.inf)
             if tried is None:
                 break
             if best is not None and tried.seconds > 1.2 * best.seconds:
@@ -205,8 +205,11 @@ class _Search:
             total += count * self.states[key]
         return total
 
-    def timed(self, plan: Training) -> Candidate | None:
-        """The plan with the best number of groups of layers; None where it does not fit."""
+    def timed(self, plan: Training, best: float) -> Candidate | None:
+        """The plan with the best number of groups of layers; None where it does not fit.
+
+        best:  seconds of the best plan so far; whether slower ones fit is not looked at
+        """
         groups: tuple[int, ...] = (plan.virtual,)
         if (plan.mesh.pp > 1 and "schedule" not in self.fixed) or (
             plan.schedule == "interleaved" and "virtual" not in self.fixed
@@ -217,11 +220,11 @@ class _Search:
             how = plan._replace(virtual=virtual, schedule="interleaved" if virtual > 1 else plan.schedule)
             if virtual > 1 and not self._valid(how):
                 continue
-            if not self._fits(how):
-                break
             padded = self._padded(how)
             parts = step.timed(self.graph, padded, how, self.device, known=self.known)
             seconds = sum(parts.values())
+            if seconds < best and (fastest is None or seconds < fastest.seconds) and not self._fits(how):
+                break
             if fastest is None or seconds < fastest.seconds:
                 fastest = Candidate(how, padded["batch"], seconds)
         return fastest

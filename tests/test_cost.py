@@ -850,6 +850,8 @@ def test_cost_of_serving_tokens() -> None:
         ("gpt3 --mode infer --zero 3", "--zero is 3, but --mode is infer: it is of training"),
         ("gpt3 --mode infer --sp", "--sp is given, but --mode is infer: it is of training"),
         ("gpt3 --mode infer --precision fp8", "--precision is 'fp8', but --mode is infer: it is of training"),
+        ("gpt3 --kv-split batch", "--kv-split is batch, but --mode is train: it is of serving"),
+        ("gpt3 --mode infer --prefetch 2", "--prefetch is 2, but --mode is infer: it is of training"),
         ("gpt3 --kv-dtype fp8", "--kv-dtype is fp8, but --mode is train: it is of serving"),
         ("gpt3 --context 5", "training has no cache"),
         ("gpt3 --warmup 5", "--warmup is 5 tokens, fewer than the 3,198,976 of a step"),

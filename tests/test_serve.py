@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import mean
 from typing import Any
 
@@ -11,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import transformer_calc
+from transformer_calc.cli import run
 from transformer_calc.graph.model import build
 from transformer_calc.readings.latency import Server
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.sharding import Mesh
-from transformer_calc.report import serve
+from transformer_calc.report import fit, serve
 from transformer_calc.sources import hardware
 
 
@@ -172,6 +174,76 @@ def test_a_model_that_generates_nothing_has_no_time_per_token() -> None:
     said = data["serve"]
     assert said["ttft_seconds"] > 0
     assert said["tpot_seconds"] is None
+
+
+def test_ranks_that_share_a_sequence_share_its_cache_and_its_prompt() -> None:
+    """Each reads a part of the cache and all of the weights; of a prompt each computes a part."""
+    device = hardware.load("h100-sxm")
+    model = transformer_calc.load("llama-3-8b")
+    one, four = (Server(model.graph, Plan(mesh=Mesh(cp=cp)), device, ideal=True) for cp in (1, 4))
+    before, after = (server.run(1, tokens=1, cached=131_071) for server in (one, four))
+    cache, bandwidth = 131_072 * 131_072, 3.35e12  # 128 KiB a token
+    assert before.memory - after.memory == pytest.approx(cache * 3 / 4 / bandwidth, rel=0.01)
+    assert after.network > 0
+    before, after = (server.run(1, tokens=32_768, cached=0) for server in (one, four))
+    assert after.compute == pytest.approx(before.compute / 4, rel=0.01)
+    assert after.network > 0
+
+
+def test_what_follows_an_encoder_begins_with_one_token() -> None:
+    """The encoder reads the prompt; the decoder has nothing to read before its first token."""
+    device = hardware.load("h100-sxm")
+    model = transformer_calc.load("t5-large")
+    found: Any = report("t5-large", seq=512, batch=8)["serve"]
+    first = Server(model.graph, Plan(), device).run(8, tokens=1, cached=0, source=512)
+    assert found["ttft_seconds"] == first.seconds
+    short: Any = report("t5-large", seq=512, batch=8, output=2)["serve"]
+    assert short["request_seconds"] < found["ttft_seconds"] + 2 * found["tpot_seconds"]
+
+
+def test_the_critical_batch_is_of_all_copies_and_of_each_expert() -> None:
+    """240 sequences for each copy; an expert of Mixtral sees a quarter of the tokens (2 of 8)."""
+    device, plain = hardware.load("tpu-v5e"), transformer_calc.load("llama-2-13b").graph
+    copies = Server(plain, Plan(mesh=Mesh(dp=4)), device, ideal=True)
+    assert copies.critical() == math.ceil(4 * 197e12 / 819e9)
+    assert copies.critical_experts() is None
+    experts = transformer_calc.load("mixtral-8x7b").graph
+    assert Server(experts, Plan(), device, ideal=True).critical_experts() == math.ceil(4 * 197e12 / 819e9)
+    shared = Server(experts, Plan(mesh=Mesh(dp=4, ep=4)), device, ideal=True)
+    assert shared.critical_experts() == math.ceil(4 * 197e12 / 819e9)  # a device's experts see every copy's tokens
+
+
+def test_the_last_of_the_prompts_in_a_pipeline_waits_for_the_others() -> None:
+    """Four groups on four stages: the last one begins when the others are through the first stage."""
+    one = Server(transformer_calc.load("llama-3-8b").graph, Plan(mesh=Mesh(pp=4)), hardware.load("h100-sxm"))
+    alone, four = one.run(1, tokens=1024, cached=0), one.run(4, tokens=1024, cached=0)
+    assert four.compute == pytest.approx(alone.compute * (1 + 3 / 4))
+
+
+def test_it_serves_what_fit_says_that_memory_holds() -> None:
+    for name, context, plan in (
+        ("llama-3-8b", 4096, Plan()),
+        ("mixtral-8x7b", 8192, Plan(mesh=Mesh(tp=4))),
+        ("deepseek-v3", 4096, Plan(weights="fp8", mesh=Mesh(tp=16))),
+        ("gemma-2-9b", 16_384, Plan(kv_dtype="fp8")),
+    ):
+        model, device = transformer_calc.load(name), hardware.load("h100-sxm")
+        run = model.workload(context=context)
+        fits: Any = fit.build(model, run, plan, device=device).to_dict()
+        assert report(name, plan, context=context)["serve"]["largest_batch"] == fits["fit"]["batch"]
+
+
+def test_a_model_that_generates_nothing_answers_with_no_tokens() -> None:
+    with pytest.raises(transformer_calc.InputError, match="--output is 5, but bert-base-uncased generates nothing"):
+        report("bert-base-uncased", output=5)
+
+
+def test_what_does_not_fit_is_said_first_and_a_price_may_be_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "gpt3", "--device", "h100", "--price", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("fits")
+    assert any("$0.00" in line for line in lines)
+    assert any(line.startswith("overhead: 0 bytes") for line in lines)
 
 
 def test_an_encoder_decoder_answers_with_its_first_token() -> None:

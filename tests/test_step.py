@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import transformer_calc
-from transformer_calc.readings import communication, flops, roofline, step
+from transformer_calc.readings import activations, communication, flops, planner, roofline, step
 from transformer_calc.readings.communication import Link
+from transformer_calc.readings.lora import Lora
 from transformer_calc.readings.roofline import Gemm, How
-from transformer_calc.readings.sharding import Mesh
+from transformer_calc.readings.sharding import Mesh, stages
 from transformer_calc.readings.training import Training
 from transformer_calc.sources import hardware
 
@@ -30,6 +31,7 @@ PUBLISHED = {
     "mt-nlg": (3, 0.265),  # 530B on A100, arXiv 2201.11990
     "megascale": (16, 0.12),  # 175B and 530B, Megatron-LM and faster, arXiv 2402.15627
     "nemotron-4-340b": (3, 0.065),  # H100
+    "deepseek-v3": (1, 0.26),  # H800; what it hides of sending to experts is not counted
     "llama-3-405b": (3, 0.31),  # H100; how its pipeline is interleaved is not published
     "nemo": (42, 0.135),  # 5B to 671B on H100, B200, GB200, GB300
     "maxtext": (22, 0.065),  # TPU v4, v5e, v5p
@@ -228,6 +230,145 @@ def test_what_a_file_does_not_say_is_said_to_be_unknown() -> None:
         seconds(plan_of(mesh={"dp": 2}, precision="fp16-mixed"), device="m2-ultra")
     with pytest.raises(transformer_calc.InputError, match="its bf16 rate is unknown: v100-sxm"):
         seconds(plan_of(), device="v100-sxm")
+
+
+def test_gradients_are_summed_over_the_ranks_that_share_a_sequence_too() -> None:
+    """What holds the same weights sums their gradients, whether it shares sequences or the batch."""
+    for zero in (0, 1, 2):
+        copies = plan_of(mesh={"dp": 8}, zero=zero, micro_batch=1)
+        shared = plan_of(mesh={"cp": 8}, zero=zero, micro_batch=8)
+        device = hardware.load("h100-sxm")
+        links = [communication.link(plan.mesh, "copies", device) for plan in (copies, shared)]
+        assert links[0] == links[1]
+        assert dict(seconds(shared, batch=8).parts)["dp"] > 0
+        assert communication.link(Mesh(dp=4, cp=2), "copies", device) == links[0]
+
+
+def test_gradients_of_experts_are_summed_over_fewer_ranks() -> None:
+    """With as many ranks as expert parallelism has, each expert is there once, and its gradient goes nowhere."""
+    model, device = transformer_calc.load("mixtral-8x7b"), hardware.load("h100-sxm")
+    sizes = model.graph.bind({"batch": 8, "seq": 4096, "cached": 0})
+    assert communication.link(Mesh(dp=8, ep=8), "expert_copies", device) == Link(1, 1, float("inf"), 0.0)
+    one = communication.link(Mesh(dp=16, ep=8), "expert_copies", device)
+    assert isinstance(one, Link)
+    assert (one.ranks, one.near) == (2, 1)  # in two nodes: each device has a port of its own for its experts
+    rest = 2 * (46_702_792_704 - 32 * 8 * 3 * 4096 * 14336)  # bytes of all but the experts
+    ring = communication.link(Mesh(dp=8), "copies", device)
+    assert isinstance(ring, Link)
+    plan = plan_of(mesh={"dp": 8, "ep": 8}, micro_batch=1)
+    found = step.timed(model.graph, sizes, plan, device)
+    whole = communication.seconds("all-reduce", rest, ring)
+    assert 0.499 * whole <= found["dp"] <= whole  # some of it beside the last backward pass
+
+
+def test_adapters_take_two_thirds_of_the_time_and_a_little() -> None:
+    """Frozen matrices have no gradient of their own; X·A, (X·A)·B and what adds them do take time."""
+    frozen = {}
+    for rank in (1, 16, 256):
+        plan = plan_of(lora=Lora(rank, ("all",)), micro_batch=1)
+        frozen[rank] = seconds(plan, batch=8)
+    whole = seconds(plan_of(micro_batch=1), batch=8)
+    assert frozen[1].flops / whole.flops == pytest.approx(2 / 3, abs=0.03)
+    assert 2 / 3 < frozen[1].seconds / whole.seconds < 0.95
+    assert frozen[1].seconds < frozen[16].seconds < frozen[256].seconds
+    assert frozen[16].mfu < whole.mfu  # thin matmuls and additions are slow
+    quantised = seconds(plan_of(lora=Lora(16, ("all",)), weights="nf4", micro_batch=1), batch=8)
+    assert dict(quantised.parts)["memory"] > dict(frozen[16].parts)["memory"]  # they are written out to be multiplied
+    assert quantised.flops == frozen[16].flops
+
+
+def test_frozen_weights_that_zero_divides_are_gathered_and_their_gradients_are_not() -> None:
+    whole = dict(seconds(plan_of(mesh={"dp": 64}, zero=3, micro_batch=1)).parts)
+    plan = plan_of(mesh={"dp": 64}, zero=3, micro_batch=1, lora=Lora(8))
+    frozen = dict(seconds(plan).parts)
+    assert 0 < frozen["zero"] < whole["zero"]
+    stored = dict(seconds(plan._replace(weights="nf4")).parts)
+    assert stored["zero"] < frozen["zero"]
+
+
+def test_plans_of_one_search_are_timed_as_each_by_itself() -> None:
+    model, device = transformer_calc.load("mixtral-8x7b"), hardware.load("h100-sxm")
+    sizes = model.graph.bind({"batch": 64, "seq": 2048, "cached": 0})
+    known: dict[Any, Any] = {}
+    for mesh in (
+        Mesh(dp=8),
+        Mesh(dp=8, ep=8),
+        Mesh(dp=4, tp=2, sp=True),
+        Mesh(dp=4, tp=2),
+        Mesh(dp=2, pp=4),
+        Mesh(pp=3),
+    ):
+        for recompute in ("none", "full"):
+            for micro in (1, 2):
+                for zero in (1, 3):
+                    plan = Training(mesh=mesh, recompute=recompute, micro_batch=micro, zero=zero)
+                    alone = step.timed(model.graph, sizes, plan, device)
+                    assert step.timed(model.graph, sizes, plan, device, known=known) == alone
+
+
+def test_no_stage_of_a_plan_is_fuller_than_those_that_are_looked_at() -> None:
+    """126 layers on 16 stages: the first has 7 and the embedding, those after it 8."""
+    graph = transformer_calc.load("llama-3.1-405b").graph
+    every = list(stages(graph, Mesh(pp=16)))
+    looked = [stage.number for stage in planner.fullest(every)]
+    assert looked == [0, 1, 15]
+    even = transformer_calc.load("gpt3").graph
+    assert [stage.number for stage in planner.fullest(stages(even, Mesh(pp=8)))] == [0, 7]
+
+
+def test_a_search_reads_each_block_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What plans have in common is worked out once: a clock on a shared machine would lie."""
+    read: list[str] = []
+    plain = activations._Walk.rows
+
+    def counted(walk: Any) -> Any:
+        read.append(walk.block.path)
+        return plain(walk)
+
+    monkeypatch.setattr(activations._Walk, "rows", counted)
+    tried: list[Any] = []
+    timed = step._Reader._block
+
+    def once(reader: Any, block: Any) -> Any:
+        tried.append(block)
+        return timed(reader, block)
+
+    monkeypatch.setattr(step._Reader, "_block", once)
+    transformer_calc.load("gpt3").cost()
+    assert 0 < len(read) < 40
+    assert 0 < len(tried) < 100
+
+
+def test_a_tied_table_at_both_ends_of_a_pipeline_has_one_gradient() -> None:
+    """Vocabulary times width, in 2 bytes, from one stage to the other: 256,000 · 2,048 · 2 bytes over a link."""
+    model, device = transformer_calc.load("gemma-2b"), hardware.load("h100-sxm")
+    untied = transformer_calc.load("gemma-2b", sets=("head.tied=false",))
+    found = {}
+    for of in (model, untied):
+        sizes = of.graph.bind({"batch": 8, "seq": 2048, "cached": 0})
+        plan = plan_of(mesh={"pp": 2}, micro_batch=1)
+        found[of] = dict(step.estimate(of.graph, sizes, plan, device).parts)
+    joined = communication.link(Mesh(pp=2), "pp", device)
+    assert isinstance(joined, Link)
+    size = 2 * 256_000 * 2048
+    assert found[model]["dp"] == pytest.approx(size / joined.port, rel=0.01)
+    assert "dp" not in found[untied]
+
+
+def test_what_leaves_a_node_goes_over_each_device_s_own_port() -> None:
+    """H800: 40 of 50 GB/s out of the node, also where the node's own links are slower than its eight ports together."""
+    device = hardware.load("h800-sxm")
+    for mesh, dimension in ((Mesh(dp=64, ep=64), "ep"), (Mesh(pp=16), "pp")):
+        joined = communication.link(mesh, dimension, device)
+        assert isinstance(joined, Link)
+        assert (joined.near, joined.port) == (8, 40e9)
+        assert joined.rate == 160e9  # of a ring: NVLink's, which eight ports exceed
+    ep = communication.link(Mesh(dp=64, ep=64), "ep", device)
+    assert isinstance(ep, Link)
+    assert communication.seconds("all-to-all", 1e9, ep._replace(hop=0.0)) == pytest.approx(1 / 40)
+    inside = communication.link(Mesh(pp=8), "pp", device)
+    assert isinstance(inside, Link)
+    assert inside.port == 160e9  # from one stage to the next, whatever their number
 
 
 def test_an_end_may_stand_alone_on_its_stage() -> None:

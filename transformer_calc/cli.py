@@ -738,6 +738,13 @@ def _plan(
     """How a model is served or trained: the options that `memory` and `fit` share."""
     from .report.memory import plan, training
 
+    serving = {"kv_dtype": kv_dtype, "kv_split": kv_split, "logits": logits, "block_size": block_size}
+    learning = {"optimizer": optimizer, "zero": zero, "sp": sp, "micro_batch": micro_batch, "schedule": schedule}
+    learning |= {"virtual": virtual, "recompute": recompute, "recompute_every": recompute_every, "kernels": kernels}
+    learning |= {"bucket_size": bucket_size, "prefetch": prefetch, "ddp_buckets": ddp_buckets, "buffer": buffer}
+    _check_mode(mode, learning if mode == "infer" else serving)
+    if mode == "infer" and precision not in ("bf16", "bf16-mixed"):
+        raise InputError(f"--precision is {precision!r}, but --mode is infer: it is of training", "--weights TYPE")
     counts = {"dp": dp, "tp": tp, "pp": pp, "cp": cp, "ep": ep, "block-size": block_size, "virtual": virtual}
     counts |= {"recompute-every": recompute_every}
     sizes = {name: units.parse_count(value, field=f"--{name}") for name, value in counts.items()}
@@ -793,6 +800,17 @@ _DEVICE_SET = typer.Option(
     metavar="KEY=VALUE",
     help="a figure of the device, as in bandwidth=4e12 or peaks.bf16=500T (repeatable)",
 )
+
+
+def _check_mode(mode: str, other: Mapping[str, Any]) -> None:
+    """Refuse options that say nothing in this mode: what was meant would not be what is answered."""
+    usual = inspect.signature(_plan).parameters
+    for name, value in other.items():
+        if value not in (None, usual[name].default):
+            what = f"{_flag(name)} is {'given' if value is True else value}"
+            raise InputError(f"{what}, but --mode is {mode}: it is of {'training' if mode == 'infer' else 'serving'}")
+
+
 _OVERHEAD = typer.Option("--overhead", metavar="BYTES", help="of framework and allocator on each device")
 
 
@@ -1107,7 +1125,7 @@ def serve(
         workload,
         _spread(plan, devices),
         device=_device(device, device_set),
-        price=None if price is None else units.parse_amount(price, field="--price"),
+        price=_given(price, units.parse_amount, "--price", inclusive=True),
         output=None if output is None else units.parse_count(output, field="--output"),
         compute=compute,
         ideal=ideal,

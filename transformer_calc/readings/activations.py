@@ -471,12 +471,16 @@ def _continues(graph: Graph) -> bool:
 # ---- The reading
 
 
+def _all_learn(path: str) -> bool:
+    return True
+
+
 def saved(
     graph: Graph,
     how: How,
     *,
     loss: bool = True,
-    trainable: Callable[[str], bool] = lambda path: True,
+    trainable: Callable[[str], bool] = _all_learn,
     inputs: Mapping[str, frozenset[str] | None] = {},
     blocks: Sequence[Block] | None = None,
 ) -> list[Saved]:
@@ -493,22 +497,43 @@ def saved(
         without = inputs.get(block.title, frozenset())
         if without is None:
             continue
-        walk = _Walk(graph, block, how, trainable)
-        given = (tensor for op in block.ops for tensor in op.inputs if tensor.name in without)
-        walk.home |= {tensor.name: walk.of(tensor)._replace(constant=True) for tensor in given}
-        found = list(walk.rows())
-        walk.home = {name: storage for name, storage in walk.home.items() if name not in without}  # it is given anyway
-        if block.role == "layer" and how.recompute == "selective":
-            found = [row for row in found if not is_scores(row.dims)]
-        elif block.role == "layer" and how.recompute == "full":
-            found = [row for row in found if not row.repeat]
-            known = {(row.tensor, row.dims) for row in found}
-            found += [row for row in walk.entry() if (row.tensor, row.dims) not in known]
+        found, common = _of_block(graph, block, how, trainable, without)
         if loss and block.role == "head":
-            found += _loss(graph, block, how)
-        common = {(row.tensor, row.dims) for row in found if row.tensor in walk.common}
+            found = [*found, *_loss(graph, block, how)]
         rows += [row for row in found if (row.tensor, row.dims) not in shared]
         shared |= common
+    return rows
+
+
+_Rows = tuple[list[Saved], set[tuple[str, Dims]]]
+_READ: dict[tuple[int, int, How], tuple[Graph, Block, _Rows]] = {}  # a search for a plan asks often for the same
+_MOST_READ = 512
+
+
+def _of_block(graph: Graph, block: Block, how: How, trainable: Callable[[str], bool], without: frozenset[str]) -> _Rows:
+    """What a block keeps, and which of it other blocks may keep, too; remembered where everything learns.
+
+    without: its inputs that have no gradient
+    """
+    key, plain = (id(graph), id(block), how), trainable is _all_learn and not without
+    if plain and key in _READ:
+        return _READ[key][2]
+    walk = _Walk(graph, block, how, trainable)
+    given = (tensor for op in block.ops for tensor in op.inputs if tensor.name in without)
+    walk.home |= {tensor.name: walk.of(tensor)._replace(constant=True) for tensor in given}
+    found = list(walk.rows())
+    walk.home = {name: storage for name, storage in walk.home.items() if name not in without}  # it is given anyway
+    if block.role == "layer" and how.recompute == "selective":
+        found = [row for row in found if not is_scores(row.dims)]
+    elif block.role == "layer" and how.recompute == "full":
+        found = [row for row in found if not row.repeat]
+        known = {(row.tensor, row.dims) for row in found}
+        found += [row for row in walk.entry() if (row.tensor, row.dims) not in known]
+    rows = found, {(row.tensor, row.dims) for row in found if row.tensor in walk.common}
+    if plain:
+        if len(_READ) >= _MOST_READ:
+            _READ.clear()
+        _READ[key] = graph, block, rows  # which keeps both, so that their ids stay theirs
     return rows
 
 

@@ -65,7 +65,8 @@ class Assumed:
             self.unknown["batch"] = "the size of a batch is unknown: --batch N"
         else:
             origin = self._from("batch", "batch_tokens")
-            self.said["batch"] = f"{workload.batch:,} sequences, {full:,} tokens{source} ({origin})"
+            sequences = f"{workload.batch:,} {'sequence' if workload.batch == 1 else 'sequences'}"
+            self.said["batch"] = f"{sequences}, {full:,} tokens{source} ({origin})"
 
     def growth(self, ramp: Ramp | None) -> None:
         """How the batch grows, if it does."""

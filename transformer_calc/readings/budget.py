@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings import tuning
+from transformer_calc.readings import lora, tuning
 from transformer_calc.readings.flops import rows, totals
 from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import Plan
@@ -180,7 +180,7 @@ def devices_of(plan: Training | Plan, asked: int | None, published: int | None, 
     devices = asked or (mesh.devices if whole else None) or published or (mesh.devices if mesh.devices > 1 else None)
     if devices is not None and (mesh.devices > devices or (whole and mesh.devices != devices)):
         ways = [f"--{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp") if getattr(mesh, name) > 1]
-        made = f"{' and '.join(ways)} make {mesh.devices:,} devices"
+        made = f"{' and '.join(ways)} {'make' if len(ways) > 1 else 'makes'} {mesh.devices:,} devices"
         raise InputError(f"{made}, and there are {devices:,}", hint="--devices N")
     return devices
 
@@ -207,7 +207,7 @@ def predict(
 
     choice = planner.choose(graph, sizes, device, devices, plan, given, family)
     found, mesh = choice.estimate, choice.plan.mesh
-    tokens = choice.batch * int(sizes["seq"])  # type: ignore[arg-type]
+    tokens = int(sizes["batch"]) * int(sizes["seq"])  # type: ignore[arg-type]
     ways = ", ".join(f"{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp", "ep"))
     sequence = " with sequence parallelism" if mesh.sp else ""
     how = choice.plan
@@ -220,7 +220,7 @@ def predict(
     if mesh.devices != devices:
         said["plan"] += f"; {devices - mesh.devices:,} devices are idle"
     if choice.batch != sizes["batch"]:
-        said["plan"] += f"; timed with {choice.batch:,} sequences, as many as divide evenly"
+        said["plan"] += f"; a step takes as long as {choice.batch:,} sequences, which divide evenly"
     parts = tuple((PARTS[name], seconds) for name, seconds in found.parts)
     return Predicted(choice.plan, choice.batch, tokens / found.seconds, parts, said | found.assumptions)
 
@@ -233,12 +233,15 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoint(graph: Graph, sizes: Sizes, plan: Training) -> Checkpoint:
-    """The sizes of a checkpoint of the whole model."""
+    """The sizes of a checkpoint of the whole model; of adapters, without the frozen model beside them."""
     alone = plan._replace(mesh=type(plan.mesh)(), zero=0)
+    paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
+    sizes = lora.bound(sizes, plan.lora)
     weights = full = 0
-    for part in components(graph):
-        count = int(sizes[part.repeat]) if part.repeat else 1  # type: ignore[arg-type]
-        kept, _, states = state_bytes(part, sizes, alone)
-        weights += int(storage("bf16").of(part.total(sizes)))
-        full += count * (kept + states)
+    for whole in components(graph):
+        for part in lora.adapters(whole, paths) if plan.lora else (whole,):
+            count = int(sizes[part.repeat]) if part.repeat else 1  # type: ignore[arg-type]
+            kept, _, states = state_bytes(part, sizes, alone)
+            weights += int(storage("bf16").of(part.total(sizes)))
+            full += count * (kept + states)
     return Checkpoint(weights, full)

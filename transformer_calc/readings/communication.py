@@ -13,13 +13,17 @@ import math
 from typing import Any, NamedTuple
 
 from transformer_calc.graph.core import Block, Op, Sizes
-from transformer_calc.readings.flops import is_scores
+from transformer_calc.readings.flops import is_scores, works_on_scores
 from transformer_calc.readings.roofline import How, Reader, reached
 from transformer_calc.readings.sharding import Mesh, divisor
 from transformer_calc.spec import Device
 
 HOP, FAR_HOP, TORUS_HOP = 3e-6, 5e-6, 1e-6  # seconds of a step between devices of a node, of nodes, of a torus
 ORDER = ("tp", "cp", "dp", "pp")  # neighbours in tp are neighbours in a node, as Megatron-LM places ranks
+
+# of a collective beside kernels, what costs no time: on a GPU both want memory and multiprocessors
+OVERLAP = {"GPU": 0.5, "TPU": 1.0}
+USUAL_OVERLAP = 0.5
 
 KINDS = {  # collective -> (times that (w - 1)/w of the data goes round a ring, times that w - 1 hops follow another)
     "all-reduce": 2,
@@ -46,6 +50,7 @@ class Link(NamedTuple):
     near: int  # of them in one node
     rate: float  # bytes/s of the slowest part of a ring, one way
     hop: float
+    port: float = math.inf  # bytes/s of one device to one of another node, or within the node where that holds them all
 
 
 class Unknown(NamedTuple):
@@ -55,15 +60,10 @@ class Unknown(NamedTuple):
 
 
 def link(mesh: Mesh, dimension: str, device: Device, *, ideal: bool = False) -> Link | Unknown:
-    """How the ranks of one dimension reach each other."""
-    ranks = mesh.ep if dimension == "ep" else getattr(mesh, dimension)
+    """How the ranks of one dimension reach each other; `copies` and `expert_copies`: those that sum gradients."""
+    ranks, stride = _group(mesh, dimension)
     if ranks == 1:
         return Link(1, 1, math.inf, 0.0)
-    stride = 1
-    for name in ORDER:
-        if name == dimension or (dimension == "ep" and name == "cp"):
-            break
-        stride *= getattr(mesh, name)
     node = device.node or 1
     near = max(1, min(ranks, node // stride))
     whole = ranks * stride <= node
@@ -73,12 +73,23 @@ def link(mesh: Mesh, dimension: str, device: Device, *, ideal: bool = False) -> 
     if near > 1 and device.interconnect_each_way is not None:
         inside = device.interconnect_each_way * (1.0 if ideal else reached(device, "interconnect"))
     if whole:
-        return Link(ranks, near, inside, 0.0 if ideal else TORUS_HOP if device.kind == "TPU" else HOP)
+        return Link(ranks, near, inside, 0.0 if ideal else TORUS_HOP if device.kind == "TPU" else HOP, inside)
     if device.network_each_way is None:
         return Unknown("its network between nodes")
     # each of a node's members of the group brings its own port
-    outside = near * device.network_each_way * (1.0 if ideal else reached(device, "network"))
-    return Link(ranks, near, min(inside, outside), 0.0 if ideal else FAR_HOP)
+    port = device.network_each_way * (1.0 if ideal else reached(device, "network"))
+    return Link(ranks, near, min(inside, near * port), 0.0 if ideal else FAR_HOP, port)
+
+
+def _group(mesh: Mesh, dimension: str) -> tuple[int, int]:
+    """(ranks, distance from one to the next) of a dimension. Experts are split over the ranks of cp and dp together."""
+    if dimension == "ep":
+        return mesh.ep, mesh.tp
+    if dimension == "copies":  # what shares a sequence holds the same weights, too
+        return mesh.dp * mesh.cp, mesh.tp
+    if dimension == "expert_copies":
+        return mesh.dp * mesh.cp // mesh.ep, mesh.tp * mesh.ep
+    return getattr(mesh, dimension), math.prod(getattr(mesh, name) for name in ORDER[: ORDER.index(dimension)])
 
 
 def seconds(kind: str, size: float, joined: Link) -> float:
@@ -91,8 +102,27 @@ def seconds(kind: str, size: float, joined: Link) -> float:
     far = -(-w // joined.near) - 1
     hops = rounds * (math.ceil(math.log2(joined.near)) + (math.ceil(math.log2(far + 1)) if rounds == 2 else far))
     if kind == "all-to-all" and joined.near < w:  # what leaves the node goes over each device's own port
-        return size / (joined.rate / joined.near) + hops * joined.hop
+        return size / joined.port + hops * joined.hop
     return rounds * (w - 1) / w * size / joined.rate + hops * joined.hop
+
+
+def exposed(sent: float, busy: float, kind: str) -> float:
+    """Seconds that a collective costs beside kernels of so many seconds, on this kind of device."""
+    return sent - min(sent, busy) * OVERLAP.get(kind, USUAL_OVERLAP)
+
+
+def ring(block: Block, sizes: Sizes, how: How, joined: Link) -> float:
+    """Seconds in which keys and values go once round the ranks that share a sequence."""
+    reader = Reader(block, sizes, how)
+    kept = [op for op in block.ops if op.kind == "cache" and not op.attrs.get("once")]
+    return (joined.ranks - 1) * sum(reader.bytes(op.inputs[0]) for op in kept) / joined.rate
+
+
+def merged(block: Block, sizes: Sizes, how: How, joined: Link) -> float:
+    """Seconds in which ranks that each looked at a part of the keys put their outputs together."""
+    reader = Reader(block, sizes, how)
+    found = (op for op in block.ops if op.kind == "einsum" and works_on_scores(op) and not is_scores(op.output.dims))
+    return sum(seconds("all-reduce", reader.bytes(op.output), joined) for op in found)
 
 
 def transfers(block: Block, sizes: Sizes, how: How) -> tuple[list[Transfer], list[Transfer]]:

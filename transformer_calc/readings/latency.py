@@ -106,9 +106,13 @@ class Server:
         each = -(-batch // mesh.dp)
         groups = min(mesh.pp, each)  # that are under way at once, one on each stage
         each = -(-each // groups)
-        given = {"batch": each, "seq": tokens, "cached": cached, "target": tokens}
+        decode = cached > 0
+        # ranks that share a sequence divide its new tokens, or the keys that one new token looks at
+        own = tokens if decode else -(-tokens // mesh.cp)
+        held = -(-(cached + tokens) // mesh.cp) - tokens if decode else 0
+        given = {"batch": each, "seq": own, "cached": max(held, 0), "target": own}
         if "target" in self.graph.workload_axes:
-            given["seq"] = source or tokens
+            given["seq"] = -(-(source or tokens) // mesh.cp)
         local = self.graph.bind({name: given[name] for name in self.graph.workload_axes})
         how = How(
             mesh=mesh,
@@ -118,20 +122,24 @@ class Server:
             attention=plan.attention,
             training=False,
             near=self.links["ep"].near,
+            keys=1 if decode else mesh.cp,
             weight=self.entry,
-            tokens=each * tokens * mesh.ep,
+            tokens=each * own * mesh.ep,
             last_only=plan.logits == "last",
         )
-        decode = cached > 0
         every = [self._stage(stage.blocks, local, how, decode=decode) for stage in stages(self.graph, mesh)]
         total = every[0]
         for more in every[1:]:
             total = total.plus(more)
         if mesh.pp > 1:
-            whole = how.size * each * tokens * float(local[next(a for a in local if a.startswith("d_model"))])  # type: ignore[arg-type]
+            whole = how.size * each * own * float(local[next(a for a in local if a.startswith("d_model"))])  # type: ignore[arg-type]
             joined = self.links["pp"]
-            hop = whole / (joined.rate / joined.near) + joined.hop
+            hop = whole / joined.port + joined.hop
             total = total.plus(Pass(network=hop), mesh.pp - 1 if groups == 1 else mesh.pp)
+        if (
+            groups > 1 and not decode
+        ):  # prompts that come at once: the last group's begin when the others' are under way
+            total = total.plus(total, (groups - 1) / mesh.pp)
         return total
 
     def _stage(self, blocks: Any, local: Sizes, how: How, *, decode: bool) -> Pass:
@@ -153,8 +161,18 @@ class Server:
                 communication.seconds(transfer.kind, transfer.bytes, self.links[transfer.over])
                 for transfer in communication.transfers(block, local, how)[0]
             )
-            total = total.plus(one._replace(network=max(0.0, sent - beside)), count)
+            sent = max(0.0, sent - beside)
+            if how.mesh.cp > 1:
+                sent += self._shared(block, local, how, sum(one), decode=decode)
+            total = total.plus(one._replace(network=sent), count)
         return total
+
+    def _shared(self, block: Block, local: Sizes, how: How, busy: float, *, decode: bool) -> float:
+        """What ranks that share a sequence send: keys and values beside the kernels, or a new token's outputs."""
+        joined = self.links["cp"]
+        if decode:
+            return communication.merged(block, local, how, joined)
+        return communication.exposed(communication.ring(block, local, how, joined), busy, self.rates.kind)
 
     def turning(self, cached: int, most: int = 2**16) -> int | None:
         """The smallest batch whose decoding step waits for compute longer than for memory; None: none up to `most`."""
@@ -162,8 +180,22 @@ class Server:
 
     def critical(self) -> int:
         """The batch from which a large matmul with a weight computes longer than it reads the weight."""
+        return math.ceil(self._critical())
+
+    def critical_experts(self) -> int | None:
+        """The same of the experts: each sees a part of the tokens, of all ranks among which they are divided."""
+        sizes = self.graph.bind(dict.fromkeys(self.graph.workload_axes, 1))
+        shares: list[Any] = [
+            sizes[axis] / sizes[axis.replace("experts", "top_k", 1)]  # type: ignore[operator]
+            for axis in self.graph.axes
+            if axis == "experts" or axis.startswith("experts_")
+        ]
+        return math.ceil(self._critical() * max(shares) / self.plan.mesh.ep) if shares else None
+
+    def _critical(self) -> float:
         entry = float(storage(self.plan.weights).of(1))
-        return math.ceil(self.rates.matmul * entry / (FMA * self.rates.memory))
+        groups = self.plan.mesh.dp * self.plan.mesh.pp  # of sequences that meet a weight at different times
+        return groups * self.rates.matmul * entry / (FMA * self.rates.memory)
 
 
 def least(turned: Callable[[int], bool], most: int) -> int | None:

@@ -8,13 +8,14 @@ optimizer states are divided (ZeRO 1) or whose weights are too (ZeRO 3): the usu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.readings import step, training
-from transformer_calc.readings.sharding import Mesh, check, stages
+from transformer_calc.readings.params import Component
+from transformer_calc.readings.sharding import Mesh, Stage, check, parts_of, stages
 from transformer_calc.readings.training import Training
 from transformer_calc.spec import Device
 
@@ -41,122 +42,203 @@ def choose(
     fixed:  names of the fields of the plan and of its mesh that are given: tp, pp, micro_batch, zero, recompute …
     Raises InputError where nothing fits, or the device's file does not say enough.
     """
-    best: Choice | None = None
-    room = device.memory_bytes
-    for found in _meshes(graph, sizes, device, devices, plan, fixed, family, room):
+    search = _Search(graph, sizes, device, devices, plan, fixed, family)
+    best: Candidate | None = None
+    for found in search.plans():
         for micro in (plan.micro_batch,) if "micro_batch" in fixed else MICRO_BATCHES:
-            tried = _timed(graph, sizes, device, found._replace(micro_batch=micro), fixed, family, room)
+            tried = search.timed(found._replace(micro_batch=micro), best.seconds if best else math.inf)
             if tried is None:
                 break
-            if best is not None and tried.estimate.seconds > 1.2 * best.estimate.seconds:
+            if best is not None and tried.seconds > 1.2 * best.seconds:
                 break  # larger micro-batches seldom turn it round
-            if best is None or tried.estimate.seconds < best.estimate.seconds:
+            if best is None or tried.seconds < best.seconds:
                 best = tried
     if best is None:
         raise InputError(
             f"--devices is {devices:,}, but no way to spread the model over them fits {device.name}",
             hint="more devices, or tcalc fit --mode train",
         )
-    return best
+    return Choice(best.plan, best.batch, step.estimate(graph, {**sizes, "batch": best.batch}, best.plan, device))
 
 
-def _meshes(
-    graph: Graph,
-    sizes: Sizes,
-    device: Device,
-    devices: int,
-    plan: Training,
-    fixed: frozenset[str],
-    family: str,
-    room: int | None,
-) -> Iterator[Training]:
-    """Plans for each width of tensor parallelism: the shortest pipeline that fits, with each way to save memory."""
-    layers = sum(len(cycle) * times for runs in graph.orders.values() for cycle, times in runs)
-    mesh = plan.mesh
-    widths = (mesh.tp,) if "tp" in fixed else _powers(min(device.node or 1, devices))
-    lengths = (mesh.pp,) if "pp" in fixed else [n for n in range(1, layers + 1) if -layers % n <= UNEVEN * layers]
-    if len(graph.orders) > 1 and "pp" not in fixed:
-        lengths = (1,)
-    zeros = (plan.zero,) if "zero" in fixed else (1, 3)
-    again = (plan.recompute,) if "recompute" in fixed else ("none", "full")
-    for tp in widths:
-        for zero in zeros:
-            for recompute in again:
-                for pp in lengths:
-                    if zero == 3 and pp > 1 and "zero" not in fixed:
-                        continue  # frameworks do not gather weights for each micro-batch of a pipeline
-                    one = tp * pp * mesh.cp
-                    dp = mesh.dp if "dp" in fixed else devices // one
-                    if not dp or dp * one > devices or (dp * one < (1 - IDLE) * devices and "dp" not in fixed):
-                        continue
-                    tried = mesh._replace(tp=tp, pp=pp, dp=dp, sp=mesh.sp or (tp > 1 and "sp" not in fixed))
-                    if tried.ep == 1 and "ep" not in fixed and "experts" in graph.axes:
-                        tried = tried._replace(ep=_experts(graph, sizes, tried, device))
-                    found = plan._replace(mesh=tried, zero=zero if dp > 1 else 0, recompute=recompute)
-                    least = found._replace(micro_batch=plan.micro_batch if "micro_batch" in fixed else 1)
-                    if plan.schedule == "interleaved" and "virtual" not in fixed:
-                        least = least._replace(virtual=GROUPS[1])
-                    if _valid(graph, sizes, least) and _fits(graph, sizes, least, family, room):
-                        yield found
-                        break
+class Candidate(NamedTuple):
+    """A plan, the batch that it takes, and the seconds of its step."""
+
+    plan: Training
+    batch: int
+    seconds: float
+
+
+class _Search:
+    """Plans of one model on one kind of device, and what they have in common, worked out once."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        sizes: Sizes,
+        device: Device,
+        devices: int,
+        plan: Training,
+        fixed: frozenset[str],
+        family: str,
+    ) -> None:
+        self.graph, self.sizes, self.device, self.devices = graph, sizes, device, devices
+        self.plan, self.fixed, self.family = plan, fixed, family
+        self.layers = sum(len(cycle) * times for runs in graph.orders.values() for cycle, times in runs)
+        self.known: dict[Any, Any] = {}  # times of blocks
+        self.fitting: dict[tuple[Training, int], bool] = {}
+        self.states: dict[tuple[str, int, int, int, int], int] = {}
+        self.stages: dict[tuple[int, int], list[Stage]] = {}
+        self.parts: dict[int, list[tuple[Component, int]]] = {}  # of a stage in `stages`
+
+    def plans(self) -> Iterator[Training]:
+        """Plans for each width of tensor parallelism: the shortest pipeline that fits, with each way to save memory.
+
+        Where that leaves devices over, the shortest that leaves none, too.
+        """
+        plan, mesh, fixed = self.plan, self.plan.mesh, self.fixed
+        widths = (mesh.tp,) if "tp" in fixed else _powers(min(self.device.node or 1, self.devices))
+        zeros = (plan.zero,) if "zero" in fixed else (1, 3)
+        again = (plan.recompute,) if "recompute" in fixed else ("none", "full")
+        for tp in widths:
+            for zero in zeros:
+                for recompute in again:
+                    first = True
+                    for pp in self._lengths():
+                        found = self._plan(tp, pp, zero, recompute)
+                        if found is None:
+                            continue
+                        whole = found.mesh.devices == self.devices
+                        if not (first or whole):
+                            continue
+                        least = found._replace(micro_batch=plan.micro_batch if "micro_batch" in fixed else 1)
+                        if plan.schedule == "interleaved" and "virtual" not in fixed:
+                            least = least._replace(virtual=GROUPS[1])
+                        if self._valid(least) and self._fits(least):
+                            yield found
+                            first = False
+                            if whole:
+                                break
+
+    def _lengths(self) -> list[int]:
+        """Pipelines that divide the layers, or nearly."""
+        if "pp" in self.fixed:
+            return [self.plan.mesh.pp]
+        if len(self.graph.orders) > 1:
+            return [1]
+        return [n for n in range(1, self.layers + 1) if -self.layers % n <= UNEVEN * self.layers]
+
+    def _plan(self, tp: int, pp: int, zero: int, recompute: str) -> Training | None:
+        """The plan with as many copies as there are devices for; None where too many are left over."""
+        if zero == 3 and pp > 1 and "zero" not in self.fixed:
+            return None  # frameworks do not gather weights for each micro-batch of a pipeline
+        mesh, fixed = self.plan.mesh, self.fixed
+        one = tp * pp * mesh.cp
+        dp = mesh.dp if "dp" in fixed else self.devices // one
+        if not dp or dp * one > self.devices or (dp * one < (1 - IDLE) * self.devices and "dp" not in fixed):
+            return None
+        tried = mesh._replace(tp=tp, pp=pp, dp=dp, sp=mesh.sp or (tp > 1 and "sp" not in fixed))
+        if tried.ep == 1 and "ep" not in fixed and "experts" in self.graph.axes:
+            tried = tried._replace(ep=self._experts(tried))
+        return self.plan._replace(mesh=tried, zero=zero if dp > 1 else 0, recompute=recompute)
+
+    def _experts(self, mesh: Mesh) -> int:
+        """Experts are split over the copies of a node, or over as many as there are experts."""
+        axes = (axis for axis in self.graph.axes if axis == "experts" or axis.startswith("experts_"))
+        count: Any = min(int(self.sizes[axis]) for axis in axes)  # type: ignore[arg-type]
+        most = max(1, (self.device.node or 1) // (mesh.tp * mesh.cp))
+        return max(n for n in range(1, most + 1) if count % n == 0 and (mesh.dp * mesh.cp) % n == 0)
+
+    def _padded(self, plan: Training) -> dict[str, Any]:
+        """The batch rounded up to whole micro-batches on every copy."""
+        batch, unit = int(self.sizes["batch"]), plan.mesh.dp * (plan.micro_batch or 1)  # type: ignore[arg-type]
+        whole = -(-batch // unit)
+        if plan.schedule == "interleaved":  # which takes micro-batches by as many as there are stages
+            whole = -(-whole // plan.mesh.pp) * plan.mesh.pp
+        return {**self.sizes, "batch": whole * unit}
+
+    def _valid(self, plan: Training) -> bool:
+        try:
+            check(plan.mesh, self.graph, self.sizes)
+            training.check(plan, self._padded(plan))
+            self._stages(plan)
+        except InputError:
+            return False
+        return True
+
+    def _fits(self, plan: Training) -> bool:
+        """Whether memory holds every stage; where it is unknown, it does."""
+        room = self.device.memory_bytes
+        if room is None:
+            return True
+        padded = self._padded(plan)
+        key = plan, padded["batch"]
+        if key not in self.fitting:
+            those = self._stages(plan)
+            self.fitting[key] = all(self._at_least(stage, plan) <= room for stage in those) and all(
+                self._needs(stage, padded, plan) <= room for stage in those
+            )
+        return self.fitting[key]
+
+    def _stages(self, plan: Training) -> list[Stage]:
+        """The stages of which one is the fullest."""
+        key = plan.mesh.pp, plan.virtual
+        if key not in self.stages:
+            self.stages[key] = list(fullest(stages(self.graph, plan.mesh, plan.virtual)))
+        return self.stages[key]
+
+    def _needs(self, stage: Stage, padded: Sizes, plan: Training) -> int:
+        total: int = training.kept(stage, self.graph, padded, plan, self.family).total
+        return total
+
+    def _at_least(self, stage: Stage, plan: Training) -> int:
+        """What a stage holds at the least, which is quickly said: what learns has weights, gradients and states."""
+        if plan.lora or plan.frozen:
+            return 0
+        mesh, total = plan.mesh, 0
+        if id(stage) not in self.parts:
+            self.parts[id(stage)] = list(parts_of(stage, self.graph, self.sizes))
+        for part, count in self.parts[id(stage)]:
+            key = part.path, mesh.tp, mesh.ep, training.ranks_of(part, mesh), plan.zero
+            if key not in self.states:
+                self.states[key] = sum(training.state_bytes(part, self.sizes, plan))
+            total += count * self.states[key]
+        return total
+
+    def timed(self, plan: Training, best: float) -> Candidate | None:
+        """The plan with the best number of groups of layers; None where it does not fit.
+
+        best:  seconds of the best plan so far; whether slower ones fit is not looked at
+        """
+        groups: tuple[int, ...] = (plan.virtual,)
+        if (plan.mesh.pp > 1 and "schedule" not in self.fixed) or (
+            plan.schedule == "interleaved" and "virtual" not in self.fixed
+        ):
+            groups = GROUPS if plan.schedule != "interleaved" else GROUPS[1:]
+        fastest: Candidate | None = None
+        for virtual in groups:
+            how = plan._replace(virtual=virtual, schedule="interleaved" if virtual > 1 else plan.schedule)
+            if virtual > 1 and not self._valid(how):
+                continue
+            padded = self._padded(how)
+            parts = step.timed(self.graph, padded, how, self.device, known=self.known)
+            seconds = sum(parts.values())
+            if seconds < best and (fastest is None or seconds < fastest.seconds) and not self._fits(how):
+                break
+            if fastest is None or seconds < fastest.seconds:
+                fastest = Candidate(how, padded["batch"], seconds)
+        return fastest
+
+
+def fullest(every: Iterable[Stage]) -> Iterator[Stage]:
+    """Stages of which none before holds the same or more: the earlier, the more micro-batches at once."""
+    before: list[dict[tuple[str, str], int]] = []
+    for stage in every:
+        held = {(block.path, block.title): count for block, count in stage.blocks}
+        if not any(all(other.get(key, 0) >= count for key, count in held.items()) for other in before):
+            before.append(held)
+            yield stage
 
 
 def _powers(most: int) -> list[int]:
     return [2**i for i in range(int(math.log2(most)) + 1)]
-
-
-def _experts(graph: Graph, sizes: Sizes, mesh: Mesh, device: Device) -> int:
-    """Experts are split over the copies of a node, or over as many as there are experts."""
-    count: Any = min(int(sizes[a]) for a in graph.axes if a == "experts" or a.startswith("experts_"))  # type: ignore[arg-type]
-    most = max(1, (device.node or 1) // (mesh.tp * mesh.cp))
-    return max(n for n in range(1, most + 1) if count % n == 0 and (mesh.dp * mesh.cp) % n == 0)
-
-
-def _padded(sizes: Sizes, plan: Training) -> dict[str, Any]:
-    """The batch rounded up to whole micro-batches on every copy."""
-    batch, unit = int(sizes["batch"]), plan.mesh.dp * (plan.micro_batch or 1)  # type: ignore[arg-type]
-    whole = -(-batch // unit)
-    if plan.schedule == "interleaved":  # which takes micro-batches by as many as there are stages
-        whole = -(-whole // plan.mesh.pp) * plan.mesh.pp
-    return {**sizes, "batch": whole * unit}
-
-
-def _valid(graph: Graph, sizes: Sizes, plan: Training) -> bool:
-    try:
-        check(plan.mesh, graph, sizes)
-        training.check(plan, _padded(sizes, plan))
-        list(stages(graph, plan.mesh, plan.virtual))
-    except InputError:
-        return False
-    return True
-
-
-def _fits(graph: Graph, sizes: Sizes, plan: Training, family: str, room: int | None) -> bool:
-    """Whether memory holds the first, a middle and the last stage; where it is unknown, it does."""
-    if room is None:
-        return True
-    padded = _padded(sizes, plan)
-    every = list(stages(graph, plan.mesh, plan.virtual))
-    some = {every[0].number: every[0], len(every) // 2: every[len(every) // 2], -1: every[-1]}.values()
-    return all(training.kept(stage, graph, padded, plan, family).total <= room for stage in some)
-
-
-def _timed(
-    graph: Graph, sizes: Sizes, device: Device, plan: Training, fixed: frozenset[str], family: str, room: int | None
-) -> Choice | None:
-    """The plan with the best number of groups of layers; None where it does not fit."""
-    groups: tuple[int, ...] = (plan.virtual,)
-    if (plan.mesh.pp > 1 and "schedule" not in fixed) or (plan.schedule == "interleaved" and "virtual" not in fixed):
-        groups = GROUPS if plan.schedule != "interleaved" else GROUPS[1:]
-    best: Choice | None = None
-    for virtual in groups:
-        how = plan._replace(virtual=virtual, schedule="interleaved" if virtual > 1 else plan.schedule)
-        if virtual > 1 and not _valid(graph, sizes, how):
-            continue
-        if not _fits(graph, sizes, how, family, room):
-            break
-        padded = _padded(sizes, how)
-        found = Choice(how, padded["batch"], step.estimate(graph, padded, how, device, family))
-        if best is None or found.estimate.seconds < best.estimate.seconds:
-            best = found
-    return best

@@ -14,10 +14,15 @@ from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.readings import budget, scaling
 from transformer_calc.readings.assumed import PUE, Assumed
 from transformer_calc.readings.budget import Cost, Terms, Work
+from transformer_calc.readings.lora import check as check_lora
 from transformer_calc.readings.params import params
 from transformer_calc.readings.schedules import LearningRate, Ramp, Span, check
 from transformer_calc.readings.serving import Plan
+from transformer_calc.readings.serving import check as check_serving
+from transformer_calc.readings.sharding import check as check_mesh
+from transformer_calc.readings.sharding import stages
 from transformer_calc.readings.training import Training
+from transformer_calc.readings.training import check as check_training
 from transformer_calc.spec import Device, Grid, TrainingRun, Workload
 
 MESH = frozenset(("dp", "tp", "pp", "cp", "ep", "sp"))  # options that shape the devices
@@ -107,6 +112,7 @@ def reckon(
     if isinstance(plan, Training) and not plan.precision:
         plan = plan._replace(precision=budget.usual_precision(device))
     sizes = graph.sizes(workload)
+    _check_plan(graph, sizes, plan, given)
     devices = budget.devices_of(plan, asked.devices, run.devices, given)
     batch_known = bool(asked.batch or asked.batch_tokens or run.batch_tokens) or not train
     predicted, why = None, ""
@@ -203,6 +209,30 @@ def _check(asked: Asked) -> None:
         raise InputError(f"price is {asked.price}; it must be at least 0")
     if asked.pue is not None and not 1 <= asked.pue <= 10:
         raise InputError(f"pue is {asked.pue}; it must be at least 1 and at most 10")
+
+
+def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Plan, given: frozenset[str]) -> None:
+    """Refuse a plan that no devices can run, whatever is chosen of what is not given."""
+    mesh = plan.mesh
+    mesh = mesh._replace(dp=mesh.dp if "dp" in given else mesh.ep, sp=mesh.sp and "tp" in given)
+    check_mesh(mesh, graph, sizes)
+    if isinstance(plan, Plan):
+        check_serving(plan._replace(mesh=mesh._replace(dp=1)), sizes)
+        list(stages(graph, mesh))
+        return
+    if plan.freeze:
+        raise InputError(
+            f"--freeze is {','.join(plan.freeze)}, but what frozen parts save of the FLOPs is not counted",
+            "tcalc memory and tcalc fit know it",
+        )
+    if plan.lora:
+        check_lora(graph, plan.lora)
+    interleaved = plan.schedule == "interleaved"
+    pp = mesh.pp if "pp" in given or not interleaved else max(mesh.pp, 2)
+    virtual = 2 if interleaved and "virtual" not in given else plan.virtual
+    tried = plan._replace(mesh=mesh._replace(dp=1, pp=pp), virtual=virtual, micro_batch=1)
+    check_training(tried, {**sizes, "batch": pp})  # what is trained is rounded up to whole micro-batches
+    list(stages(graph, mesh, virtual if "virtual" in given else 1))
 
 
 def _ramp(run: TrainingRun, asked: Asked, full: int | None) -> Ramp | None:

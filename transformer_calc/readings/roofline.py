@@ -197,6 +197,9 @@ class How(NamedTuple):
     narrow: float | None = None  # bytes of an operand of a matmul, where it is cast down for it (fp8)
     tokens: int | None = None  # of one device that choose experts (to count those that they touch); None: all touched
     last_only: bool = False  # logits of the last position alone
+    adapted: frozenset[str] = frozenset()  # paths of the linear maps with adapters
+    rank: int = 0  # of the adapters
+    stored: float | None = None  # bytes of an entry of a layer's matrix that is dequantised before it is multiplied
 
 
 def kernels(block: Block, sizes: Sizes, how: How) -> list[Kernel]:
@@ -300,6 +303,11 @@ class Reader:
         found += [self.flash(scope, group) for scope, group in core.items()]
         found += [self.region(group) for group in regions.values()]
         found += self.sums()
+        for op in (op for group in together.values() for op in group):
+            if (f"{self.block.path}.{op.path}" if self.block.path else op.path) in self.how.adapted:
+                found += self.adapter(op)
+        if self.how.stored is not None and self.block.repeat:
+            found += [self.dequantised(group) for group in together.values()]
         if self.how.narrow is not None:
             found += [self.casts(group) for group in together.values()]
         return found
@@ -311,6 +319,23 @@ class Reader:
         read = self.entries(group[0].inputs[0].dims, whole=True) * (self.how.size + copies * narrow)
         back = sum(self.entries(op.output.dims, whole=True) for op in group) * (self.how.size + copies * narrow)
         return Kernel(f"{group[0].path}.cast", "memory", read=read, reread=back if self.how.training else 0)
+
+    def adapter(self, op: Op) -> list[Kernel]:
+        """X·A and (X·A)·B of a frozen matrix, and what adds them to its output, and the gradients of X."""
+        g, rank = self.gemm(op)._replace(weight=None), self.how.rank
+        thin = (g._replace(n=rank), g._replace(k=rank))
+        needs = self.gradient.get(op.inputs[0].name, op.inputs[0].name.rpartition(".")[2] not in WITHOUT_GRADIENT)
+        back = [Gemm(g.batch, rank, g.n, g.m), Gemm(g.batch, g.m, rank, g.n), Gemm(g.batch, g.k, rank, g.m)]
+        back += [Gemm(g.batch, g.m, g.k, rank)] if needs else []
+        out, into = (3 * self.how.size * g.batch * g.m * width for width in (g.n, g.k))
+        sums = Kernel(f"{op.path}.lora", "memory", read=out, reread=into if needs else 0)
+        return [Kernel(f"{op.path}.lora", "matmul", thin, tuple(back)), sums]
+
+    def dequantised(self, group: list[Op]) -> Kernel:
+        """Weights that are stored in few bits, written out to be multiplied, in the forward and the backward pass."""
+        gemms = [self.gemm(op) for op in group]
+        moved = sum(g.batch * g.n * g.k for g in gemms) * ((self.how.stored or 0.0) + self.how.size)
+        return Kernel(f"{group[0].path}.dequantised", "memory", read=moved, reread=moved)
 
     def joined(self, op: Op, regions: dict[str, list[Op]]) -> list[Op]:
         """The operations before it that it is fused with: those that hand their output to it alone."""

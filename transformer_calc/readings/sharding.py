@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
@@ -113,9 +114,15 @@ def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
                 raise InputError(f"--{dimension} is {ways}; it must divide the {size:,} {what}")
 
 
+@cache
+def _rule(axis: str) -> str:
+    """The axis of RULES that this one is, or is a variety of."""
+    return next((rule for rule in RULES if axis == rule or axis.startswith(f"{rule}_")), "")
+
+
 def divisor(axis: str, mesh: Mesh, sizes: Sizes) -> tuple[str, int]:
     """(mesh dimension, ways) that split an axis; ways is 1 where it is kept whole."""
-    base = next((rule for rule in RULES if axis == rule or axis.startswith(f"{rule}_")), "")
+    base = _rule(axis)
     if not base:
         return "", 1
     ways = getattr(mesh, RULES[base])

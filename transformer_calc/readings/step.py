@@ -8,23 +8,23 @@ data-parallel ranks and the optimizer passes over its states.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Graph, Sizes
-from transformer_calc.readings import communication, flops, lora, roofline
+from transformer_calc.readings import communication, flops, lora, roofline, tuning
 from transformer_calc.readings.communication import Link, Unknown
+from transformer_calc.readings.params import Component
 from transformer_calc.readings.roofline import How, Rates
+from transformer_calc.readings.serving import PLAIN
 from transformer_calc.readings.sharding import Stage, parts_of, stages
 from transformer_calc.readings.sharding import check as check_mesh
-from transformer_calc.readings.training import Training, check, micro_batch, passes, ranks_of, state_bytes
+from transformer_calc.readings.training import Training, check, frozen_bytes, micro_batch, passes, state_bytes
 from transformer_calc.spec import Device
-from transformer_calc.storage import STORAGE, precision
+from transformer_calc.storage import STORAGE, precision, storage
 
-# of a collective beside kernels, what costs no time: on a GPU both want memory and multiprocessors
-OVERLAP = {"GPU": 0.5, "TPU": 1.0}
-USUAL_OVERLAP = 0.5
 NARROW = {"fp8": 1.0, "fp4": 0.5}  # bytes of an operand of a matmul that is cast down for it
 PARTS = {
     "matmul": "matmuls",
@@ -55,6 +55,19 @@ class Estimate(NamedTuple):
     assumptions: dict[str, str]
 
 
+class _Held(NamedTuple):
+    """Bytes of parameters on one device."""
+
+    weights: float = 0.0
+    learning: float = 0.0  # those of them that learn
+    gradients: float = 0.0
+    traffic: float = 0.0  # of an update, see `traffic`
+
+    def plus(self, more: _Held, times: int = 1) -> _Held:
+        """The sum with `times` more."""
+        return _Held(*(a + times * b for a, b in zip(self, more, strict=True)))
+
+
 class Times(NamedTuple):
     """Seconds of one micro-batch, or of one layer of it."""
 
@@ -81,41 +94,70 @@ def estimate(
     ideal:  peaks without any loss, hops without latency
     Raises InputError where the device's file does not say what it needs.
     """
-    check_mesh(plan.mesh, graph, sizes)
-    check(plan, sizes)
-    recipe, mesh = precision(plan.precision), plan.mesh
-    rates = roofline.rates(device, recipe.compute, ideal=ideal)
-    links = {name: _link(plan, name, device, ideal=ideal) for name in ("tp", "cp", "dp", "pp", "ep")}
-    run: dict[str, Any] = {"cached": 0, "batch": micro_batch(plan, sizes)}
-    run |= {name: int(sizes[name]) // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[arg-type]
-    local = graph.bind(run)
-    adapted = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
-    size = STORAGE[recipe.activations].bytes
-    narrow = NARROW.get(recipe.compute)
-    how = How(mesh=mesh, size=size, attention=plan.attention, keys=mesh.cp, narrow=narrow, near=links["ep"].near)
+    parts = timed(graph, sizes, plan, device, ideal=ideal)
     if plan.lora:
-        how = how._replace(trainable=lambda path: False)
-    del adapted
-    reader = _Reader(graph, local, how, plan, rates, links)
-    every = [reader.stage(stage) for stage in stages(graph, mesh, plan.virtual)]
-    micro = passes(plan, sizes)
-    totals = [sum(times) for times in every]
-    slowest = max(range(len(every)), key=lambda i: totals[i])
-    parts = {name: micro * value for name, value in every[slowest]._asdict().items()}
-    parts["bubble"] = (sum(totals) - totals[slowest]) / plan.virtual
-    last = max(
-        (reader.after(stage, sizes, last=totals[stage.number]) for stage in stages(graph, mesh, plan.virtual)),
-        key=sum,
-    )
-    parts["dp"], parts["optimizer"] = last
-    whole = flops.totals(list(flops.rows(graph, sizes, recompute=plan.recompute)), sizes)
+        whole = tuning.flops(graph, sizes, plan.lora, recompute=plan.recompute)
+    else:
+        whole = flops.totals(list(flops.rows(graph, sizes, recompute=plan.recompute)), sizes)
     seconds = sum(parts.values())
-    peak: Any = device.peak(recipe.compute)
-    rate = mesh.devices * peak * seconds
+    peak: Any = device.peak(precision(plan.precision).compute)
+    rate = plan.mesh.devices * peak * seconds
     model, hardware = int(whole.train.matmul), int(whole.hardware.matmul)  # type: ignore[arg-type]
     shown = tuple((name, value) for name, value in parts.items() if value)
     bound = max(shown, key=lambda part: part[1])[0]
     return Estimate(seconds, shown, model, hardware, model / rate, hardware / rate, bound, assumptions(device, plan))
+
+
+def timed(
+    graph: Graph,
+    sizes: Sizes,
+    plan: Training,
+    device: Device,
+    *,
+    ideal: bool = False,
+    known: dict[Any, Any] | None = None,
+) -> dict[str, float]:
+    """Seconds of each part of a step on the slowest stage; `known` keeps what plans of one search have in common."""
+    check_mesh(plan.mesh, graph, sizes)
+    check(plan, sizes)
+    recipe, mesh = precision(plan.precision), plan.mesh
+    rates = roofline.rates(device, recipe.compute, ideal=ideal)
+    names = ("tp", "cp", "pp", "ep", "copies", "expert_copies")
+    links = {name: _link(plan, name, device, ideal=ideal) for name in names}
+    run: dict[str, Any] = {"cached": 0, "batch": micro_batch(plan, sizes)}
+    run |= {name: int(sizes[name]) // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[arg-type]
+    local = graph.bind(run)
+    size = STORAGE[recipe.activations].bytes
+    narrow = NARROW.get(recipe.compute)
+    how = How(mesh=mesh, size=size, attention=plan.attention, keys=mesh.cp, narrow=narrow, near=links["ep"].near)
+    if plan.lora:
+        stored = float(storage(plan.weights).of(1)) if plan.weights not in PLAIN else None
+        how = how._replace(
+            trainable=lambda path: False,
+            adapted=lora.targets(graph, plan.lora),
+            rank=plan.lora.rank,
+            stored=stored,
+        )
+    reader = _Reader(graph, local, how, plan, rates, links, {} if known is None else known)
+    cut = "stages", mesh.pp, plan.virtual
+    if cut not in reader.known:
+        reader.known[cut] = list(stages(graph, mesh, plan.virtual))
+    numbers = Counter(map(_same, reader.known[cut]))
+    alike = {_same(stage): stage for stage in reader.known[cut]}
+    times = {key: reader.stage(stage) for key, stage in alike.items()}
+    totals = {key: sum(one) for key, one in times.items()}
+    slowest = max(totals, key=totals.__getitem__)
+    micro = passes(plan, sizes)
+    parts = {name: micro * value for name, value in times[slowest]._asdict().items()}
+    parts["bubble"] = (sum(n * totals[key] for key, n in numbers.items()) - totals[slowest]) / plan.virtual
+    after = (reader.after(stage, sizes, last=totals[key]) for key, stage in alike.items())
+    parts["dp"], parts["optimizer"] = max(after, key=sum)
+    return parts
+
+
+def _same(stage: Stage) -> tuple[Any, ...]:
+    """What stages have in common that take the same time."""
+    return stage.first, stage.last, *((block.path, block.title, count) for block, count in stage.blocks)
 
 
 def assumptions(device: Device, plan: Training) -> dict[str, str]:
@@ -147,24 +189,34 @@ def _link(plan: Training, name: str, device: Device, *, ideal: bool) -> Link:
 
 
 class _Reader:
-    """Times of a plan's blocks, each read once."""
+    """Times of a plan's blocks, each read once; those in `known` are of the same model, device and precision."""
 
     def __init__(
-        self, graph: Graph, local: Sizes, how: How, plan: Training, rates: Rates, links: dict[str, Link]
+        self,
+        graph: Graph,
+        local: Sizes,
+        how: How,
+        plan: Training,
+        rates: Rates,
+        links: dict[str, Link],
+        known: dict[Any, Any],
     ) -> None:
         self.graph, self.local, self.how, self.plan, self.rates, self.links = graph, local, how, plan, rates, links
-        self.known: dict[tuple[str, str], Times] = {}
+        self.known = known
+        # what a layer's time depends on: not how many copies or stages there are
+        self.key = plan.mesh._replace(dp=1, pp=1), local["batch"], plan.recompute, plan.attention, plan.kernels
 
     def exposed(self, sent: float, busy: float) -> float:
         """Seconds that a collective costs beside kernels of so many seconds."""
-        return sent - min(sent, busy) * OVERLAP.get(self.rates.kind, USUAL_OVERLAP)
+        return communication.exposed(sent, busy, self.rates.kind)
 
     def block(self, block: Block) -> Times:
         """One layer, or what stands before or after them, forward and backward."""
-        key = (block.path, block.title)
+        key = (block.path, block.title, *self.key)
         if key not in self.known:
             self.known[key] = self._block(block)
-        return self.known[key]
+        times: Times = self.known[key]
+        return times
 
     def _block(self, block: Block) -> Times:
         plan, times = self.plan, Times()
@@ -198,14 +250,10 @@ class _Reader:
 
     def _ring(self, block: Block, times: Times) -> float:
         """Keys and values go round the context-parallel ranks, beside attention; gradients too."""
-        cp = self.plan.mesh.cp
-        if cp == 1:
+        if self.plan.mesh.cp == 1:
             return 0.0
-        reader = roofline.reader(block, self.local, self.how)
-        kept = [op for op in block.ops if op.kind == "cache" and not op.attrs.get("once")]
-        size = sum(reader.bytes(op.inputs[0]) for op in kept)
-        one = (cp - 1) * size / self.links["cp"].rate
-        return self.exposed(3 * one, times.attention)
+        once = communication.ring(block, self.local, self.how, self.links["cp"])
+        return self.exposed(3 * once, times.attention)
 
     def stage(self, stage: Stage) -> Times:
         """One micro-batch on one device of a stage."""
@@ -221,13 +269,13 @@ class _Reader:
 
     def _send(self, stage: Stage) -> float:
         """Activations to the next stage, gradients to the one before: each group of layers does."""
-        held = [block for block, _ in stage.blocks]
-        mesh, block = self.plan.mesh, next(b for b in (*held, *self.graph.blocks) if b.repeat)  # an end may stand alone
+        mesh, layers = self.plan.mesh, [block for block, _ in stage.blocks if block.repeat]
+        block = (layers or [block for block in self.graph.blocks if block.repeat])[0]  # a stage may be but an end
         reader = roofline.reader(block, self.local, self.how)
         made = {op.path: op for op in block.ops}[block.output]
         whole = self.how.size * reader.entries(made.output.dims, whole=True)
         # each tensor-parallel rank sends its part, and the parts are gathered in the node (2104.04473, section 4.1)
-        one = whole / mesh.tp / (self.links["pp"].rate / self.links["pp"].near) + self.links["pp"].hop
+        one = whole / mesh.tp / self.links["pp"].port + self.links["pp"].hop
         if mesh.tp > 1 and not mesh.sp:
             one += communication.seconds("all-gather", whole, self.links["tp"])
         ends = (0 if stage.first else 1) + (0 if stage.last else 1)
@@ -235,38 +283,62 @@ class _Reader:
 
     def _gather(self, stage: Stage, busy: Times) -> float:
         """ZeRO 3: weights are gathered before each use, and gradients scattered, beside the layers' kernels."""
-        weights, gradients, units = 0.0, 0.0, sum(count for _, count in stage.blocks)
-        plain = self.plan._replace(zero=0)
-        for part, count in parts_of(stage, self.graph, self.local):
-            w, g, _ = state_bytes(part, self.local, plain)
-            weights, gradients = weights + count * w, gradients + count * g
-        joined = self.links["dp"]
-        spent = 2 * communication.seconds("all-gather", weights / units, joined)  # a layer at a time
-        spent += communication.seconds("reduce-scatter", gradients / units, joined)
-        spent *= units
-        return self.exposed(spent, sum(busy))
+        spent, units = 0.0, sum(count for _, count in stage.blocks)
+        for group, held in self._held(stage, self.local).items():  # a layer at a time
+            spent += 2 * communication.seconds("all-gather", held.weights / units, self.links[group])
+            spent += communication.seconds("reduce-scatter", held.gradients / units, self.links[group])
+        return self.exposed(spent * units, sum(busy))
 
     def after(self, stage: Stage, sizes: Sizes, last: float) -> tuple[float, float]:
         """(gradients' collectives, optimizer) once a step, on one device of a stage; last: seconds of a micro-batch."""
-        weights, gradients, moved = 0.0, 0.0, 0.0
-        plain = self.plan._replace(zero=0)
-        paths = lora.targets(self.graph, self.plan.lora) if self.plan.lora else frozenset[str]()
-        bound = lora.bound(sizes, self.plan.lora)
-        for part, count in parts_of(stage, self.graph, sizes):
-            for learning in lora.adapters(part, paths) if self.plan.lora else (part,):
-                w, g, s = state_bytes(learning, bound, plain)
-                weights, gradients = weights + count * w, gradients + count * g
-                ways = ranks_of(part, self.plan.mesh) if self.plan.zero >= 1 else 1
-                moved += count * traffic(self.plan, w, g, s) / ways
-        joined = self.links["dp"]
-        if self.plan.zero == 0:
-            spent = communication.seconds("all-reduce", gradients, joined)
-        elif self.plan.zero < 3:
-            spent = communication.seconds("reduce-scatter", gradients, joined)
-            spent += communication.seconds("all-gather", weights, joined)
-        else:
-            spent = 0.0
-        return self.exposed(spent, last / 2), moved / self.rates.memory
+        spent, moved = 0.0, 0.0
+        for group, held in self._held(stage, sizes).items():
+            joined = self.links[group]
+            moved += held.traffic / (joined.ranks if self.plan.zero >= 1 else 1)
+            if self.plan.zero == 0:
+                spent += communication.seconds("all-reduce", held.gradients, joined)
+            elif self.plan.zero < 3:
+                spent += communication.seconds("reduce-scatter", held.gradients, joined)
+                spent += communication.seconds("all-gather", held.learning, joined)
+        return self.exposed(spent, last / 2) + self._tied(stage), moved / self.rates.memory
+
+    def _tied(self, stage: Stage) -> float:
+        """The first and the last stage of a pipeline sum the gradients of a token table that is the head, too."""
+        if self.plan.mesh.pp == 1 or not (stage.first or stage.last):
+            return 0.0
+        paths = {param.tied for block in self.graph.blocks for op in block.ops for param in op.params}
+        size = sum(
+            self.known["held", part.path, self.plan.mesh.tp, self.plan.mesh.ep].gradients
+            for part, _ in self.known["parts", *_same(stage)]
+            if part.path in paths
+        )
+        joined = self.links["pp"]
+        return size / joined.port + 2 * joined.hop if size else 0.0
+
+    def _held(self, stage: Stage, sizes: Sizes) -> dict[str, _Held]:
+        """Bytes of a device's parameters before ZeRO divides them, by the group of ranks that hold the same ones."""
+        groups: dict[str, _Held] = {}
+        cut = ("parts", *_same(stage))
+        if cut not in self.known:
+            self.known[cut] = list(parts_of(stage, self.graph, sizes))
+        for part, count in self.known[cut]:
+            key = ("held", part.path, self.plan.mesh.tp, self.plan.mesh.ep)
+            if key not in self.known:
+                self.known[key] = self._part(part, sizes)
+            group = "expert_copies" if part.routed else "copies"
+            groups[group] = groups.get(group, _Held()).plus(self.known[key], count)
+        return groups
+
+    def _part(self, part: Component, sizes: Sizes) -> _Held:
+        plain, found = self.plan._replace(zero=0), _Held()
+        if plain.lora is None:
+            weights, gradients, states = state_bytes(part, sizes, plain)
+            return _Held(weights, weights, gradients, traffic(plain, weights, gradients, states))
+        bound = lora.bound(sizes, plain.lora)
+        for learning in lora.adapters(part, self.how.adapted):
+            weights, gradients, states = state_bytes(learning, bound, plain)
+            found = found.plus(_Held(weights, weights, gradients, traffic(plain, weights, gradients, states)))
+        return found.plus(_Held(weights=frozen_bytes(part, sizes, plain)))
 
 
 def traffic(plan: Training, weights: float, gradients: float, states: float) -> float:

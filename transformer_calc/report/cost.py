@@ -146,7 +146,8 @@ def briefly(found: Reckoning, assumption: str) -> str:
     text = found.assumptions[assumption].partition(" (")[0].partition(";")[0].partition(":")[0]
     if assumption == "time":
         return text.partition(",")[0] if text.startswith(("MFU", "HFU")) else text
-    return {"devices": f"{text} devices", "tokens": f"{text} tokens", "PUE": f"PUE {text}"}.get(assumption, text)
+    devices = "1 device" if text == "1" else f"{text} devices"
+    return {"devices": devices, "tokens": f"{text} tokens", "PUE": f"PUE {text}"}.get(assumption, text)
 
 
 def _seen(row: dict[str, Any]) -> dict[str, Any]:
@@ -256,7 +257,7 @@ def _step(found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
     whole = sum(seconds for _, seconds in parts)
     ordered = sorted(parts, key=lambda part: -part[1])
     rows = tuple({"what": what, "seconds": seconds, "share": seconds / whole} for what, seconds in ordered)
-    total = {"what": f"total, of {batch:,} sequences", "seconds": whole, "share": 1.0}
+    total = {"what": f"total, of {batch:,} {'sequence' if batch == 1 else 'sequences'}", "seconds": whole, "share": 1.0}
     return {"sequences": batch, "seconds": whole, "parts": dict(parts)}, [Table("", PARTS, rows, total)]
 
 

@@ -106,7 +106,7 @@ def measure(
     usd = price if price is not None else device.price.usd_per_hour if device.price else None
     step = _step(then, batch, context, usd, devices, workload) if then else None
     most = _largest(model, workload, plan, context, device, overhead) if generates else None
-    said = _assumptions(plan, device, first, price, usd, ideal=ideal)
+    said = _assumptions(plan, device, first, price, usd, overhead, ideal=ideal)
     return Measured(first, then, start, step, batch, prompt, context, usd, most, said)
 
 
@@ -126,6 +126,8 @@ def build(
 
     output:  tokens that each sequence answers with; None: one step is looked at
     """
+    if output is not None and not cached(model.graph):
+        raise InputError(f"--output is {output:,}, but {model.spec.name} generates nothing: it sees all tokens at once")
     found = measure(model, workload, plan, device=device, price=price, compute=compute, ideal=ideal, overhead=overhead)
     assert isinstance(plan, Plan)
     start, then, step, batch, devices = found.start, found.then, found.step, found.batch, plan.mesh.devices
@@ -162,20 +164,25 @@ def build(
             }
             lines.append(("roofline, per output token", one, "seconds"))
         if output is not None:
-            middle = then.run(batch, tokens=1, cached=context + output // 2, source=workload.seq).seconds
+            before = workload.context if workload.target else context
+            half = max(before + output // 2, 1)
+            middle = then.run(batch, tokens=1, cached=half, source=workload.seq).seconds
             said["request_seconds"] = start.seconds + output * middle
             said["output_tokens"] = output
             lines.append((f"a whole answer of {output:,} tokens", said["request_seconds"], "seconds"))
         said["critical_batch"] = then.critical()
+        said["critical_batch_experts"] = experts = then.critical_experts()
         said["turning_batch"] = then.turning(context)
         said["largest_batch"] = most
         said["fits"] = found.fits
-        lines.append(("matmuls turn compute-bound", _sequences(said["critical_batch"], ""), "text"))
+        turn = _sequences(said["critical_batch"], "")
+        turn += f", those of the experts {_sequences(experts, '')}" if experts else ""
+        lines.append(("matmuls turn compute-bound", turn, "text"))
         lines.append(("the whole step does", _sequences(said["turning_batch"], "at no batch: caches grow too"), "text"))
         if most is not None:
             lines.append(("largest batch that memory holds", most, "count"))
             if most < batch:
-                lines.append(("fits", f"no: a batch of {batch:,} is more than memory holds", "text"))
+                lines.insert(0, ("fits", f"no: a batch of {batch:,} is more than memory holds", "text"))
         rows = [
             _row(model, workload, plan, context, overhead, _step(then, n, context, usd, devices, workload))
             for n in _batches(batch, most, plan.mesh.dp)
@@ -261,7 +268,7 @@ def _sequences(count: int | None, none: str) -> str:
 
 
 def _assumptions(
-    plan: Plan, device: Device, server: Server, price: float | None, usd: float | None, *, ideal: bool
+    plan: Plan, device: Device, server: Server, price: float | None, usd: float | None, overhead: int, *, ideal: bool
 ) -> dict[str, Any]:
     said: dict[str, Any] = {
         "weights": f"{storage(plan.weights).name}, cache {storage(plan.kv_dtype).name}; multiplied in {server.compute}",
@@ -277,6 +284,10 @@ def _assumptions(
         parts = [f"{name} {reached(device, name) * (hot if name == 'matmul' else 1):.0%}" for name in REACHED]
         said["of the peaks"] = f"{', '.join(parts)} ({source})"
         said["kernels"] = f"{server.rates.gap * 1e6:g} µs each to start"
+    said["attention"] = (
+        f"{plan.attention}; logits of {'the last position' if plan.logits == 'last' else 'all positions'}"
+    )
+    said["overhead"] = f"{overhead:,} bytes of framework and allocator on each device (--overhead)"
     said["steps"] = "every sequence of the batch decodes; prompts of others do not interrupt"
     if usd is None:
         said["price"] = f"unknown: the file of {device.name} has none (--price)"

@@ -1109,3 +1109,21 @@ def test_the_cache_of_a_latent_is_copied_or_its_batch_split() -> None:
     )
     assert copied == 64 * 4096 * 70_272
     assert split == copied // 8
+
+
+def test_logits_and_loss_are_shown_apart() -> None:
+    """GPT-2: 8·1,024·50,257 logits, in 16 bits, as float32, and their gradient."""
+    model = load("gpt2")
+    report = build(model, model.workload(batch=8, seq=1024), Training())
+    memory: Any = report.to_dict()["memory"]
+    assert memory["logits_and_loss"] == pytest.approx(8 * 1024 * 50257 * (2 + 4 + 4), rel=1e-3)
+    table: Any = report.sections[0]
+    assert sum(row["bytes"] for row in table.rows) == table.total["bytes"]
+    assert memory["all_devices"] == memory["per_device"]["total"]
+
+
+def test_all_devices_together() -> None:
+    model = load("llama-3-8b")
+    plan = Training(mesh=Mesh(dp=2, tp=2, pp=4), micro_batch=1)
+    data: Any = build(model, model.workload(batch=8, seq=512), plan).to_dict()
+    assert data["memory"]["all_devices"] == 4 * sum(stage["total"] for stage in data["stages"])

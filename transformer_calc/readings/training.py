@@ -65,6 +65,7 @@ class Kept(NamedTuple):
     in_flight: int  # micro-batches whose activations these are; interleaved: of one group of layers each
     peak_at: str
     buffers: dict[str, int]  # of communication, and a matrix that is computed with in a copy, by name
+    loss: int = 0  # of the activations, those of logits and loss
 
     @property
     def total(self) -> int:
@@ -172,8 +173,8 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str =
         (start, START, held.at_start),
         (layer, LAYER if plan.recompute == "none" else AGAIN, held.in_layer),
     )
-    at_once, peak, others = max(moments, key=lambda moment: moment[0] + sum(moment[2].values()))
-    return Kept(weights, gradients, states, at_once, in_flight(stage, sizes, plan), peak, others)
+    most, peak, others = max(moments, key=lambda moment: moment[0].bytes + sum(moment[2].values()))
+    return Kept(weights, gradients, states, most.bytes, in_flight(stage, sizes, plan), peak, others, most.loss)
 
 
 def shared(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Iterator[tuple[Component, int]]:
@@ -281,18 +282,28 @@ class Pass(NamedTuple):
     working: int  # while a layer, or a segment of them, is computed again
 
 
-def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str) -> tuple[int, int]:
+class AtOnce(NamedTuple):
+    """Bytes of activations at a moment, and of these, those of logits and loss."""
+
+    bytes: int
+    loss: int
+
+
+def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str) -> tuple[AtOnce, AtOnce]:
     """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers."""
     running = in_flight(stage, sizes, plan)
     if stage.chunks:
         groups = [one_pass(chunk, graph, sizes, plan, family) for chunk in stage.chunks]
         most = interleaved([group.kept for group in groups], running, passes(plan, sizes), plan.mesh.pp)
         kept = sum(n * group.kept for n, group in zip(most, groups, strict=True))
+        losses = most[-1]
         last = groups[-1]._replace(working=max(group.working for group in groups))
     else:
         last = one_pass(stage, graph, sizes, plan, family)
-        kept = running * last.kept
-    return kept + last.moment, kept + last.working - last.loss  # then the loss of that micro-batch is no longer needed
+        kept, losses = running * last.kept, running
+    start = AtOnce(kept + last.moment, losses * last.loss + last.moment)
+    # in a layer's the loss of that micro-batch is no longer needed
+    return start, AtOnce(kept + last.working - last.loss, max(losses - 1, 0) * last.loss)
 
 
 def interleaved(kept: list[int], running: int, passes: int, pp: int) -> list[int]:

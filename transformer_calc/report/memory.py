@@ -80,6 +80,7 @@ class Counted(NamedTuple):
     context: int  # tokens of each sequence in the cache
     stages: list[tuple[dict[str, int], str]]  # bytes of each kind, and when training needs them
     others: list[dict[str, int]]  # what `other` is made of, on each stage
+    losses: list[int]  # of the activations, those of logits and loss, on each stage
     plan: Plan | Training  # with what is frozen as it was found
 
     @property
@@ -104,7 +105,9 @@ def count(model: Transformer, workload: Workload, plan: Plan | Training, overhea
     check_mesh(plan.mesh, graph, sizes)
     context = 0 if isinstance(plan, Training) else cached_tokens(model, workload)
     every = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
-    return Counted(graph, sizes, context, [(of, peak) for of, peak, _ in every], [others for *_, others in every], plan)
+    held = [(of, peak) for of, peak, *_ in every]
+    others, losses = [others for *_, others, _ in every], [loss for *_, loss in every]
+    return Counted(graph, sizes, context, held, others, losses, plan)
 
 
 def build(
@@ -128,7 +131,7 @@ def build(
     graph, sizes, context, plan = counted.graph, counted.sizes, counted.context, counted.plan
     parts = [part for part, _ in counted.stages]
     fullest, peak_at = counted.fullest
-    others = counted.others[counted.number]
+    others, loss = counted.others[counted.number], counted.losses[counted.number]
     kv_dtype = "bf16" if isinstance(plan, Training) else plan.kv_dtype
     kv = _kv(graph, sizes, kv_dtype, context)
     room = memory_of(device) if device else None
@@ -142,7 +145,13 @@ def build(
         assumptions["stages"] = f"{few} to {many} layers each: they do not divide; the first and the last have fewer"
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
     data: dict[str, Any] = {
-        "memory": {"per_device": fullest, "peak_at": peak_at if train else _peak_at(workload), "other": others},
+        "memory": {
+            "per_device": fullest,
+            "peak_at": peak_at if train else _peak_at(workload),
+            "logits_and_loss": loss,
+            "other": others,
+            "all_devices": sum(part["total"] for part in parts) * (plan.mesh.devices // plan.mesh.pp),
+        },
         "stages": [
             {"stage": number, "layers": layers, **part}
             for number, (layers, part) in enumerate(zip(layers_each, parts, strict=True))
@@ -160,8 +169,10 @@ def build(
     verb = "trained" if train else "served"
     of = f" of {device.title or device.name}" if device else ""
     title = f"{model.title}: {verb} on {plan.mesh.devices:,} {devices_of(plan.mesh)}{of}"
-    table = _table(title, fullest, others, room)
+    table = _table(title, fullest, others, loss, room)
     lines = _facts(kv, workload, context, fits, room, fullest["total"], data["memory"]["peak_at"])
+    if plan.mesh.devices > 1:
+        lines = (*lines, ("of all devices together", data["memory"]["all_devices"], "bytes"))
     if part := data["lora"] or data["freeze"]:
         lines = (("parameters that learn", part["trainable_params"], "count"), *lines)
     facts = Facts("", lines)
@@ -196,15 +207,15 @@ def _parts(
     plan: Plan | Training,
     context: int,
     overhead: int,
-) -> tuple[dict[str, int], str, dict[str, int]]:
-    """Bytes of each kind on one device of a stage, when training needs them, and what `other` is made of."""
+) -> tuple[dict[str, int], str, dict[str, int], int]:
+    """Bytes of each kind on one device of a stage, when training needs them, what `other` is made of, and the loss."""
     if isinstance(plan, Training):
         of = kept(stage, graph, sizes, plan, model.spec.family)._asdict()
     else:
         of = held(stage, graph, sizes, plan, context)._asdict()
     others = of["buffers"] | ({"overhead": overhead} if overhead else {})
     parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS} | {"other": sum(others.values())}
-    return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others
+    return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others, of.get("loss", 0)
 
 
 def _formulas(model: Transformer, counted: Counted, plan: Plan | Training) -> tuple[dict[str, Any], list[Any]]:
@@ -282,10 +293,11 @@ def memory_of(device: Device) -> int:
     return device.memory_bytes
 
 
-def _table(title: str, whole: dict[str, int], others: Mapping[str, int], room: int | None) -> Table:
+def _table(title: str, whole: dict[str, int], others: Mapping[str, int], loss: int, room: int | None) -> Table:
     """A row for each kind, and for each thing of the last one, as a share of the device, or of the total."""
     of = room or whole["total"] or 1
-    held = {name: whole[name] for name in PARTS if name != "other"} | dict(others)
+    held = {name: whole[name] for name in PARTS if name != "other"} | {"logits_and_loss": loss} | dict(others)
+    held["activations"] -= loss
     rows = [{"part": name.replace("_", " "), "bytes": size, "share": size / of} for name, size in held.items() if size]
     total = {"part": "total", "bytes": whole["total"], "share": whole["total"] / of}
     if room:

@@ -69,6 +69,30 @@ def test_quantisation_takes_the_matrices_of_the_layers() -> None:
     assert held == matrices * (128 * 4 + 16 + 4) // (128 * 8) + 2 * (sizes.total - matrices)
 
 
+def test_routers_and_the_biases_of_experts_are_not_quantised() -> None:
+    """Mixtral: attention and experts in groups of 128; gpt-oss has 3 biases of each of 32 experts beside its matrices."""
+    for name, left in (("mixtral-8x7b", 32 * 4096 * 8), ("gpt-oss-20b", 24 * 32 * (2880 + 3 * 2880))):
+        model = load(name)
+        parts = components(model.graph)
+        sizes = model.graph.sizes(model.workload())
+        kept = [p for p in parts if p.embedding or not p.block.repeat or len(p.dims) < 2]
+        others: Any = left + sum(p.total(sizes) for p in kept)  # type: ignore[misc]
+        matrices = model.params().total - others
+        held = memory(name, Plan(weights="int4-g32"))["memory"]["per_device"]["weights"]
+        assert held == matrices * (32 * 4 + 16 + 4) // (32 * 8) + 2 * others
+
+
+@pytest.mark.parametrize("name", ["llama-3-8b", "gpt2"])  # stored by outputs, and by inputs
+@pytest.mark.parametrize("tp", [1, 2])
+def test_a_scale_for_each_output_channel_is_split_as_these_are(name: str, tp: int) -> None:
+    data = memory(name, Plan(weights="int8", mesh=Mesh(tp=tp)))["memory"]["per_device"]["weights"]
+    spec = {"llama-3-8b": (32, 4096, 4096 + 2 * 1024 + 2 * 14336), "gpt2": (12, 768, 3 * 768 + 3072)}
+    layers, width, split = spec[name]
+    wide = memory(name, Plan(weights="fp8", mesh=Mesh(tp=tp)))["memory"]["per_device"]["weights"]
+    matrices = {"llama-3-8b": 7, "gpt2": 6}[name]
+    assert data - wide == 4 * layers * (split // tp + 2 * width - matrices)
+
+
 def test_flash_attention_keeps_no_score_matrix() -> None:
     flash, eager = (
         memory("llama-3-8b", Plan(attention=how), seq=8192)["memory"]["per_device"]["activations"]

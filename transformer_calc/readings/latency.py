@@ -19,7 +19,7 @@ from transformer_calc.readings.communication import Link, Unknown
 from transformer_calc.readings.flops import of_source_alone
 from transformer_calc.readings.params import components
 from transformer_calc.readings.roofline import How, Rates
-from transformer_calc.readings.serving import Plan, weight_type
+from transformer_calc.readings.serving import Plan, rows_and_tensors, weight_type
 from transformer_calc.readings.sharding import stages
 from transformer_calc.spec import Device
 from transformer_calc.storage import storage
@@ -90,7 +90,8 @@ class Server:
         known: dict[str, float] = {}
         for part in components(self.graph):
             kind, entries = weight_type(part, self.plan), part.entries(sizes)
-            known[part.path] = float(kind.of(entries, rows=product(part.dims[:-1], sizes), tensors=1) / entries)
+            rows, tensors = (product(dims, sizes) for dims in rows_and_tensors(part))
+            known[part.path] = float(kind.of(entries, rows=rows, tensors=tensors) / entries)
         rest = float(storage(self.plan.rest).of(1))
 
         def entry(op: Op, block: Block) -> float:

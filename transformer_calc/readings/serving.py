@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     """How a model is served."""
 
     weights: str = "bf16"  # of the layers' matrices; with a plain type, of everything
-    rest: str = "bf16"  # of tables, norms, biases and heads beside quantised matrices
+    rest: str = "bf16"  # of tables, norms, biases, routers and heads beside quantised matrices
     kv_dtype: str = "bf16"
     activations: str = "bf16"
     attention: str = "flash"  # flash keeps no score matrix
@@ -103,15 +103,24 @@ def weight_bytes(part: Component, mesh: Mesh, sizes: Sizes, plan: Plan, letters:
     """Bytes of one device's share of a parameter tensor; `letters`: see `share`."""
     from transformer_calc.expr import ceil_div
 
-    whole, rows = share(part, mesh, sizes, letters).entries, product(part.dims[:-1], letters or sizes)
-    return ceil_div(weight_type(part, plan).of(whole, rows=rows, tensors=1), 1)
+    whole, rows, tensors = (
+        share(part._replace(dims=dims), mesh, sizes, letters).entries for dims in (part.dims, *rows_and_tensors(part))
+    )
+    return ceil_div(weight_type(part, plan).of(whole, rows=rows, tensors=tensors), 1)
+
+
+def rows_and_tensors(part: Component) -> tuple[Dims, Dims]:
+    """The axes of a weight's output channels and, of stacked experts, those of the matrices themselves."""
+    stacked = part.dims[:-2]
+    return (*stacked, part.dims[part.out]), stacked
 
 
 def weight_type(part: Component, plan: Plan) -> Storage:
-    """How a tensor is stored: quantisation takes the matrices of the layers."""
+    """How a tensor is stored: quantisation takes the matrices of the layers, but not their routers."""
     chosen = storage(plan.weights)
-    matrix = len(part.dims) >= 2 and bool(part.block.repeat) and not part.embedding
-    return chosen if matrix or chosen.name in PLAIN else storage(plan.rest)
+    linear = part.path.endswith(".weight") and len(part.dims) >= 2 and bool(part.block.repeat) and not part.embedding
+    routes = not part.routed and any(axis.startswith("experts") for axis in part.dims[part.out])
+    return chosen if (linear and not routes) or chosen.name in PLAIN else storage(plan.rest)
 
 
 def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> int:

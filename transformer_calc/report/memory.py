@@ -359,7 +359,7 @@ def _serving(plan: Plan) -> dict[str, Any]:
     positions = "every position" if plan.logits == "all" else "the last position"
     said: dict[str, Any] = {"weights": chosen}
     if chosen not in PLAIN:
-        said["tables, norms, biases, heads"] = rest
+        said["tables, norms, biases, routers, heads"] = rest
     split = ", its batch split over ranks beyond the heads" if plan.kv_split == "batch" else ""
     said["cache"] = storage(plan.kv_dtype).name + split
     if plan.block_size > 1:
@@ -416,7 +416,7 @@ def _frozen(plan: Training) -> str:
     chosen = storage(plan.weights)
     if chosen.name in PLAIN:
         return chosen.name
-    return f"{chosen.name} ({chosen.source}); tables, norms, biases, heads {Plan().rest}"
+    return f"{chosen.name} ({chosen.source}); tables, norms, biases, routers, heads {Plan().rest}"
 
 
 def _copies(counted: Counted, plan: Plan | Training) -> dict[str, str]:

@@ -70,13 +70,13 @@ def test_quantisation_takes_the_matrices_of_the_layers() -> None:
 
 
 def test_routers_and_the_biases_of_experts_are_not_quantised() -> None:
-    """Mixtral: attention and experts in groups of 128; gpt-oss has 3 biases of each of 32 experts beside its matrices."""
+    """Of Mixtral routers are left, of gpt-oss also three biases of each of 32 experts."""
     for name, left in (("mixtral-8x7b", 32 * 4096 * 8), ("gpt-oss-20b", 24 * 32 * (2880 + 3 * 2880))):
         model = load(name)
         parts = components(model.graph)
         sizes = model.graph.sizes(model.workload())
         kept = [p for p in parts if p.embedding or not p.block.repeat or len(p.dims) < 2]
-        others: Any = left + sum(p.total(sizes) for p in kept)  # type: ignore[misc]
+        others: Any = left + sum(p.total(sizes) for p in kept)
         matrices = model.params().total - others
         held = memory(name, Plan(weights="int4-g32"))["memory"]["per_device"]["weights"]
         assert held == matrices * (32 * 4 + 16 + 4) // (32 * 8) + 2 * others
@@ -148,14 +148,52 @@ def test_what_fits_fits_and_one_more_does_not(preset: str, device: str, weights:
         if not found["fits"]:
             assert total(*(1 if name == solve else n for name, n in given_sizes.items())) > room
             continue
-        assert total(found["batch"], found["context"]) <= room
-        more = {name: found[name] + (name == solve) for name in ("batch", "context")}
-        assert total(**more) > room or found[solve] >= 2**40
+        most = {name: found[name] or 2**40 for name in ("batch", "context")}  # of a full window, there is no most
+        assert total(**most) <= room
+        assert found[solve] is None or total(**most | {solve: most[solve] + 1}) > room
+
+
+def fitted(preset: str, plan: Plan | Training, solve: str, **workload: int) -> Any:
+    model = load(preset)
+    report = fit_report(model, model.workload(**workload), plan, device=hardware.load("h100-sxm"), solve=solve)
+    return report.to_dict()["fit"], model.notes
+
+
+def test_a_window_that_is_full_bounds_no_context() -> None:
+    found, _ = fitted("mistral-7b-v0.1", Plan(), "context")
+    assert found["fits"]
+    assert found["context"] is None
+
+
+def test_what_is_only_tried_is_not_remarked_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit gpt2 --solve context --device h100-sxm".split()) == 0
+    said = capsys.readouterr()
+    assert "the model has 1,024 positions" in said.out
+    assert not said.err
+    assert run("fit whisper-tiny --solve context --device h100-sxm".split()) == 0
+    assert "the model has 448 positions" in capsys.readouterr().out
+    assert run("fit vit-base --mode train --solve context --device h100-sxm".split()) == 2
+    assert "--solve is context, but images of vit-base are always 197 tokens" in capsys.readouterr().err
+
+
+def test_new_tokens_beside_a_context_count() -> None:
+    one, many = (fitted("llama-3-8b", Plan(attention="eager"), "batch", context=8000, seq=n)[0] for n in (1, 4000))
+    model = load("llama-3-8b")
+
+    def total(batch: int) -> int:
+        run = model.workload(batch=batch, context=8000, seq=4000)
+        return count(model, run, Plan(attention="eager")).fullest[0]["total"]
+
+    room = hardware.load("h100-sxm").memory_bytes
+    assert room
+    assert many["batch"] < one["batch"]
+    assert total(many["batch"]) <= room < total(many["batch"] + 1)
 
 
 @pytest.mark.parametrize(
     ("plan", "solve", "sizes"),
     [
+        (Training(zero=3, mesh=Mesh(cp=4)), "context", {"batch": 1}),
         (Training(zero=3, mesh=Mesh(dp=8)), "batch", {"batch": 8, "seq": 2048}),
         (Training(zero=3, mesh=Mesh(dp=8)), "context", {"batch": 8, "seq": 1}),
         (Training(zero=3, micro_batch=2, mesh=Mesh(dp=8)), "context", {"batch": 32, "seq": 1}),
@@ -167,7 +205,7 @@ def test_what_is_trained_fits_and_one_more_does_not(plan: Training, solve: str, 
     model, device = load("llama-3-8b"), hardware.load("h100-sxm")
     found: Any = fit_report(model, model.workload(**sizes), plan, device=device, solve=solve).to_dict()["fit"]
     assert found["fits"]
-    step = {"batch": plan.mesh.dp, "context": 1}[solve]
+    step = {"batch": plan.mesh.dp, "context": plan.mesh.cp}[solve]
 
     def fits(more: int) -> object:
         batch, seq = (found[name] + more * (name == solve) for name in ("batch", "context"))

@@ -87,9 +87,7 @@ class Transformer:
             seq = whole or max(min(room, USUAL_LENGTH), 1)
         self._check_length(seq + (0 if decoding else context or 0), limit)
         if decoding:
-            last = self.spec.stacks[-1].embedding
-            table = last.positions if isinstance(last, Tokens) else None
-            most = table.count if table else None
+            most = self.max_target_positions
             if target_seq is None:
                 target_seq = max(min(seq, most - (context or 0) if most else seq), 1)
             self._check_length(target_seq + (context or 0), most, "target ")
@@ -123,6 +121,13 @@ class Transformer:
         first = self.spec.stacks[0].embedding
         positions = None if isinstance(first, Patches) else first.positions
         return positions.count if positions else None
+
+    @property
+    def max_target_positions(self) -> int | None:
+        """The longest sequence that the last stack has positions for, if it has a table: the decoder, where two are."""
+        last = self.spec.stacks[-1].embedding
+        table = last.positions if isinstance(last, Tokens) else None
+        return table.count if table else None
 
     def params(self) -> Params:
         """Parameter counts: total, active, embedding, non_embedding.

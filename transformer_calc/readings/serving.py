@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
-from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product
+from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes
 from transformer_calc.readings.cache import Cached, cached
 from transformer_calc.readings.params import Component, of_block
 from transformer_calc.readings.sharding import Mesh, Stage, copies, divisor, parts_of, share

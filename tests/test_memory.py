@@ -61,6 +61,40 @@ def test_pages_reserve_whole_blocks() -> None:
     assert paged * 17 == exact * 32
 
 
+def test_devices_that_share_a_sequence_have_whole_pages_each() -> None:
+    """100 tokens on 4 devices are 25 each, in pages of 64 a whole page."""
+    plan = Plan(block_size=64, mesh=Mesh(cp=4))
+    assert memory("gpt2", plan, context=100)["memory"]["per_device"]["kv_cache"] == 2 * 2 * 12 * 768 * 64
+
+
+def test_weights_of_tables_norms_and_heads_are_not_trained_in_fp8() -> None:
+    sizes = load("llama-3-8b").params()
+    matrices = sizes.total - 2 * 128256 * 4096 - 65 * 4096
+    held = memory("llama-3-8b", Training(precision="fp8"))["memory"]["per_device"]["weights"]  # type: ignore[arg-type]
+    assert held == matrices + 2 * (sizes.total - matrices)
+
+
+def test_no_adapters_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["memory", "gpt2", "--mode", "train", "--lora-rank", "8", "--lora-targets", ""]) == 2
+    assert "--lora-targets names ''" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("layers", "stages", "each", "says"),
+    [
+        (126, 16, [7, *[8] * 14, 7], "7 to 8 layers each: they do not divide; the first and the last have fewer"),
+        (5, 2, [2, 3], "2 to 3 layers each: they do not divide"),
+        (5, 4, [1, 1, 2, 1], "1 to 2 layers each: they do not divide"),
+        (11, 8, [1, 1, 1, 2, 2, 2, 1, 1], "1 to 2 layers each: they do not divide"),
+    ],
+)
+def test_stages_that_differ_all_have_layers(layers: int, stages: int, each: list[int], says: str) -> None:
+    model = load("gpt2", fields={"layers": layers})
+    data: Any = build(model, model.workload(), Plan(mesh=Mesh(pp=stages))).to_dict()
+    assert [stage["layers"] for stage in data["stages"]] == each
+    assert data["assumptions"]["stages"] == says
+
+
 def test_quantisation_takes_the_matrices_of_the_layers() -> None:
     """4-bit weights in groups of 128 with a 16-bit scale and a 4-bit zero point; tables, norms and head in bf16."""
     sizes = load("llama-3-8b").params()

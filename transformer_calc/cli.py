@@ -750,7 +750,7 @@ def _plan(
     sizes = {name: units.parse_count(value, field=f"--{name}") for name, value in counts.items()}
     ways: dict[str, Any] = {name: sizes[name] for name in ("dp", "tp", "pp", "cp", "ep")}
     if mode == "infer":
-        if lora_rank or lora_targets:
+        if lora_rank is not None or lora_targets is not None:
             raise InputError("--lora-rank and --lora-targets are of training", "--mode train")
         if freeze or lora_dropout:
             raise InputError(f"--{'freeze' if freeze else 'lora-dropout'} is of training", "--mode train")

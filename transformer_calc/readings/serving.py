@@ -143,8 +143,7 @@ def cache_bytes(part: Cached, sizes: Sizes, plan: Plan, context: Size, letters: 
         size = (letters or sizes)[axis]
         if (axis,) == part.op.output.dims[-2]:
             size = size if part.once else minimum(context, part.window) if part.window else context
-            size = ceil_to(size, plan.block_size)
-            ways = plan.mesh.cp
+            size, ways = ceil_to(ceil_div(size, plan.mesh.cp), plan.block_size), 1  # each device's pages are its own
         else:
             dimension, ways = divisor(axis, plan.mesh, sizes)
             ways = 1 if dimension in used else ways

@@ -166,7 +166,7 @@ def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = Non
 def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
     """The layers of each pipeline stage; a stack's first has its embedding, the last of all the head.
 
-    They are equally many, or where they do not divide differ by a layer, the first and the last having fewer.
+    They are equally many, or as `_bounds` has them where they do not divide.
 
     virtual:  groups of layers of a stage, in an interleaved pipeline: stage 0 has the groups 0, p, 2·p …
     """
@@ -189,7 +189,7 @@ def _bounds(layers: int, wanted: int) -> list[int]:
 
     What then does not divide goes to groups in the middle, one layer each.
     """
-    short = 1 if wanted > 2 and layers % wanted else 0
+    short = 1 if wanted > 2 and layers % wanted and layers + 2 >= 2 * wanted else 0  # none is left without a layer
     each, more = divmod(layers + 2 * short, wanted)
     sizes = [each - short, *([each] * (wanted - 2)), each - short] if wanted > 1 else [each]
     middle = wanted // 2 - more // 2

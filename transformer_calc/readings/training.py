@@ -244,7 +244,8 @@ def state_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | 
     """
     recipe, mesh = precision(plan.precision), plan.mesh
     held = share(part, mesh, sizes, letters)
-    weight, gradient, master = recipe.bytes_per_parameter
+    _, gradient, master = recipe.bytes_per_parameter
+    weight = serving.weight_type(part, serving.Plan(weights=recipe.weights, rest=recipe.activations)).bytes
     role = "embedding" if part.embedding else "hidden" if part.block.repeat else "head"
     dims, elements = shape(part.dims, letters or sizes), int(part.entries(sizes))  # type: ignore[arg-type]
     whole: Any = optimizer(plan.optimizer).bytes_of(dims, role, recipe.states, elements)

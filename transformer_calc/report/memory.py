@@ -63,7 +63,7 @@ def training(
     """
     adapters = None
     if lora_rank is not None:
-        names = tuple(name.strip() for name in (lora_targets or "q,v").split(","))
+        names = tuple(name.strip() for name in ("q,v" if lora_targets is None else lora_targets).split(","))
         adapters = lora.Lora(lora_rank, tuple(dict.fromkeys(names)), lora_dropout)
     elif lora_targets is not None or lora_dropout:
         raise InputError(f"--lora-{'targets' if lora_targets else 'dropout'} is given, but not --lora-rank")
@@ -142,7 +142,9 @@ def build(
     layers_each = [layers_of(stage) for stage in _stages(graph, sizes, plan)]
     if len(set(layers_each)) > 1:
         few, many = min(layers_each), max(layers_each)
-        assumptions["stages"] = f"{few} to {many} layers each: they do not divide; the first and the last have fewer"
+        fewer = max(layers_each[0], layers_each[-1]) < min(layers_each[1:-1], default=0)
+        ends = "; the first and the last have fewer" if fewer else ""
+        assumptions["stages"] = f"{few} to {many} layers each: they do not divide{ends}"
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
     data: dict[str, Any] = {
         "memory": {
@@ -372,7 +374,9 @@ def _serving(plan: Plan) -> dict[str, Any]:
 def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
     recipe = precision(plan.precision)
     weight, gradient, master = recipe.bytes_per_parameter
-    of_each = f"{weight} bytes a weight, {gradient} a gradient" + (f", {master} a master copy" if master else "")
+    of_each = f"{weight} {'byte' if weight == 1 else 'bytes'} a weight, {gradient} a gradient" + (
+        f", {master} a master copy" if master else ""
+    )
     every = f", every {plan.every} layers" if plan.recompute == "full" and plan.every > 1 else ""
     run = f"{plan.kernels} kernels"
     run += " (operator by operator, as transformers 5.23)" if plan.kernels == "eager" else ""
@@ -386,7 +390,8 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
     if plan.freeze:
         adapters["frozen"] = f"{', '.join(plan.freeze)}: {weight} bytes a weight, no gradients, no states"
     return adapters | {
-        "precision": f"{recipe.name}: {of_each} ({recipe.source})",
+        "precision": f"{recipe.name}: {of_each} ({recipe.source})"
+        + ("" if recipe.weights in PLAIN else f"; tables, norms, biases, routers, heads {recipe.activations}"),
         "optimizer": f"{optimizer(plan.optimizer).name} ({optimizer(plan.optimizer).source})",
         "ZeRO stage": plan.zero,
         "micro-batch": f"{micro_batch(plan, sizes):,} sequences, schedule {plan.schedule}{groups}",

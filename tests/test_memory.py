@@ -74,6 +74,18 @@ def test_weights_of_tables_norms_and_heads_are_not_trained_in_fp8() -> None:
     assert held == matrices + 2 * (sizes.total - matrices)
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("memory gpt2 --mode train --context 4k", "--context is 4,000, but --mode is train"),
+        ("fit gpt2 --device h100-sxm --devices 2 --solve devices", "--devices is 2, but --solve devices is to find"),
+    ],
+)
+def test_options_that_contradict_each_other(line: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(line.split()) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_no_adapters_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["memory", "gpt2", "--mode", "train", "--lora-rank", "8", "--lora-targets", ""]) == 2
     assert "--lora-targets names ''" in capsys.readouterr().err

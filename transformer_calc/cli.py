@@ -886,6 +886,8 @@ def fit(
         count = units.parse_count(devices, field="--devices")
         if plan.mesh.tp not in (1, count):
             raise InputError(f"--devices is {count} and --tp {plan.mesh.tp}; give one of them")
+        if solve == "devices":
+            raise InputError(f"--devices is {count}, but --solve devices is to find how many; give one of them")
         plan = plan._replace(mesh=plan.mesh._replace(tp=count))
     most = units.parse_count(overhead, field="--overhead", minimum=0)
     return build(model, workload, plan, device=_device(device, device_set), solve=solve, overhead=most)

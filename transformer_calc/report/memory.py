@@ -127,6 +127,8 @@ def build(
     formula:  each part as a formula, too
     """
     train = isinstance(plan, Training)
+    if train and workload.context:
+        raise InputError(f"--context is {workload.context:,}, but --mode is train: it keeps no cache", "--seq N")
     counted = count(model, workload, plan, overhead)
     graph, sizes, context, plan = counted.graph, counted.sizes, counted.context, counted.plan
     parts = [part for part, _ in counted.stages]
@@ -380,6 +382,7 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
     every = f", every {plan.every} layers" if plan.recompute == "full" and plan.every > 1 else ""
     run = f"{plan.kernels} kernels"
     run += " (operator by operator, as transformers 5.23)" if plan.kernels == "eager" else ""
+    each = micro_batch(plan, sizes)
     groups = f", {plan.virtual} groups of layers a stage" if plan.virtual > 1 else ""
     adapters = {}
     if plan.lora:
@@ -394,7 +397,7 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
         + ("" if recipe.weights in PLAIN else f"; tables, norms, biases, routers, heads {recipe.activations}"),
         "optimizer": f"{optimizer(plan.optimizer).name} ({optimizer(plan.optimizer).source})",
         "ZeRO stage": plan.zero,
-        "micro-batch": f"{micro_batch(plan, sizes):,} sequences, schedule {plan.schedule}{groups}",
+        "micro-batch": f"{each:,} {'sequence' if each == 1 else 'sequences'}, schedule {plan.schedule}{groups}",
         "activations": f"{plan.attention} attention, {run}, recomputation {plan.recompute}{every}",
     }
 

@@ -86,6 +86,11 @@ def test_options_that_contradict_each_other(line: str, says: str, capsys: pytest
     assert says in capsys.readouterr().err
 
 
+def test_scales_that_a_cache_is_counted_without_are_named() -> None:
+    said = [memory("gpt2", Plan(kv_dtype=name), context=8)["assumptions"]["cache"] for name in ("int8", "q8_0")]
+    assert said == ["int8, without scales of rows or tensors", "q8_0"]
+
+
 def test_no_adapters_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["memory", "gpt2", "--mode", "train", "--lora-rank", "8", "--lora-targets", ""]) == 2
     assert "--lora-targets names ''" in capsys.readouterr().err

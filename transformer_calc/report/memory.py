@@ -365,7 +365,9 @@ def _serving(plan: Plan) -> dict[str, Any]:
     if chosen not in PLAIN:
         said["tables, norms, biases, routers, heads"] = rest
     split = ", its batch split over ranks beyond the heads" if plan.kv_split == "batch" else ""
-    said["cache"] = storage(plan.kv_dtype).name + split
+    cache = storage(plan.kv_dtype)
+    scales = ", without scales of rows or tensors" if cache.row_bytes or cache.tensor_bytes else ""
+    said["cache"] = cache.name + scales + split
     if plan.block_size > 1:
         said["pages"] = f"{plan.block_size} tokens each, the last one reserved whole"
     live = f"{plan.activations}, what is live at once in a pass"

@@ -18,6 +18,7 @@ from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.sharding import Mesh, stages
 from transformer_calc.readings.training import SCHEDULES, Training, in_flight, one_pass
+from transformer_calc.report.fit import _fewest, _states
 from transformer_calc.report.fit import build as fit_report
 from transformer_calc.report.memory import build, count
 from transformer_calc.sources import hardware
@@ -225,6 +226,20 @@ def test_what_is_only_tried_is_not_remarked_on(capsys: pytest.CaptureFixture[str
     assert "the model has 448 positions" in capsys.readouterr().out
     assert run("fit vit-base --mode train --solve context --device h100-sxm".split()) == 2
     assert "--solve is context, but images of vit-base are always 197 tokens" in capsys.readouterr().err
+
+
+def test_meshes_that_cannot_hold_the_states_are_not_counted() -> None:
+    model = load("gpt2")
+    states = {plan: _states(model, plan) for plan in (Plan(), Training())}
+    assert list(states.values()) == [2 * model.params().total, 16 * model.params().total]
+    tried = list[int]()
+
+    def parts(mesh: Mesh) -> dict[str, int]:
+        tried.append(mesh.devices)
+        return {"total": 10}
+
+    assert _fewest([Mesh(tp=n) for n in (1, 2, 4, 8)], parts, room=10, states=40)[0] == Mesh(tp=4)
+    assert tried == [4]
 
 
 def test_new_tokens_beside_a_context_count() -> None:

@@ -9,7 +9,7 @@ from .. import units
 from ..report import Kind
 
 # aligned to the right
-NUMERIC = frozenset({"count", "flops", "bytes", "share", "seconds", "number", "usd", "mixed"})
+NUMERIC = frozenset({"count", "rounded", "flops", "bytes", "share", "seconds", "number", "usd", "mixed"})
 
 _ASCII = str.maketrans(
     {"·": "*", "×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-", "≤": "<=", "≥": ">="}
@@ -44,6 +44,8 @@ def cell(value: Any, kind: Kind) -> str:
     match kind:
         case "count":
             return units.format_exact(value)
+        case "rounded":
+            return units.format_count(value)
         case "flops":
             return units.format_flops(value)
         case "bytes":

@@ -523,7 +523,7 @@ def flops(
       tcalc compare gpt3 llama-3-8b
       tcalc compare llama-3-70b deepseek-v3 mixtral-8x7b --context 32k --diff
       tcalc compare llama-3-8b mistral-7b-v0.1 --device h100 --batch 16
-      tcalc compare gpt3 llama-3-70b --device h100 --devices 1024 --tokens 1T --mfu 40% --price 2.5
+      tcalc compare gpt3 llama-3-70b --device h100 --devices 8 --tokens 1T --mfu 40% --price 2.5
       tcalc compare gpt2 ./config.json --batch 8 --seq 512 --format csv""",
 )
 def compare(

@@ -92,6 +92,16 @@ def _group(mesh: Mesh, dimension: str) -> tuple[int, int]:
     return getattr(mesh, dimension), math.prod(getattr(mesh, name) for name in ORDER[: ORDER.index(dimension)])
 
 
+def said(device: Device) -> dict[str, str]:
+    """What times of collectives rest on, in words."""
+    near = TORUS_HOP if device.kind == "TPU" else HOP
+    hidden = OVERLAP.get(device.kind, USUAL_OVERLAP)
+    return {
+        "collectives": f"rings and trees; {near * 1e6:g} µs a step in a node of {device.node or 1}, "
+        f"{FAR_HOP * 1e6:g} µs between nodes; {hidden:.0%} of one that may run beside kernels costs no time"
+    }
+
+
 def seconds(kind: str, size: float, joined: Link) -> float:
     """A collective of `size` bytes in a group."""
     w = joined.ranks

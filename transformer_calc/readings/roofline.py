@@ -128,6 +128,20 @@ def reached(device: Device, what: str) -> float:
     return device.reached(what) or REACHED[what]
 
 
+def said(device: Device) -> dict[str, str]:
+    """What times on a device rest on, in words."""
+    hot = SUSTAINED if device.kind == "GPU" else 1.0
+    parts = [f"{what} {reached(device, what) * (hot if what == 'matmul' else 1):.0%}" for what in REACHED]
+    source = f"tcalc hardware show {device.name}" if device.efficiency else "usual parts: none was measured"
+    heat = f"; single matmuls have been measured to reach {reached(device, 'matmul'):.0%}" if hot < 1 else ""
+    gap = GAP.get(device.kind, USUAL_GAP) * 1e6
+    return {
+        "of the peaks": f"{', '.join(parts)} ({source}){heat}",
+        "matmuls": "less what whole tiles, whole waves of them and their first and last steps lose",
+        "kernels": f"{gap:g} µs each to start; elementwise operations in a row are one, mask and softmax too",
+    }
+
+
 def seconds(g: Gemm, rate: float, r: Rates, size: float) -> tuple[float, float]:
     """(computing, moving) one matmul, of entries of `size` bytes; it takes the longer of the two."""
     weight = size if g.weight is None else g.weight

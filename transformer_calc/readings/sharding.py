@@ -189,7 +189,7 @@ def _bounds(layers: int, wanted: int) -> list[int]:
 
     What then does not divide goes to groups in the middle, one layer each.
     """
-    short = 1 if wanted > 2 and layers % wanted else 0
+    short = 1 if wanted > 2 and layers % wanted and layers + 2 >= 2 * wanted else 0  # never none
     each, more = divmod(layers + 2 * short, wanted)
     sizes = [each - short, *([each] * (wanted - 2)), each - short] if wanted > 1 else [each]
     middle = wanted // 2 - more // 2

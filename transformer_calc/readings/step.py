@@ -162,22 +162,12 @@ def _same(stage: Stage) -> tuple[Any, ...]:
 
 def assumptions(device: Device, plan: Training) -> dict[str, str]:
     """What the time of a step rests on, beside the plan."""
-    parts = {what: roofline.reached(device, what) for what in roofline.REACHED}
-    measured = f"tcalc hardware show {device.name}" if device.efficiency else "usual parts: none was measured"
-    said = {
-        "matmuls": f"{parts['matmul']:.0%} of the peak, less what whole tiles and waves lose ({measured})",
-        "memory bandwidth": f"{parts['memory']:.0%} of the peak",
-    }
+    said = roofline.said(device)
     if plan.mesh.devices > 1:
-        said["interconnect"] = f"{parts['interconnect']:.0%} of its rate, {device.node or 1} devices a node"
-        said["network"] = f"{parts['network']:.0%} of its rate between nodes"
-        said["overlap"] = (
-            "collectives of the backward pass run beside matmuls, which then take twice as long; others wait"
-        )
+        said |= communication.said(device)
     if plan.attention == "flash":
-        said["flash attention"] = (
-            f"{parts['attention']:.0%} of the peak for long sequences, of what the mask lets through"
-        )
+        said["flash attention"] = "of the scores what the mask lets through; shorter sequences reach less"
+    said["optimizer"] = "a pass each to cast gradients, for their norm, to clip and to update"
     return said
 
 

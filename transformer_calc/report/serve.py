@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from transformer_calc import units
 from transformer_calc.errors import InputError
 from transformer_calc.graph.model import build as build_graph
+from transformer_calc.readings import communication, roofline
 from transformer_calc.readings.cache import cached
 from transformer_calc.readings.latency import WAITS, Pass, Server
-from transformer_calc.readings.roofline import REACHED, SUSTAINED, reached
 from transformer_calc.readings.serving import Plan, check
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training
@@ -281,11 +281,8 @@ def _assumptions(
     if ideal:
         said["rates"] = "the peaks themselves (--ideal): no losses, no latency"
     else:
-        source = f"tcalc hardware show {device.name}" if device.efficiency else "usual parts: none was measured"
-        hot = SUSTAINED if device.kind == "GPU" else 1.0
-        parts = [f"{name} {reached(device, name) * (hot if name == 'matmul' else 1):.0%}" for name in REACHED]
-        said["of the peaks"] = f"{', '.join(parts)} ({source})"
-        said["kernels"] = f"{server.rates.gap * 1e6:g} µs each to start"
+        said |= roofline.said(device)
+        said |= communication.said(device) if plan.mesh.devices > 1 else {}
     said["attention"] = (
         f"{plan.attention}; logits of {'the last position' if plan.logits == 'last' else 'all positions'}"
     )

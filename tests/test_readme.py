@@ -104,7 +104,7 @@ def test_keys_of_json_are_listed() -> None:
         commands = [f"{name} {rest}" for name in (first, second) if name for rest in ANSWERS[name]]
         answers = [json.loads(transcript(f"tcalc {command} --json")) for command in commands]
         named = {
-            key for code in re.findall("`([^`]*)`", said) for key in re.findall("[a-z_]+", re.sub("--[a-z]+", "", code))
+            key for code in re.findall("`([^`]*)`", said) for key in re.findall("[a-z_0-9]+", re.sub("--[a-z]+", "", code))
         }
         named -= {"show"}
         assert named - ONLY_WITH_A_REFERENCE <= keys_in(answers), first

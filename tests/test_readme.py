@@ -103,10 +103,8 @@ def test_keys_of_json_are_listed() -> None:
     for first, second, said in listed:
         commands = [f"{name} {rest}" for name in (first, second) if name for rest in ANSWERS[name]]
         answers = [json.loads(transcript(f"tcalc {command} --json")) for command in commands]
-        named = {
-            key for code in re.findall("`([^`]*)`", said) for key in re.findall("[a-z_0-9]+", re.sub("--[a-z]+", "", code))
-        }
-        named -= {"show"}
+        codes = (re.sub("--[a-z]+", "", code) for code in re.findall("`([^`]*)`", said))
+        named = {key for code in codes for key in re.findall("[a-z_0-9]+", code)} - {"show"}
         assert named - ONLY_WITH_A_REFERENCE <= keys_in(answers), first
         top = {key for answer in answers for key in answer} - {"schema", "command", "model", "workload"}
         assert top <= named, first

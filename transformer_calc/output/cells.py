@@ -20,13 +20,18 @@ _ASCII = str.maketrans(
         "“": '"',
         "”": '"',
         "•": "*",
-        "₂": "2",
         "⌈": "ceil(",
         "⌉": ")",
         "⌊": "floor(",
         "⌋": ")",
         "ᵀ": "^T",
+        "′": "'",
+        "±": "+-",
+        "⊙": "*",
+        "⋮": ":",
+        "§": "section ",
     }
+    | {"β": "beta", "γ": "gamma", "ε": "eps", "μ": "mu", "π": "pi", "σ": "sigma"}
 )
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _POWER = re.compile(f"[{_SUPERSCRIPTS}]+")
@@ -82,6 +87,10 @@ def showable(text: str, stream: TextIO) -> str:
         return text
     plain = _POWER.sub(lambda power: "^" + power[0].translate(_DIGITS), text).translate(_ASCII)
     encoding = getattr(stream, "encoding", None) or "utf-8"
+    if not plain.isascii():
+        from unicodedata import combining, normalize
+
+        plain = "".join(c for c in normalize("NFKD", plain) if not combining(c))  # X₁ and Rozière
     return plain.encode(encoding, "replace").decode(encoding)
 
 

@@ -289,7 +289,7 @@ def _optimal(found: Reckoning) -> tuple[dict[str, Any], list[Section]]:
     told = "; ".join(
         f"{law.loss:.3f} by {law.name}, {law.loss - law.best:.3f} above the best of the same compute" for law in losses
     )
-    caption = f"{each:.1f} tokens a parameter. Compute is 6·N·tokens, as in the papers. Predicted loss, nats: {told}"
+    caption = f"{each:,.1f} tokens a parameter. Compute is 6·N·tokens, as in the papers. Predicted loss, nats: {told}"
     data = {
         "tokens_per_parameter": each,
         "convention": "compute is 6·N·tokens, N the active parameters with embeddings",

@@ -140,7 +140,9 @@ def format_number(value: float) -> str:
 
 
 def format_usd(usd: float) -> str:
-    """Write dollars: `$0.21`, `$1,234`, `$4.6M`."""
+    """Write dollars: `$0.0083`, `$0.21`, `$1,234`, `$4.6M`."""
+    if 0 < usd < 0.0995:
+        return f"${usd:#.2g}"
     return f"${usd:,.2f}" if usd < 1000 else f"${format_number(usd)}" if usd < 10**6 else f"${format_count(usd)}"
 
 

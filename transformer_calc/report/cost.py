@@ -181,7 +181,7 @@ def _person(key: str, value: Any) -> str:
         case "flops" | "hardware_flops":
             return f"{value:.3e}"
         case "step_seconds":
-            return f"{_digits(value)} s"
+            return units.format_seconds(value)
         case "mfu" | "hfu":
             return f"{value:.1%}"
     return _digits(value)

@@ -384,6 +384,48 @@ def test_every_flag_is_in_the_help_and_none_is_cut(tcalc: Shell, command: str) -
     assert "..." not in tcalc.answer("--help").replace("[ARGS]...", "")
 
 
+def groups_of(help: str) -> dict[str, list[str]]:
+    """The flags of each group of a help text."""
+    found: dict[str, list[str]] = {}
+    for line in help.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            title = line[:-1]
+        elif flag := re.match(r"  (?:-\w, )?(--[a-z-]+)", line):
+            found.setdefault(title, []).append(flag[1])
+    return found
+
+
+def test_options_stand_in_groups(tcalc: Shell) -> None:
+    memory, cost, serve = (groups_of(tcalc.answer(f"{name} --help")) for name in ("memory", "cost", "serve"))
+    for groups in (memory, cost):
+        assert groups["Parallelism"] == ["--dp", "--tp", "--pp", "--cp", "--ep", "--sp"]
+        assert {"--precision", "--optimizer", "--zero", "--micro-batch"} <= {*groups["Training (--mode train)"]}
+        assert "--kv-dtype" in groups["Serving"]
+        assert {"--device", "--device-set"} <= {*groups["Device"]}
+    assert next(iter(memory)) == "Options"
+    assert "--lr" in cost["Learning rate"]
+    assert not any("Training" in title for title in serve)
+
+
+def test_serving_refuses_what_its_help_leaves_out(tcalc: Shell) -> None:
+    status, _, err = tcalc("serve gpt2 --device h100 --zero 3")
+    assert (status, "--zero is 3" in err) == (2, True)
+    status, _, err = tcalc("cost llama-3-70b --mode infer --serve-tokens 1B --device h100")
+    assert (status, "--tokens" in err) == (2, True)
+
+
+def test_commands_are_listed_from_shapes_to_devices() -> None:
+    listed = re.findall(r"^  ([a-z]+)  ", process("--help").stdout.partition("Commands:")[2], re.MULTILINE)
+    assert listed[:4] == ["shapes", "params", "flops", "memory"]
+    assert listed[-2:] == ["presets", "hardware"]
+
+
+def test_every_sign_of_a_walk_has_an_ascii_form() -> None:
+    text = process("walk", PYTHONIOENCODING="ascii").stdout
+    assert "N1 = LayerNorm(X0) = (X0 - mu) / sqrt (sigma^2 + eps) * gamma + beta" in text
+    assert "?" not in text
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [

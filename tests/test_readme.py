@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -68,6 +69,45 @@ def test_families_are_listed() -> None:
     found = FAMILIES.search(README.read_text(encoding="utf-8"))
     assert found
     assert found[2].strip() == known_families()
+
+
+# What shows every key that the README lists.
+ANSWERS = {
+    "shapes": ["lesson"],
+    "params": ["gpt2"],
+    "flops": ["gpt2 --compare"],
+    "memory": ["gpt2 --formula"],
+    "fit": ["gpt2 --device h100"],
+    "cost": ["gpt3 --serve-tokens 1M --mfu 0.3"],
+    "serve": ["gpt2 --device h100 --output 2"],
+    "compare": ["gpt2 gpt3 --device h100"],
+    "verify": ["lesson"],
+    "walk": ["exercise"],
+    "presets": ["gpt2", "show gpt2"],
+    "hardware": ["h100", "show h100"],
+}
+KEYS = re.compile(r"^\| `([a-z]+)`(?:, `([a-z]+)`)? \| (.*) \|$", re.MULTILINE)
+ONLY_WITH_A_REFERENCE = {"max_abs_diff", "max_rel_diff"}
+
+
+def keys_in(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*map(keys_in, value.values()))
+    return set[str]().union(*map(keys_in, value)) if isinstance(value, list) else set()
+
+
+def test_keys_of_json_are_listed() -> None:
+    text = README.read_text(encoding="utf-8").partition("\n## Scripts\n")[2].partition("\n## ")[0]
+    listed = KEYS.findall(text)
+    assert {name for first, second, _ in listed for name in (first, second) if name} == set(ANSWERS)
+    for first, second, said in listed:
+        commands = [f"{name} {rest}" for name in (first, second) if name for rest in ANSWERS[name]]
+        answers = [json.loads(transcript(f"tcalc {command} --json")) for command in commands]
+        codes = (re.sub("--[a-z]+", "", code) for code in re.findall("`([^`]*)`", said))
+        named = {key for code in codes for key in re.findall("[a-z_0-9]+", code)} - {"show"}
+        assert named - ONLY_WITH_A_REFERENCE <= keys_in(answers), first
+        top = {key for answer in answers for key in answer} - {"schema", "command", "model", "workload"}
+        assert top <= named, first
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -161,6 +162,27 @@ def test_a_rounded_count_is_within_half_of_its_last_digit(n: int) -> None:
 )
 def test_a_share_is_nothing_or_all_only_if_it_is(share: float, text: str) -> None:
     assert units.format_share(share) == text
+
+
+@pytest.mark.parametrize(
+    ("write", "value", "text"),
+    [
+        (units.format_number, 7, "7.00"),
+        (units.format_number, 12.96, "13.0"),
+        (units.format_number, 99.95, "100"),
+        (units.format_number, 0, "0"),
+        (units.format_seconds, 0.007, "7.00 ms"),
+        (units.format_seconds, 0.0394, "39.4 ms"),
+        (units.format_seconds, 13, "13.0 s"),
+        (units.format_usd, 0, "$0.00"),
+        (units.format_usd, 0.00834, "$0.0083"),
+        (units.format_usd, 0.0996, "$0.10"),
+        (units.format_usd, 124.6, "$124.60"),
+        (units.format_usd, 844_779, "$844,779"),
+    ],
+)
+def test_measures_of_a_column_have_as_many_digits(write: Callable[[float], str], value: float, text: str) -> None:
+    assert write(value) == text
 
 
 def test_a_misspelt_name_gets_the_nearest_one() -> None:

@@ -33,6 +33,13 @@ MODEL = "Model"
 SIZES = "Sizes (of a new model, or changes to the chosen one)"
 WORKLOAD = "Workload"
 OUTPUT = "Output"
+DEVICE = "Device"
+PARALLEL = "Parallelism"
+SERVING = "Serving"
+TRAINING = "Training (--mode train)"
+BUFFERS = "Training: buffers of communication"
+TUNING = "Training: adapters and frozen parts"
+OF_FROZEN = " (training: frozen ones)"
 
 
 class Command(TyperCommand):
@@ -45,7 +52,12 @@ class Command(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 panels.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
-        for title, records in panels.items():
+        own = panels.get("Options", ())
+        titles = (
+            sorted(panels, key=lambda title: title != "Options") if len(own) > 1 else panels
+        )  # those, then the rest
+        for title in titles:
+            records = panels[title]
             with formatter.section(title):
                 formatter.write_dl(records, col_max=34)
 
@@ -99,6 +111,8 @@ app = typer.Typer(
       tcalc memory llama-3-70b --device h100-sxm --tp 4 --context 8k
       tcalc cost --preset gpt3
       tcalc serve llama-3-8b --device h100-sxm --context 8k --batch 16
+      tcalc compare llama-3-8b mixtral-8x7b
+      tcalc walk exercise
       tcalc presets llama""",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -245,9 +259,14 @@ _OUTPUT_OPTIONS = (
 _COMMANDS: list[tuple[typer.Typer, str, Callable[[], None]]] = []  # those not added yet: where, name, how
 
 
+# In which help lists them.
+_ORDER = ("shapes", "params", "flops", "memory", "fit", "cost", "serve", "compare", "verify", "walk")
+
+
 def _add_commands(args: list[str]) -> None:
     """Add the command that is asked for alone: building the options of all takes a tenth of the time of an answer."""
     asked = [entry for entry in _COMMANDS if entry[0] is app and args[:1] == [entry[1]]]
+    _COMMANDS.sort(key=lambda entry: _ORDER.index(entry[1]) if entry[1] in _ORDER else len(_ORDER))
     added = {command.name for command in app.registered_commands}
     for entry in asked or ([] if args[:1] and args[0] in added else list(_COMMANDS)):
         _COMMANDS.remove(entry)
@@ -504,7 +523,7 @@ def flops(
       tcalc compare gpt3 llama-3-8b
       tcalc compare llama-3-70b deepseek-v3 mixtral-8x7b --context 32k --diff
       tcalc compare llama-3-8b mistral-7b-v0.1 --device h100 --batch 16
-      tcalc compare gpt3 llama-3-70b --device h100 --devices 1024 --tokens 1T --mfu 40% --price 2.5
+      tcalc compare gpt3 llama-3-70b --device h100 --devices 8 --tokens 1T --mfu 40% --price 2.5
       tcalc compare gpt2 ./config.json --batch 8 --seq 512 --format csv""",
 )
 def compare(
@@ -525,7 +544,8 @@ def compare(
         typer.Option("--devices", metavar="N", help="how many; else one to serve, and the published run's to train"),
     ] = None,
     price: Annotated[
-        str | None, typer.Option("--price", metavar="USD", help="of an hour of a device, if not the device's own")
+        str | None,
+        typer.Option("--price", metavar="USD", help="dollars of an hour of a device, if not the device's own"),
     ] = None,
     tokens: Annotated[
         str | None, typer.Option("--tokens", metavar="N", help="that each is trained on; else the published run's")
@@ -564,7 +584,7 @@ def verify(
     size: Annotated[
         Literal["small", "full"], typer.Option("--size", help="a tiny model of the same structure, or the model itself")
     ] = "small",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="of the random weights and inputs")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="of the random weights and inputs")] = 0,
     weights: Annotated[
         str | None,
         typer.Option("--weights", metavar="PATH", help="a safetensors file, index or folder to hold against the graph"),
@@ -573,8 +593,8 @@ def verify(
         str | None,
         typer.Option("--reference", metavar="PATH", help="an .npz file of inputs and logits to compare with"),
     ] = None,
-    rtol: Annotated[float, typer.Option("--rtol", help="relative tolerance of the comparison")] = 1e-4,
-    atol: Annotated[float, typer.Option("--atol", help="absolute tolerance of the comparison")] = 1e-5,
+    rtol: Annotated[float, typer.Option("--rtol", metavar="X", help="relative tolerance of the comparison")] = 1e-4,
+    atol: Annotated[float, typer.Option("--atol", metavar="X", help="absolute tolerance of the comparison")] = 1e-5,
 ) -> "Report":
     """Run the model in NumPy and compare it with what was predicted."""
     from .output.progress import progress
@@ -650,89 +670,170 @@ def walk(
 
 
 def _plan(
-    mode: Annotated[Literal["train", "infer"], typer.Option("--mode", help="what the memory is for")] = "infer",
-    dp: Annotated[str, typer.Option("--dp", metavar="N", help="copies of the model, which share the batch")] = "1",
-    tp: Annotated[str, typer.Option("--tp", metavar="N", help="devices that share each matrix")] = "1",
-    pp: Annotated[str, typer.Option("--pp", metavar="N", help="stages of layers")] = "1",
-    cp: Annotated[str, typer.Option("--cp", metavar="N", help="devices that share each sequence")] = "1",
-    ep: Annotated[str, typer.Option("--ep", metavar="N", help="devices that share the experts")] = "1",
+    mode: Annotated[Literal["train", "infer"], typer.Option("--mode", help="to serve, or to train")] = "infer",
     attention: Annotated[
         Literal["flash", "eager"], typer.Option("--attention", help="flash keeps no score matrix")
     ] = "flash",
     weights: Annotated[
         str,
-        typer.Option("--weights", metavar="TYPE", help="how weights are stored: bf16, fp8, int8, int4, nf4, q4_k …"),
+        typer.Option(
+            "--weights",
+            metavar="TYPE",
+            help="how weights are stored: bf16, fp8, int8, int4, nf4, q4_k …" + OF_FROZEN,
+        ),
     ] = "bf16",
+    dp: Annotated[
+        str,
+        typer.Option("--dp", metavar="N", help="copies of the model, which share the batch", rich_help_panel=PARALLEL),
+    ] = "1",
+    tp: Annotated[
+        str, typer.Option("--tp", metavar="N", help="devices that share each matrix", rich_help_panel=PARALLEL)
+    ] = "1",
+    pp: Annotated[str, typer.Option("--pp", metavar="N", help="stages of layers", rich_help_panel=PARALLEL)] = "1",
+    cp: Annotated[
+        str, typer.Option("--cp", metavar="N", help="devices that share each sequence", rich_help_panel=PARALLEL)
+    ] = "1",
+    ep: Annotated[
+        str, typer.Option("--ep", metavar="N", help="devices that share the experts", rich_help_panel=PARALLEL)
+    ] = "1",
+    sp: Annotated[
+        bool,
+        typer.Option(
+            "--sp", help="in training, norms and dropouts split the sequence over --tp", rich_help_panel=PARALLEL
+        ),
+    ] = False,
     kv_dtype: Annotated[
-        str, typer.Option("--kv-dtype", metavar="TYPE", help="how the cache is stored: bf16, fp8, int8 …")
+        str,
+        typer.Option(
+            "--kv-dtype", metavar="TYPE", help="how the cache is stored: bf16, fp8, int8 …", rich_help_panel=SERVING
+        ),
     ] = "bf16",
-    logits: Annotated[
-        Literal["last", "all"], typer.Option("--logits", help="of the last position, or of all")
-    ] = "last",
     kv_split: Annotated[
         Literal["heads", "batch"],
-        typer.Option("--kv-split", help="what ranks beyond the key/value heads do: hold copies, or split the batch"),
+        typer.Option(
+            "--kv-split",
+            help="what ranks beyond the key/value heads do: hold copies, or split the batch",
+            rich_help_panel=SERVING,
+        ),
     ] = "heads",
-    block_size: Annotated[str, typer.Option("--block-size", metavar="N", help="tokens of a page of the cache")] = "1",
-    sp: Annotated[bool, typer.Option("--sp", help="train: norms and dropouts split the sequence over --tp")] = False,
+    block_size: Annotated[
+        str, typer.Option("--block-size", metavar="N", help="tokens of a page of the cache", rich_help_panel=SERVING)
+    ] = "1",
+    logits: Annotated[
+        Literal["last", "all"],
+        typer.Option("--logits", help="computed of the last position, or of all", rich_help_panel=SERVING),
+    ] = "last",
     precision: Annotated[
-        str, typer.Option("--precision", metavar="RECIPE", help="train: fp32, bf16-mixed, fp16-mixed, bf16, fp8 …")
+        str,
+        typer.Option(
+            "--precision", metavar="RECIPE", help="fp32, bf16-mixed, fp16-mixed, bf16, fp8 …", rich_help_panel=TRAINING
+        ),
     ] = "bf16-mixed",
     optimizer: Annotated[
-        str, typer.Option("--optimizer", metavar="NAME", help="train: adamw, adam8bit, sgd, lion, muon, adafactor …")
+        str,
+        typer.Option(
+            "--optimizer",
+            metavar="NAME",
+            help="adamw, adam8bit, sgd, lion, muon, adafactor …",
+            rich_help_panel=TRAINING,
+        ),
     ] = "adamw",
     zero: Annotated[
-        int, typer.Option("--zero", metavar="0..3", help="train: what the data-parallel ranks share (ZeRO, FSDP: 3)")
+        int,
+        typer.Option(
+            "--zero",
+            metavar="0..3",
+            help="what the data-parallel ranks share (ZeRO, FSDP: 3)",
+            rich_help_panel=TRAINING,
+        ),
     ] = 0,
-    bucket_size: Annotated[
-        str, typer.Option("--bucket-size", metavar="N", help="train: gradients reduced at a time, with --zero 1 or 2")
-    ] = "500M",
-    prefetch: Annotated[
-        str, typer.Option("--prefetch", metavar="N", help="train: layers gathered ahead, with --zero 3")
-    ] = "1",
-    ddp_buckets: Annotated[
-        Literal["views", "copies"],
-        typer.Option("--ddp-buckets", help="train: whether gradients are copied to be reduced, with --zero 0"),
-    ] = "views",
-    buffer: Annotated[
-        list[str] | None,
-        typer.Option("--buffer", metavar="NAME=BYTES", help="train: another size of a buffer (repeatable)"),
-    ] = None,
     micro_batch: Annotated[
-        str | None, typer.Option("--micro-batch", metavar="N", help="train: sequences of one pass of a device")
+        str | None,
+        typer.Option("--micro-batch", metavar="N", help="sequences of one pass of a device", rich_help_panel=TRAINING),
     ] = None,
     schedule: Annotated[
         Literal["1f1b", "gpipe", "interleaved"],
-        typer.Option("--schedule", help="train: of the pipeline's micro-batches"),
+        typer.Option("--schedule", help="order of the pipeline's micro-batches", rich_help_panel=TRAINING),
     ] = "1f1b",
     virtual: Annotated[
-        str, typer.Option("--virtual", metavar="N", help="train: groups of layers of a stage, if interleaved")
+        str,
+        typer.Option(
+            "--virtual", metavar="N", help="groups of layers of a stage, if interleaved", rich_help_panel=TRAINING
+        ),
     ] = "1",
     recompute: Annotated[
-        Literal["none", "selective", "full"], typer.Option("--recompute", help="train: activations computed again")
+        Literal["none", "selective", "full"],
+        typer.Option("--recompute", help="which activations are computed again", rich_help_panel=TRAINING),
     ] = "none",
     recompute_every: Annotated[
         str,
-        typer.Option("--recompute-every", metavar="N", help="train: the input of every n-th layer is kept, if full"),
+        typer.Option(
+            "--recompute-every",
+            metavar="N",
+            help="the input of every n-th layer is kept, if full",
+            rich_help_panel=TRAINING,
+        ),
     ] = "1",
     kernels: Annotated[
-        Literal["fused", "eager"], typer.Option("--kernels", help="train: what norms and the like keep")
+        Literal["fused", "eager"],
+        typer.Option(
+            "--kernels", help="norms, activations and dropout: fused ones keep less", rich_help_panel=TRAINING
+        ),
     ] = "fused",
+    bucket_size: Annotated[
+        str,
+        typer.Option(
+            "--bucket-size",
+            metavar="N",
+            help="gradients reduced at a time, with --zero 1 or 2",
+            rich_help_panel=BUFFERS,
+        ),
+    ] = "500M",
+    prefetch: Annotated[
+        str,
+        typer.Option("--prefetch", metavar="N", help="layers gathered ahead, with --zero 3", rich_help_panel=BUFFERS),
+    ] = "1",
+    ddp_buckets: Annotated[
+        Literal["views", "copies"],
+        typer.Option(
+            "--ddp-buckets", help="whether gradients are copied to be reduced, with --zero 0", rich_help_panel=BUFFERS
+        ),
+    ] = "views",
+    buffer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--buffer",
+            metavar="NAME=BYTES",
+            help="the size of a buffer, where it is another (repeatable)",
+            rich_help_panel=BUFFERS,
+        ),
+    ] = None,
     lora_rank: Annotated[
-        str | None, typer.Option("--lora-rank", metavar="N", help="train: adapters of this rank, on frozen --weights")
+        str | None,
+        typer.Option(
+            "--lora-rank", metavar="N", help="adapters of this rank, on frozen --weights", rich_help_panel=TUNING
+        ),
     ] = None,
     lora_targets: Annotated[
         str | None,
         typer.Option(
-            "--lora-targets", metavar="NAMES", help="train: matrices with adapters: q,k,v,o,gate,up,down; all"
+            "--lora-targets",
+            metavar="NAMES",
+            help="matrices with adapters: q,k,v,o,gate,up,down; all",
+            rich_help_panel=TUNING,
         ),
     ] = None,
     lora_dropout: Annotated[
-        float, typer.Option("--lora-dropout", metavar="P", help="train: of what goes into the adapters")
+        float,
+        typer.Option(
+            "--lora-dropout", metavar="P", help="dropout of what goes into the adapters", rich_help_panel=TUNING
+        ),
     ] = 0.0,
     freeze: Annotated[
         str,
-        typer.Option("--freeze", metavar="PARTS", help="train: what does not learn: embedding,0-11,attn,head …"),
+        typer.Option(
+            "--freeze", metavar="PARTS", help="what does not learn: embedding,0-11,attn,head …", rich_help_panel=TUNING
+        ),
     ] = "",
 ) -> Any:
     """How a model is served or trained: the options that `memory` and `fit` share."""
@@ -799,6 +900,7 @@ _DEVICE_SET = typer.Option(
     "--device-set",
     metavar="KEY=VALUE",
     help="a figure of the device, as in bandwidth=4e12 or peaks.bf16=500T (repeatable)",
+    rich_help_panel=DEVICE,
 )
 
 
@@ -811,7 +913,9 @@ def _check_mode(mode: str, other: Mapping[str, Any]) -> None:
             raise InputError(f"{what}, but --mode is {mode}: it is of {'training' if mode == 'infer' else 'serving'}")
 
 
-_OVERHEAD = typer.Option("--overhead", metavar="BYTES", help="of framework and allocator on each device")
+_OVERHEAD = typer.Option(
+    "--overhead", metavar="BYTES", help="of framework and allocator on each device", rich_help_panel=DEVICE
+)
 
 
 @command(
@@ -828,7 +932,14 @@ def memory(
     workload: Any,
     plan: Any,
     device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="a device (see tcalc hardware)",
+            autocompletion=_device_names,
+            rich_help_panel=DEVICE,
+        ),
     ] = None,
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
@@ -867,7 +978,14 @@ def fit(
     workload: Any,
     plan: Any,
     device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="a device (see tcalc hardware)",
+            autocompletion=_device_names,
+            rich_help_panel=DEVICE,
+        ),
     ] = None,
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     solve: Annotated[
@@ -875,7 +993,10 @@ def fit(
         typer.Option("--solve", help="what to look for: the most, or the fewest"),
     ] = "batch",
     devices: Annotated[
-        str | None, typer.Option("--devices", metavar="N", help="short for --tp N: so many share each matrix")
+        str | None,
+        typer.Option(
+            "--devices", metavar="N", help="short for --tp N: so many share each matrix", rich_help_panel=DEVICE
+        ),
     ] = None,
     overhead: Annotated[str, _OVERHEAD] = "0",
 ) -> "Report":
@@ -893,11 +1014,14 @@ def fit(
     return build(model, workload, plan, device=_device(device, device_set), solve=solve, overhead=most)
 
 
+HOW = "How it is trained or served (what is not given is chosen for the devices)"
+
+
 def _or_none(name: str, annotation: Any) -> Any:
     """The annotation of an option of `_plan` where it need not be given."""
     option = copy(annotation.__metadata__[0])
-    option.rich_help_panel = "How it is trained or served (what is not given is chosen for the devices)"
-    option.help = "what the cost is of" if name == "mode" else option.help.removeprefix("train: ")
+    option.rich_help_panel = option.rich_help_panel or HOW
+    option.help = "what the cost is of" if name == "mode" else option.help
     return Annotated[annotation.__origin__ | None, option]
 
 
@@ -918,6 +1042,7 @@ _run_plan.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 )
 
 RUN = "Run"
+RATE = "Learning rate"
 TIME = "Time (one of them: what is assumed or was observed; the others follow)"
 MONEY = "Money, energy, carbon"
 
@@ -938,11 +1063,11 @@ def cost(
     sizes: Any,
     plan: Any,
     tokens: Annotated[
-        str | None, typer.Option("--tokens", metavar="N", help="of the whole run", rich_help_panel=RUN)
+        str | None, typer.Option("--tokens", metavar="N", help="that the whole run sees", rich_help_panel=RUN)
     ] = None,
     batch_tokens: Annotated[
         str | None,
-        typer.Option("--batch-tokens", metavar="N", help="of a step, in place of --batch", rich_help_panel=RUN),
+        typer.Option("--batch-tokens", metavar="N", help="tokens of a step, in place of --batch", rich_help_panel=RUN),
     ] = None,
     device: Annotated[
         str | None,
@@ -951,41 +1076,41 @@ def cost(
             metavar="NAME",
             help="a device (see tcalc hardware); else the published run's",
             autocompletion=_device_names,
-            rich_help_panel=RUN,
+            rich_help_panel=DEVICE,
         ),
     ] = None,
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     devices: Annotated[
         str | None,
-        typer.Option("--devices", metavar="N", help="how many; else the published run's", rich_help_panel=RUN),
+        typer.Option("--devices", metavar="N", help="how many; else the published run's", rich_help_panel=DEVICE),
     ] = None,
     needed: Annotated[
         bool, typer.Option("--needed", help="count of score matrices what the mask lets through", rich_help_panel=RUN)
     ] = False,
     serve_tokens: Annotated[
         str | None,
-        typer.Option("--serve-tokens", metavar="N", help="and what serving so many costs", rich_help_panel=RUN),
+        typer.Option("--serve-tokens", metavar="N", help="what serving so many tokens costs, too", rich_help_panel=RUN),
     ] = None,
     lr: Annotated[
-        str | None, typer.Option("--lr", metavar="RATE", help="the learning rate at its peak", rich_help_panel=RUN)
+        str | None, typer.Option("--lr", metavar="RATE", help="the learning rate at its peak", rich_help_panel=RATE)
     ] = None,
     lr_schedule: Annotated[
         Literal["constant", "linear", "cosine", "wsd", "inverse-sqrt"] | None,
-        typer.Option("--lr-schedule", help="how the learning rate changes", rich_help_panel=RUN),
+        typer.Option("--lr-schedule", help="how the learning rate changes", rich_help_panel=RATE),
     ] = None,
     min_lr: Annotated[
-        str | None, typer.Option("--min-lr", metavar="RATE", help="what it falls to", rich_help_panel=RUN)
+        str | None, typer.Option("--min-lr", metavar="RATE", help="what it falls to", rich_help_panel=RATE)
     ] = None,
     warmup: Annotated[
         str | None,
         typer.Option(
-            "--warmup", metavar="SPAN", help="it rises for so long: 375M tokens, or 2000steps", rich_help_panel=RUN
+            "--warmup", metavar="SPAN", help="it rises for so long: 375M tokens, or 2000steps", rich_help_panel=RATE
         ),
     ] = None,
     decay: Annotated[
         str | None,
         typer.Option(
-            "--decay", metavar="SPAN", help="it has fallen after so long (wsd: in so long)", rich_help_panel=RUN
+            "--decay", metavar="SPAN", help="it has fallen after so long (wsd: in so long)", rich_help_panel=RATE
         ),
     ] = None,
     mfu: Annotated[
@@ -1011,14 +1136,19 @@ def cost(
         str | None, typer.Option("--days", metavar="DAYS", help="of the whole run", rich_help_panel=TIME)
     ] = None,
     price: Annotated[
-        str | None, typer.Option("--price", metavar="USD", help="of an hour of a device", rich_help_panel=MONEY)
+        str | None, typer.Option("--price", metavar="USD", help="dollars of an hour of a device", rich_help_panel=MONEY)
     ] = None,
     power: Annotated[
-        str | None, typer.Option("--power", metavar="W", help="of a device, on average", rich_help_panel=MONEY)
+        str | None, typer.Option("--power", metavar="W", help="watts of a device, on average", rich_help_panel=MONEY)
     ] = None,
     pue: Annotated[
         str | None,
-        typer.Option("--pue", metavar="X", help="all power of the data centre to the devices'", rich_help_panel=MONEY),
+        typer.Option(
+            "--pue",
+            metavar="X",
+            help="power of the whole data centre, as a multiple of the devices'",
+            rich_help_panel=MONEY,
+        ),
     ] = None,
     carbon: Annotated[
         str | None,
@@ -1087,9 +1217,26 @@ def _span(text: str | None, field: str) -> tuple[int, str] | None:
     return units.parse_count(stripped, field=field), "tokens"
 
 
+def _to_serve(**given: Any) -> Any:
+    """The same options for serving alone, whose help leaves out those of training."""
+    return _plan(**given)
+
+
+def _hidden_in_serving(option: Parameter) -> Parameter:
+    told = copy(option.annotation.__metadata__[0])
+    told.help = told.help.removesuffix(OF_FROZEN)
+    told.hidden = option.name in ("mode", "sp") or told.rich_help_panel in (TRAINING, BUFFERS, TUNING)
+    return option.replace(annotation=Annotated[option.annotation.__origin__, told])
+
+
+_to_serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [_hidden_in_serving(option) for option in inspect.signature(_plan).parameters.values()]
+)
+
+
 @command(
     app,
-    plan=_plan,
+    plan=_to_serve,
     examples="""
       tcalc serve llama-3-8b --device h100-sxm --seq 2k --batch 16
       tcalc serve llama-3-70b --device h100-sxm --tp 4 --weights fp8 --context 8k --batch 64
@@ -1101,14 +1248,30 @@ def serve(
     workload: Any,
     plan: Any,
     device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="a device (see tcalc hardware)")
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="a device (see tcalc hardware)",
+            autocompletion=_device_names,
+            rich_help_panel=DEVICE,
+        ),
     ] = None,
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     devices: Annotated[
-        str | None, typer.Option("--devices", metavar="N", help="short for --tp N, or for copies beside a given --tp")
+        str | None,
+        typer.Option(
+            "--devices", metavar="N", help="short for --tp N, or for copies beside a given --tp", rich_help_panel=DEVICE
+        ),
     ] = None,
     price: Annotated[
-        str | None, typer.Option("--price", metavar="USD", help="of an hour of a device, if not the device's own")
+        str | None,
+        typer.Option(
+            "--price",
+            metavar="USD",
+            help="dollars of an hour of a device, if not the device's own",
+            rich_help_panel=DEVICE,
+        ),
     ] = None,
     output: Annotated[
         str | None, typer.Option("--output", metavar="N", help="tokens of an answer: how long it takes whole")

@@ -133,15 +133,17 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_number(value: float) -> str:
-    """Write a measure with three digits, or all of those before the point: `0.0421`, `3.14`, `1,720,320`."""
+    """Write a measure with three digits, or all of those before the point: `0.0421`, `7.00`, `1,720,320`."""
     if value == 0 or value != value or abs(value) == float("inf"):
         return f"{value:g}"
-    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
 
 
 def format_usd(usd: float) -> str:
-    """Write dollars: `$0.21`, `$1,234`, `$4.6M`."""
-    return f"${usd:,.2f}" if usd < 100 else f"${format_number(usd)}" if usd < 10**6 else f"${format_count(usd)}"
+    """Write dollars: `$0.0083`, `$0.21`, `$1,234`, `$4.6M`."""
+    if 0 < usd < 0.0995:
+        return f"${usd:#.2g}"
+    return f"${usd:,.2f}" if usd < 1000 else f"${format_number(usd)}" if usd < 10**6 else f"${format_count(usd)}"
 
 
 def _scaled(n: float, base: int, units: tuple[str, ...]) -> str:

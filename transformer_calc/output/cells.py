@@ -9,7 +9,7 @@ from .. import units
 from ..report import Kind
 
 # aligned to the right
-NUMERIC = frozenset({"count", "flops", "bytes", "share", "seconds", "number", "usd", "mixed"})
+NUMERIC = frozenset({"count", "rounded", "flops", "bytes", "share", "seconds", "number", "usd", "mixed"})
 
 _ASCII = str.maketrans(
     {"·": "*", "×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-", "≤": "<=", "≥": ">="}
@@ -20,13 +20,18 @@ _ASCII = str.maketrans(
         "“": '"',
         "”": '"',
         "•": "*",
-        "₂": "2",
         "⌈": "ceil(",
         "⌉": ")",
         "⌊": "floor(",
         "⌋": ")",
         "ᵀ": "^T",
+        "′": "'",
+        "±": "+-",
+        "⊙": "*",
+        "⋮": ":",
+        "§": "section ",
     }
+    | {"β": "beta", "γ": "gamma", "ε": "eps", "μ": "mu", "π": "pi", "σ": "sigma"}
 )
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _POWER = re.compile(f"[{_SUPERSCRIPTS}]+")
@@ -44,6 +49,8 @@ def cell(value: Any, kind: Kind) -> str:
     match kind:
         case "count":
             return units.format_exact(value)
+        case "rounded":
+            return units.format_count(value)
         case "flops":
             return units.format_flops(value)
         case "bytes":
@@ -80,6 +87,10 @@ def showable(text: str, stream: TextIO) -> str:
         return text
     plain = _POWER.sub(lambda power: "^" + power[0].translate(_DIGITS), text).translate(_ASCII)
     encoding = getattr(stream, "encoding", None) or "utf-8"
+    if not plain.isascii():
+        from unicodedata import combining, normalize
+
+        plain = "".join(c for c in normalize("NFKD", plain) if not combining(c))  # X₁ and Rozière
     return plain.encode(encoding, "replace").decode(encoding)
 
 

@@ -64,7 +64,8 @@ class Assumed:
         if full is None:
             self.unknown["batch"] = "the size of a batch is unknown: --batch N"
         else:
-            origin = self._from("batch", "batch_tokens")
+            known = self.run.batch_tokens or {"batch", "batch_tokens"} & self.asked.keys()
+            origin = self._from("batch", "batch_tokens") if known else "usual; --batch"
             sequences = f"{workload.batch:,} {'sequence' if workload.batch == 1 else 'sequences'}"
             self.said["batch"] = f"{sequences}, {full:,} tokens{source} ({origin})"
 

@@ -12,11 +12,24 @@ SCHEMA = "tcalc/1"
 
 # What a value is, which decides how people see it. Machines (JSON, CSV) get it as it is.
 #   count, flops, bytes: exact integers     share: a fraction of 1
-#   seconds: a duration     number: any measure, to three digits     usd: dollars
+#   rounded: a count of which the last digits say nothing     seconds: a duration
+#   number: any measure, to three digits     usd: dollars
 #   shape: a sequence of sizes or symbols     shapes: a sequence of shapes
 #   mixed: a pair of a value and its kind, where the rows differ in it
 Kind = Literal[
-    "text", "count", "flops", "bytes", "share", "seconds", "number", "usd", "shape", "shapes", "formula", "mixed"
+    "text",
+    "count",
+    "rounded",
+    "flops",
+    "bytes",
+    "share",
+    "seconds",
+    "number",
+    "usd",
+    "shape",
+    "shapes",
+    "formula",
+    "mixed",
 ]
 
 

@@ -1,12 +1,17 @@
-"""What several reports share: the legend of symbols."""
+"""What several reports share: the legend of symbols, and what an answer rests on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.report import Column, Table
+from transformer_calc.report import Column, Facts, Table
+
+
+def assumed(assumptions: Mapping[str, object], title: str = "assumptions") -> Facts:
+    """What an answer rests on, each beside its name."""
+    return Facts(title, tuple((name, str(text), "text") for name, text in assumptions.items()))
 
 
 def legend(graph: Graph, sizes: Sizes, *, used: Iterable[str] | None = None) -> tuple[dict[str, int], Table]:

@@ -20,7 +20,8 @@ from transformer_calc.readings.flops import rows as flops_of
 from transformer_calc.readings.flops import totals
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.training import Training
-from transformer_calc.report import Column, Kind, Report, Table, Text
+from transformer_calc.report import Column, Facts, Kind, Report, Section, Table, Text
+from transformer_calc.report.common import assumed
 from transformer_calc.report.memory import build as memory
 from transformer_calc.sources import huggingface
 from transformer_calc.spec import (
@@ -541,15 +542,16 @@ def build(
         },
         "assumptions": ASSUMPTIONS,
     }
-    said = "; ".join(f"{name}: {text}" for name, text in ASSUMPTIONS.items())
+    said = [assumed(ASSUMPTIONS)]
     if terms.device:
         data |= _on_device(terms, names, subjects)
-        said += "\n" + "\n".join(_lines(names, subjects))
+        said += _rests(names, subjects)
     workload = next((run.to_dict() for run in runs if run), dict(asked))
-    sections: tuple[Text | Table, ...] = (
+    sections: tuple[Section, ...] = (
         Text(_title(names, models, runs)),
         *_tables(names, lines, _places(terms)),
-        Text(f"{_counted(names, differing, len(found))}\n{said}"),
+        Text("\n".join([_counted(names, differing, len(found)), *(_lacking(names, subjects) if terms.device else ())])),
+        *said,
     )
     return Report("compare", models[0].describe(), workload, data, sections, _raw(names, lines))
 
@@ -611,20 +613,28 @@ LISTED = (
 )  # of a run's assumptions
 
 
-def _lines(names: Sequence[str], subjects: Sequence[Subject]) -> Iterator[str]:
+def _rests(names: Sequence[str], subjects: Sequence[Subject]) -> Iterator[Facts]:
     """For people: what serving and training rest on, each said once of all models that it holds for."""
-    from transformer_calc.report.cost import needs
-
     served = [s.served.assumptions if s.served else {} for s in subjects]
     trained = [{name: text for name, text in s.run.assumptions.items() if name in LISTED} for s in subjects]
-    for what, found in (("serving", served), ("training run", trained)):
+    for what, found in (("training", trained), ("serving", served)):
+        lines: list[tuple[str, str, Kind]] = []
         for name in dict.fromkeys(name for said in found for name in said):
             texts: dict[str, list[str]] = {}
             for model, said in zip(names, found, strict=True):
                 if name in said:
                     texts.setdefault(said[name], []).append(model)
             for text, models in texts.items():
-                yield f"{what}, {name}{'' if len(models) == len(names) else f' of {_and(models)}'}: {text}"
+                of = "" if len(models) == len(names) else f"{_and(models)}: "
+                lines.append((name, f"{of}{text}", "text"))
+        if lines:
+            yield Facts(f"assumptions of {what}", tuple(lines))
+
+
+def _lacking(names: Sequence[str], subjects: Sequence[Subject]) -> Iterator[str]:
+    """Which options would make known what is not known of training."""
+    from transformer_calc.report.cost import needs
+
     lacking: dict[str, list[str]] = {}
     for model, s in zip(names, subjects, strict=True):
         flags = {
@@ -717,6 +727,12 @@ def _counted(names: Sequence[str], differing: int, total: int) -> str:
     return f"{OTHER} {differing} of {total} rows differ; a ratio is to {names[0]}"
 
 
+SHOWN_AS: dict[str, Kind] = {  # to people, of what is exact for machines
+    "tokens": "rounded",
+    "run_tokens": "rounded",
+    "chinchilla_tokens": "rounded",
+    "tokens_per_parameter": "number",
+}
 KEYS = ("group", "key", "label", "kind", "same", "mark")
 
 
@@ -730,7 +746,10 @@ def _tables(names: Sequence[str], lines: Sequence[Mapping[str, Any]], places: Ma
     for group in dict.fromkeys(line["group"] for line in lines):
         rows = [
             {"mark": "" if line["same"] else OTHER, "label": line["label"]}
-            | {name: (_plain(value), line["kind"]) for name, value in zip(names, line["values"], strict=True)}
+            | {
+                name: (_plain(value), SHOWN_AS.get(line["key"], line["kind"]))
+                for name, value in zip(names, line["values"], strict=True)
+            }
             | {f"ratio {name}": _times(ratio) for name, ratio in zip(names, line["ratios"], strict=True)}
             for line in lines
             if line["group"] == group and any(value is not None for value in line["values"])

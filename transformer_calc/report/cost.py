@@ -6,12 +6,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc import units
+from transformer_calc.errors import InputError
 from transformer_calc.readings import budget, reckoning
 from transformer_calc.readings.budget import Cost
 from transformer_calc.readings.reckoning import Reckoning
 from transformer_calc.readings.schedules import Span, points
 from transformer_calc.readings.training import Training
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
+from transformer_calc.report.common import assumed
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -39,17 +41,17 @@ RAW = (
 )
 COMPARED = (
     Column("what", "published run", "text"),
-    Column("published", "published", "text"),
-    Column("predicted", "predicted", "text"),
-    Column("difference", "difference", "text", 1),
+    Column("published", "published", "number"),
+    Column("predicted", "predicted", "number"),
+    Column("difference", "difference", "number", 1),
 )
 PARTS = (Column("what", "a step goes to", "text"), Column("seconds", "", "seconds"), Column("share", "share", "share"))
 OPTIMA = (
     Column("name", "compute-optimal by", "text"),
-    Column("tokens", "tokens for this size", "text"),
-    Column("ratio", "this run", "text"),
-    Column("params", "size for this compute", "text", 1),
-    Column("params_tokens", "its tokens", "text", 2),
+    Column("tokens", "tokens for this size", "number"),
+    Column("ratio", "this run", "number"),
+    Column("params", "size for this compute", "number", 1),
+    Column("params_tokens", "its tokens", "number", 2),
     Column("source", "source", "text", 3),
 )
 
@@ -64,6 +66,9 @@ def build(
     """
     everything: dict[str, Any] = {**sizes, **asked}
     everything |= {name: Span(*asked[name]) for name in ("warmup", "decay") if asked.get(name)}
+    if asked.get("serve_tokens") and not isinstance(plan, Training):
+        message = f"--serve-tokens is {asked['serve_tokens']:,}, but --mode is infer: there it is --tokens"
+        raise InputError(message, "--tokens N")
     found = model.cost(plan=plan, given=given, **everything)
     train = isinstance(found.plan, Training)
     rows = _rows(found)
@@ -82,7 +87,9 @@ def build(
     }
     facts = _facts(found)
     table = Table(_title(model, found), SHOWN, tuple(_seen(row) for row in rows))
-    sections: list[Section] = [table, facts, Text(_because(found))]
+    sections: list[Section] = [table]
+    sections += [facts] if facts.items else []
+    sections += [Text("\n".join(found.unknown.values()))] if found.unknown else []
     if train:
         data["published"], compared = _compared(model, found)
         sections += compared
@@ -98,6 +105,7 @@ def build(
         data["serving"] = found.serving._asdict()
         lines: list[Any] = [(name, _person(key, getattr(found.serving, key)), "text") for key, name, *_ in ANSWERS[:6]]
         sections.append(Facts(f"serving {asked['serve_tokens']:,} tokens", tuple(lines)))
+    sections.append(assumed(found.assumptions))
     main = Table("cost", RAW, tuple(rows))
     return Report("cost", model.describe(), found.workload.to_dict(), data, tuple(sections), main)
 
@@ -173,7 +181,7 @@ def _person(key: str, value: Any) -> str:
         case "flops" | "hardware_flops":
             return f"{value:.3e}"
         case "step_seconds":
-            return f"{_digits(value)} s"
+            return units.format_seconds(value)
         case "mfu" | "hfu":
             return f"{value:.1%}"
     return _digits(value)
@@ -195,12 +203,6 @@ def _facts(found: Reckoning) -> Facts:
         days = f", {_person('days', rule.days)}" if rule.days is not None else ""
         lines.append((rule.rule, f"{rule.flops:.3e}, {_digits(rule.pf_days or 0)} PF-days{days}", "text"))
     return Facts("", tuple(lines))
-
-
-def _because(found: Reckoning) -> str:
-    """What is unknown, and what all rests on."""
-    assumed = (f"{name}: {text}" for name, text in found.assumptions.items())
-    return "\n".join([*found.unknown.values(), *assumed])
 
 
 def _compared(model: Transformer, found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
@@ -287,7 +289,7 @@ def _optimal(found: Reckoning) -> tuple[dict[str, Any], list[Section]]:
     told = "; ".join(
         f"{law.loss:.3f} by {law.name}, {law.loss - law.best:.3f} above the best of the same compute" for law in losses
     )
-    caption = f"{each:.1f} tokens a parameter. Compute is 6·N·tokens, as in the papers. Predicted loss, nats: {told}"
+    caption = f"{each:,.1f} tokens a parameter. Compute is 6·N·tokens, as in the papers. Predicted loss, nats: {told}"
     data = {
         "tokens_per_parameter": each,
         "convention": "compute is 6·N·tokens, N the active parameters with embeddings",

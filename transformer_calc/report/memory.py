@@ -18,8 +18,8 @@ from transformer_calc.readings.sharding import Mesh, Stage, layers_of, stages
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training, copied, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
-from transformer_calc.report import Column, Facts, Report, Table, Text
-from transformer_calc.report.common import legend
+from transformer_calc.report import Column, Facts, Report, Table
+from transformer_calc.report.common import assumed, legend
 from transformer_calc.storage import optimizer, precision, storage
 
 if TYPE_CHECKING:
@@ -182,12 +182,14 @@ def build(
     facts = Facts("", lines)
     sections: list[Any] = [table, facts]
     if plan.mesh.pp > 1:
-        sections.append(Table("stages", STAGES, tuple({**row, "stage": str(row["stage"])} for row in data["stages"])))
+        rows = tuple({**row, "stage": str(row["stage"])} for row in data["stages"])
+        columns = tuple(column for column in STAGES if any(row[column.key] for row in rows))
+        sections.append(Table("stages", columns, rows))
     if formula:
         found, shown = _formulas(model, counted, plan)
         data |= found
         sections += shown
-    sections.append(Text("\n".join(f"{name}: {value}" for name, value in assumptions.items())))
+    sections.append(assumed(assumptions))
     ok = not (fit and fits is False)
     return Report("memory", model.describe(), workload.to_dict(), data, tuple(sections), table, ok=ok)
 
@@ -376,7 +378,7 @@ def _serving(plan: Plan) -> dict[str, Any]:
 
 
 def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
-    recipe = precision(plan.precision)
+    recipe, passes = precision(plan.precision), micro_batch(plan, sizes)
     weight, gradient, master = recipe.bytes_per_parameter
     of_each = f"{weight} {'byte' if weight == 1 else 'bytes'} a weight, {gradient} a gradient" + (
         f", {master} a master copy" if master else ""
@@ -384,7 +386,6 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
     every = f", every {plan.every} layers" if plan.recompute == "full" and plan.every > 1 else ""
     run = f"{plan.kernels} kernels"
     run += " (operator by operator, as transformers 5.23)" if plan.kernels == "eager" else ""
-    each = micro_batch(plan, sizes)
     groups = f", {plan.virtual} groups of layers a stage" if plan.virtual > 1 else ""
     adapters = {}
     if plan.lora:
@@ -399,7 +400,7 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
         + ("" if recipe.weights in PLAIN else f"; tables, norms, biases, routers, heads {recipe.activations}"),
         "optimizer": f"{optimizer(plan.optimizer).name} ({optimizer(plan.optimizer).source})",
         "ZeRO stage": plan.zero,
-        "micro-batch": f"{each:,} {'sequence' if each == 1 else 'sequences'}, schedule {plan.schedule}{groups}",
+        "micro-batch": f"{passes:,} {'sequence' if passes == 1 else 'sequences'}, schedule {plan.schedule}{groups}",
         "activations": f"{plan.attention} attention, {run}, recomputation {plan.recompute}{every}",
     }
 

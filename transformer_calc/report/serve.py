@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from transformer_calc import units
 from transformer_calc.errors import InputError
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings import communication, roofline
@@ -12,7 +13,8 @@ from transformer_calc.readings.latency import WAITS, Pass, Server
 from transformer_calc.readings.serving import Plan, check
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training
-from transformer_calc.report import Column, Facts, Report, Table, Text
+from transformer_calc.report import Column, Facts, Report, Table
+from transformer_calc.report.common import assumed
 from transformer_calc.report.fit import largest
 from transformer_calc.report.memory import count, devices_of
 from transformer_calc.spec import Workload
@@ -192,7 +194,7 @@ def build(
     data["assumptions"] = found.assumptions
     at_once = f"{batch:,} {'sequence' if batch == 1 else 'sequences'} at once"
     title = f"{model.title}: {at_once} on {devices:,} {devices_of(plan.mesh)} of {device.title or device.name}"
-    notes = Text("\n".join(f"{name}: {value}" for name, value in found.assumptions.items()))
+    notes = assumed(found.assumptions)
     main = sections[0] if sections else None
     return Report(
         "serve", model.describe(), workload.to_dict(), data, (Facts(title, tuple(lines)), *sections, notes), main
@@ -289,7 +291,7 @@ def _assumptions(
     if usd is None:
         said["price"] = f"unknown: the file of {device.name} has none (--price)"
     elif price is not None:
-        said["price"] = f"${price:g} an hour of a device (--price)"
+        said["price"] = f"{units.format_usd(price)} an hour of a device (--price)"
     elif device.price:
-        said["price"] = f"${device.price.usd_per_hour:g} an hour of a device ({device.price.said})"
+        said["price"] = f"{units.format_usd(device.price.usd_per_hour)} an hour of a device ({device.price.said})"
     return said

@@ -15,7 +15,7 @@ from transformer_calc.expr import evaluate, parse
 from transformer_calc.graph.core import shape
 from transformer_calc.readings.lora import Lora, trainable
 from transformer_calc.readings.params import components
-from transformer_calc.readings.serving import Plan
+from transformer_calc.readings.serving import Plan, weight_type
 from transformer_calc.readings.sharding import Mesh, stages
 from transformer_calc.readings.training import SCHEDULES, Training, in_flight, one_pass
 from transformer_calc.report.fit import _fewest, _states
@@ -1255,3 +1255,23 @@ def test_all_devices_together() -> None:
     plan = Training(mesh=Mesh(dp=2, tp=2, pp=4), micro_batch=1)
     data: Any = build(model, model.workload(batch=8, seq=512), plan).to_dict()
     assert data["memory"]["all_devices"] == 4 * sum(stage["total"] for stage in data["stages"])
+
+
+# llama.cpp's own sizes of Llama 3 8B, in GiB; its token table is of the type itself, its head q6_k but for q8_0
+GGUF = {"q8_0": 7.95, "q4_0": 4.33}
+
+
+@pytest.mark.parametrize(("weights", "gib"), GGUF.items())
+def test_files_of_llama_cpp(weights: str, gib: float) -> None:
+    model = load("llama-3-8b")
+    found = count(model, model.workload(context=16), Plan(weights=weights)).fullest[0]["weights"]
+    assert found / 2**30 == pytest.approx(gib, abs=0.006)
+
+
+def test_a_tied_table_is_stored_as_the_head_is() -> None:
+    """Llama 3.2 1B: 128,256 x 2,048 in q6_k, 6.5625 bits an entry."""
+    model = load("llama-3.2-1b")
+    parts = components(model.graph)
+    (table,) = [part for part in parts if part.embedding]
+    assert weight_type(table, Plan(weights="q4_0")).name == "q6_k"
+    assert weight_type(table, Plan(weights="int4")).name == "bf16"

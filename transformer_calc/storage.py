@@ -30,6 +30,9 @@ class Storage(NamedTuple):
     row_bytes: int = 0  # for each row (output channel) of a matrix
     tensor_bytes: int = 0  # for each tensor
     copied: str = ""  # whether a matrix is computed with in a wider copy of its own: always, backward (only there)
+    table: str = ""  # types that a model of this one has beside it, where it says so: of the token table,
+    head: str = ""  # the head, or the table that is both,
+    rest: str = ""  # and the norms, biases and routers
 
     @property
     def bits(self) -> tuple[int, int]:
@@ -86,7 +89,12 @@ def _aliases(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _gguf(name: str, elements: int, bytes: int, note: str = "") -> Storage:
-    return Storage(name, elements, bytes, GGML, note)
+    """A type of llama.cpp, with those of the other tensors in a file of it (its src/llama-quant.cpp)."""
+    narrow = name in ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs")
+    head = "q8_0" if name == "q8_0" else "q5_k" if narrow else "q6_k"
+    tables = {"q2_k": "iq1_s iq1_m iq2_xxs iq2_xs", "iq3_s": "iq2_s iq3_xxs", "q4_k": "tq1_0 tq2_0"}
+    table = next((kind for kind, names in tables.items() if name in names.split()), name)
+    return Storage(name, elements, bytes, GGML, note, table=table, head=head, rest="fp32")
 
 
 _STORAGE = (

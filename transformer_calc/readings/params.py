@@ -24,6 +24,7 @@ class Component(NamedTuple):
     routed: bool
     out: int
     buffer: bool = False
+    head: bool = False  # the head multiplies with it too
 
     def entries(self, sizes: Sizes) -> Size:
         """Entries of one of them."""
@@ -92,7 +93,9 @@ class Params(NamedTuple):
 
 def components(graph: Graph, *, buffers: bool = False) -> list[Component]:
     """Every parameter tensor of the graph, a tied one once, in the order of the operations; `buffers`: those too."""
-    return [part for block in graph.blocks for part in of_block(block, buffers=buffers)]
+    tied = {p.tied for block in graph.blocks if block.role == "head" for op in block.ops for p in op.params}
+    every = (part for block in graph.blocks for part in of_block(block, buffers=buffers))
+    return [part._replace(head=True) if part.path in tied else part for part in every]
 
 
 def of_block(block: Block, *, buffers: bool = False) -> Iterator[Component]:

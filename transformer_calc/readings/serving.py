@@ -116,11 +116,26 @@ def rows_and_tensors(part: Component) -> tuple[Dims, Dims]:
 
 
 def weight_type(part: Component, plan: Plan) -> Storage:
-    """How a tensor is stored: quantisation takes the matrices of the layers, but not their routers."""
+    """How a tensor is stored: quantisation takes the matrices of the layers, but not their routers.
+
+    Files of llama.cpp have types of their own for token table, head, and what is not quantised.
+    """
     chosen = storage(plan.weights)
     linear = part.path.endswith(".weight") and len(part.dims) >= 2 and bool(part.block.repeat) and not part.embedding
     routes = not part.routed and any(axis.startswith("experts") for axis in part.dims[part.out])
-    return chosen if (linear and not routes) or chosen.name in PLAIN else storage(plan.rest)
+    if (linear and not routes) or chosen.name in PLAIN:
+        return chosen
+    words = len(part.dims) >= 2 and any("vocab" in axis for dim in part.dims for axis in dim)
+    if words and chosen.table:
+        return storage(chosen.table if part.embedding and not part.head else chosen.head)
+    return storage(chosen.rest or plan.rest)
+
+
+def beside(chosen: Storage, rest: str) -> dict[str, str]:
+    """What a model with such weights stores otherwise, in words."""
+    if chosen.table:
+        return {"token table": chosen.table, "head": chosen.head, "norms, biases, routers": chosen.rest}
+    return {"tables, norms, biases, routers, heads": rest}
 
 
 def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> int:

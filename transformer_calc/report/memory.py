@@ -13,7 +13,7 @@ from transformer_calc.readings.buffers import BUFFERS
 from transformer_calc.readings.cache import cached, elements, per_token
 from transformer_calc.readings.frozen import freeze as find_frozen
 from transformer_calc.readings.params import components
-from transformer_calc.readings.serving import PLAIN, Plan, check, held
+from transformer_calc.readings.serving import PLAIN, Plan, beside, check, held
 from transformer_calc.readings.sharding import Mesh, Stage, layers_of, stages
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training, copied, kept, micro_batch
@@ -365,7 +365,7 @@ def _serving(plan: Plan) -> dict[str, Any]:
     positions = "every position" if plan.logits == "all" else "the last position"
     said: dict[str, Any] = {"weights": chosen}
     if chosen not in PLAIN:
-        said["tables, norms, biases, routers, heads"] = rest
+        said |= beside(storage(chosen), rest)
     split = ", its batch split over ranks beyond the heads" if plan.kv_split == "batch" else ""
     cache = storage(plan.kv_dtype)
     scales = ", without scales of rows or tensors" if cache.row_bytes or cache.tensor_bytes else ""
@@ -427,7 +427,8 @@ def _frozen(plan: Training) -> str:
     chosen = storage(plan.weights)
     if chosen.name in PLAIN:
         return chosen.name
-    return f"{chosen.name} ({chosen.source}); tables, norms, biases, routers, heads {Plan().rest}"
+    others = ", ".join(f"{name} {kind}" for name, kind in beside(chosen, Plan().rest).items())
+    return f"{chosen.name} ({chosen.source}); {others}"
 
 
 def _copies(counted: Counted, plan: Plan | Training) -> dict[str, str]:

@@ -21,7 +21,7 @@ from transformer_calc.readings.training import SCHEDULES, Training, in_flight, o
 from transformer_calc.report.fit import _fewest, _states
 from transformer_calc.report.fit import build as fit_report
 from transformer_calc.report.memory import build, count
-from transformer_calc.sources import hardware
+from transformer_calc.sources import hardware, presets
 
 
 def memory(preset: str, plan: Plan | None = None, *, device: str | None = None, **workload: int) -> dict[str, Any]:
@@ -1275,3 +1275,15 @@ def test_a_tied_table_is_stored_as_the_head_is() -> None:
     (table,) = [part for part in parts if part.embedding]
     assert weight_type(table, Plan(weights="q4_0")).name == "q6_k"
     assert weight_type(table, Plan(weights="int4")).name == "bf16"
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_has_an_answer(name: str) -> None:
+    """Served in 16 and in 4 bits, and trained: the bytes of its weights are those of its parameters."""
+    model = load(name)
+    run = model.workload(batch=1)
+    weights, stored, trained = (
+        count(model, run, plan).fullest[0]["weights"] for plan in (Plan(), Plan(weights="int4"), Training())
+    )
+    assert weights == trained == 2 * model.params().total
+    assert stored < weights

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 import transformer_calc
 from transformer_calc.cli import run
 from transformer_calc.graph.model import build
+from transformer_calc.readings import step
 from transformer_calc.readings.latency import Server
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.sharding import Mesh
+from transformer_calc.readings.training import Training
 from transformer_calc.report import fit, serve
-from transformer_calc.sources import hardware
+from transformer_calc.sources import hardware, presets
 
 
 def server(name: str, device: str, tp: int = 1, *, decode: bool = True, ideal: bool = False, **how: Any) -> Server:
@@ -253,3 +255,15 @@ def test_an_encoder_decoder_answers_with_its_first_token() -> None:
     whole: Any = model.flops(batch=1, target_seq=1).forward.matmul
     said: Any = report("whisper-large-v3", batch=1, ideal=True)["serve"]
     assert said["ttft_seconds"] < 1.5 * whole / 989.4e12
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_has_an_answer(name: str) -> None:
+    said: Any = report(name, device="b300", batch=2)["serve"]
+    assert said["ttft_seconds"] > 0
+    model = transformer_calc.load(name)
+    if said["tpot_seconds"] is not None:
+        assert said["tokens_per_second"] == pytest.approx(2 / said["tpot_seconds"])
+    sizes = model.graph.sizes(model.workload(batch=2))
+    found = step.estimate(model.graph, sizes, Training(), hardware.load("b300"), model.spec.family)
+    assert 0 < found.mfu < 1

@@ -112,7 +112,7 @@ def weight_bytes(part: Component, mesh: Mesh, sizes: Sizes, plan: Plan, letters:
 def rows_and_tensors(part: Component) -> tuple[Dims, Dims]:
     """The axes of a weight's output channels and, of stacked experts, those of the matrices themselves."""
     stacked = part.dims[:-2]
-    return (*stacked, part.dims[part.out]), stacked
+    return (*stacked, *part.dims[part.out : part.out + 1]), stacked  # a scalar has none
 
 
 def weight_type(part: Component, plan: Plan) -> Storage:
@@ -122,7 +122,8 @@ def weight_type(part: Component, plan: Plan) -> Storage:
     """
     chosen = storage(plan.weights)
     linear = part.path.endswith(".weight") and len(part.dims) >= 2 and bool(part.block.repeat) and not part.embedding
-    routes = not part.routed and any(axis.startswith("experts") for axis in part.dims[part.out])
+    outputs = part.dims[part.out] if part.dims else ()
+    routes = not part.routed and any(axis.startswith("experts") for axis in outputs)
     if (linear and not routes) or chosen.name in PLAIN:
         return chosen
     words = len(part.dims) >= 2 and any("vocab" in axis for dim in part.dims for axis in dim)

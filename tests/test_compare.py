@@ -7,16 +7,15 @@ import io
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shell import Shell
 
 from transformer_calc import load
-from transformer_calc.cli import run
 from transformer_calc.report.compare import ON_DEVICE, ROWS, Terms, build
 from transformer_calc.sources import hardware
 
@@ -37,32 +36,6 @@ ROW = {"group", "key", "label", "kind", "values", "same", "ratios"}
 def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COLUMNS", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
-
-
-class Shell:
-    """Runs command lines in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, line: str) -> tuple[int, str, str]:
-        """Exit status, standard output, standard error."""
-        status = run(shlex.split(line))
-        return (status, *self.capsys.readouterr())
-
-    def answer(self, line: str) -> str:
-        status, out, err = self(line)
-        assert status == 0, err
-        return out
-
-    def json(self, line: str) -> dict[str, Any]:
-        data: dict[str, Any] = json.loads(self.answer(f"{line} --json"))
-        return data
-
-
-@pytest.fixture
-def tcalc(capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys)
 
 
 def rows(tcalc: Shell, line: str) -> dict[str, dict[str, Any]]:

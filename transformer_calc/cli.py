@@ -896,6 +896,13 @@ def _buffer_sizes(given: Iterable[str]) -> dict[str, int]:
     return sizes
 
 
+_DEVICE = typer.Option(
+    "--device",
+    metavar="NAME",
+    help="a device (see tcalc hardware)",
+    autocompletion=_device_names,
+    rich_help_panel=DEVICE,
+)
 _DEVICE_SET = typer.Option(
     "--device-set",
     metavar="KEY=VALUE",
@@ -931,16 +938,7 @@ def memory(
     model: Any,
     workload: Any,
     plan: Any,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device",
-            metavar="NAME",
-            help="a device (see tcalc hardware)",
-            autocompletion=_device_names,
-            rich_help_panel=DEVICE,
-        ),
-    ] = None,
+    device: Annotated[str | None, _DEVICE] = None,
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
     overhead: Annotated[str, _OVERHEAD] = "0",
@@ -977,16 +975,7 @@ def fit(
     model: Any,
     workload: Any,
     plan: Any,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device",
-            metavar="NAME",
-            help="a device (see tcalc hardware)",
-            autocompletion=_device_names,
-            rich_help_panel=DEVICE,
-        ),
-    ] = None,
+    device: Annotated[str | None, _DEVICE] = None,
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     solve: Annotated[
         Literal["batch", "context", "devices"],
@@ -1247,16 +1236,7 @@ def serve(
     model: Any,
     workload: Any,
     plan: Any,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device",
-            metavar="NAME",
-            help="a device (see tcalc hardware)",
-            autocompletion=_device_names,
-            rich_help_panel=DEVICE,
-        ),
-    ] = None,
+    device: Annotated[str | None, _DEVICE] = None,
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     devices: Annotated[
         str | None,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from transformer_calc.graph.core import Block, Op, Sizes
 from transformer_calc.readings.flops import is_scores, works_on_scores
-from transformer_calc.readings.roofline import How, Reader, reached
+from transformer_calc.readings.roofline import How, Reader, reached, unknown
 from transformer_calc.readings.sharding import Mesh, divisor
 from transformer_calc.spec import Device
 
@@ -53,14 +53,11 @@ class Link(NamedTuple):
     port: float = math.inf  # bytes/s of one device to one of another node, or within the node where that holds them all
 
 
-class Unknown(NamedTuple):
-    """What a device's file does not say."""
+def link(mesh: Mesh, dimension: str, device: Device, *, ideal: bool = False) -> Link:
+    """How the ranks of one dimension reach each other; `copies` and `expert_copies`: those that sum gradients.
 
-    what: str
-
-
-def link(mesh: Mesh, dimension: str, device: Device, *, ideal: bool = False) -> Link | Unknown:
-    """How the ranks of one dimension reach each other; `copies` and `expert_copies`: those that sum gradients."""
+    Raises InputError where the device's file does not say.
+    """
     ranks, stride = _group(mesh, dimension)
     if ranks == 1:
         return Link(1, 1, math.inf, 0.0)
@@ -68,14 +65,14 @@ def link(mesh: Mesh, dimension: str, device: Device, *, ideal: bool = False) -> 
     near = max(1, min(ranks, node // stride))
     whole = ranks * stride <= node
     if (whole or near > 1) and device.interconnect_each_way is None:
-        return Unknown("its interconnect")
+        raise unknown(device, "its interconnect")
     inside = math.inf
     if near > 1 and device.interconnect_each_way is not None:
         inside = device.interconnect_each_way * (1.0 if ideal else reached(device, "interconnect"))
     if whole:
         return Link(ranks, near, inside, 0.0 if ideal else TORUS_HOP if device.kind == "TPU" else HOP, inside)
     if device.network_each_way is None:
-        return Unknown("its network between nodes")
+        raise unknown(device, "its network between nodes")
     # each of a node's members of the group brings its own port
     port = device.network_each_way * (1.0 if ideal else reached(device, "network"))
     return Link(ranks, near, min(inside, near * port), 0.0 if ideal else FAR_HOP, port)

@@ -11,11 +11,10 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
 from transformer_calc.graph.ops import FMA
 from transformer_calc.readings import communication, roofline
-from transformer_calc.readings.communication import Link, Unknown
+from transformer_calc.readings.communication import Link
 from transformer_calc.readings.flops import of_source_alone
 from transformer_calc.readings.params import components
 from transformer_calc.readings.roofline import How, Rates
@@ -76,12 +75,9 @@ class Server:
         self.graph, self.plan, self.device = graph, plan, device
         self.compute = computes(plan, device, compute)
         self.rates: Rates = roofline.rates(device, self.compute, ideal=ideal)
-        self.links: dict[str, Link] = {}
-        for name in ("tp", "pp", "ep", "cp"):
-            found = communication.link(plan.mesh, name, device, ideal=ideal)
-            if isinstance(found, Unknown):
-                raise InputError(f"{found.what} is unknown: {device.name}", hint="a TOML file of your own may say it")
-            self.links[name] = found
+        self.links: dict[str, Link] = {
+            name: communication.link(plan.mesh, name, device, ideal=ideal) for name in ("tp", "pp", "ep", "cp")
+        }
         self.entry = self._weights()
 
     def _weights(self) -> Callable[[Op, Block], float]:

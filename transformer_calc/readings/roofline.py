@@ -35,9 +35,7 @@ FILL = 256  # of the inner dimension, in 16 bits: what a tile takes to load its 
 SKINNY = 64  # rows up to which a matmul has kernels of its own, in steps of 16 rows
 SYSTOLIC = 128  # rows and columns of a TPU's matrix unit
 FLASH_FORWARD, FLASH_BACKWARD = 1.1, 0.96  # of what both together reach (arXiv 2307.08691, section 4.1: 73 % and 63 %)
-FLASH_FILL = (
-    512  # of the keys: a row of queries starts and ends (the same, figures 4 to 6: half as fast again from 2k to 16k)
-)
+FLASH_FILL = 512  # of the keys: what a row of queries takes to start and to end (the same, figures 4 to 6)
 FLASH_AGAIN = 2.5  # backward over forward: five matmuls over two (the same, section 3.1)
 SUSTAINED = 0.92  # of what single matmuls reach, over hours: clocks fall where power and heat are at their limits
 GAP = {"GPU": 5e-6, "TPU": 1e-6}  # seconds from the end of a kernel to the work of the next one
@@ -104,12 +102,11 @@ def rates(device: Device, compute: str = "bf16", *, ideal: bool = False) -> Rate
     """The rates of a device in a precision; `ideal`: its peaks, without any loss."""
     peak, memory = device.peak(compute), device.bandwidth
     if peak is None or memory is None:
-        what = f"its {compute} rate" if peak is None else "its memory bandwidth"
-        raise InputError(f"{what} is unknown: {device.name}", hint="a TOML file of your own may say it")
+        raise unknown(device, f"its {compute} rate" if peak is None else "its memory bandwidth")
     scores = device.peak("bf16") or device.peak("fp16") if compute in ("fp8", "fp4", "int8", "int4") else peak
     if ideal:
         return Rates(peak, scores or peak, scores or peak, memory, None, "ideal", 0.0)
-    part = reached(device, "matmul") * (SUSTAINED if device.kind == "GPU" else 1.0)
+    part = sustained(device)
     units = device.units if device.kind == "GPU" else None
     return Rates(
         part * peak,
@@ -118,7 +115,7 @@ def rates(device: Device, compute: str = "bf16", *, ideal: bool = False) -> Rate
         reached(device, "memory") * memory,
         units,
         device.kind,
-        GAP.get(device.kind, USUAL_GAP),
+        gap(device),
         FILL * peak / (scores or peak),
     )
 
@@ -128,17 +125,32 @@ def reached(device: Device, what: str) -> float:
     return device.reached(what) or REACHED[what]
 
 
+def unknown(device: Device, what: str) -> InputError:
+    """What a device's file does not say."""
+    return InputError(f"{what} is unknown: {device.name}", hint="a TOML file of your own may say it")
+
+
+def sustained(device: Device) -> float:
+    """The part of the peak that matmuls reach over hours."""
+    return reached(device, "matmul") * (SUSTAINED if device.kind == "GPU" else 1.0)
+
+
+def gap(device: Device) -> float:
+    """Seconds from the end of a kernel to the work of the next one."""
+    return GAP.get(device.kind, USUAL_GAP)
+
+
 def said(device: Device) -> dict[str, str]:
     """What times on a device rest on, in words."""
-    hot = SUSTAINED if device.kind == "GPU" else 1.0
-    parts = [f"{what} {reached(device, what) * (hot if what == 'matmul' else 1):.0%}" for what in REACHED]
+    parts = {what: reached(device, what) for what in REACHED} | {"matmul": sustained(device)}
     source = f"tcalc hardware show {device.name}" if device.efficiency else "usual parts: none was measured"
-    heat = f"; single matmuls have been measured to reach {reached(device, 'matmul'):.0%}" if hot < 1 else ""
-    gap = GAP.get(device.kind, USUAL_GAP) * 1e6
+    single = reached(device, "matmul")
+    heat = f"; single matmuls have been measured to reach {single:.0%}" if parts["matmul"] < single else ""
+    start = f"{gap(device) * 1e6:g} µs each to start"
     return {
-        "of the peaks": f"{', '.join(parts)} ({source}){heat}",
+        "of the peaks": f"{', '.join(f'{what} {part:.0%}' for what, part in parts.items())} ({source}){heat}",
         "matmuls": "less what whole tiles, whole waves of them and their first and last steps lose",
-        "kernels": f"{gap:g} µs each to start; elementwise operations in a row are one, mask and softmax too",
+        "kernels": f"{start}; elementwise operations in a row are one, mask and softmax too",
     }
 
 
@@ -221,13 +233,8 @@ def kernels(block: Block, sizes: Sizes, how: How) -> list[Kernel]:
     return Reader(block, sizes, how).read()
 
 
-def reader(block: Block, sizes: Sizes, how: How) -> Reader:
-    """The block with sizes of one device."""
-    return Reader(block, sizes, how)
-
-
 class Reader:
-    """Reads a block's operations as kernels."""
+    """Reads a block's operations as kernels, with sizes of one device."""
 
     def __init__(self, block: Block, sizes: Sizes, how: How) -> None:
         self.block, self.sizes, self.how = block, sizes, how
@@ -237,15 +244,14 @@ class Reader:
             for t in op.inputs:
                 self.users.setdefault(t.name, []).append(op)
         self.gradient: dict[str, bool] = {}
-        masks = {op.path.rpartition(".")[0]: op for op in block.ops if op.kind == "mask"}
-        self.masks = masks
+        self.masks = {op.path.rpartition(".")[0]: op for op in block.ops if op.kind == "mask"}
 
     # --- sizes ----------------------------------------------------------------------------------------------
 
     def ways(self, axis: str, used: set[str]) -> int:
         """Devices that share an axis; a dimension of the mesh splits a tensor once, and is then `used`."""
         dimension, ways = divisor(axis, self.how.mesh, self.sizes)
-        if not dimension or dimension in ("dp",) or dimension in used:
+        if dimension in ("", "dp") or dimension in used:
             return 1
         used.add(dimension)
         return ways
@@ -286,6 +292,10 @@ class Reader:
             op = self.made.get(t.name)
         return t
 
+    def needs(self, t: Tensor) -> bool:
+        """Whether a tensor needs a gradient."""
+        return self.gradient.get(t.name, t.name.rpartition(".")[2] not in WITHOUT_GRADIENT)
+
     # --- kernels --------------------------------------------------------------------------------------------
 
     def read(self) -> list[Kernel]:
@@ -297,7 +307,7 @@ class Reader:
         regions: dict[str, list[Op]] = {}  # of the last operation's path
         together: dict[tuple[str, int], list[Op]] = {}
         for op in self.block.ops:
-            needs = [self.gradient.get(t.name, t.name.rpartition(".")[2] not in WITHOUT_GRADIENT) for t in op.inputs]
+            needs = [self.needs(t) for t in op.inputs]
             learns = any(not p.buffer for p in op.params) and self.how.trainable(op.path)
             self.gradient[op.path] = learns or (any(needs) and op.kind != "sinusoid")
             for extra in op.extra:
@@ -329,16 +339,16 @@ class Reader:
     def casts(self, group: list[Op]) -> Kernel:
         """Operands in a narrow type: written with their transposes, which the weights' gradients multiply."""
         narrow = self.how.narrow or 0.0
-        copies = 2 if self.how.training else 1
-        read = self.entries(group[0].inputs[0].dims, whole=True) * (self.how.size + copies * narrow)
-        back = sum(self.entries(op.output.dims, whole=True) for op in group) * (self.how.size + copies * narrow)
+        written = 2 if self.how.training else 1
+        read = self.entries(group[0].inputs[0].dims, whole=True) * (self.how.size + written * narrow)
+        back = sum(self.entries(op.output.dims, whole=True) for op in group) * (self.how.size + written * narrow)
         return Kernel(f"{group[0].path}.cast", "memory", read=read, reread=back if self.how.training else 0)
 
     def adapter(self, op: Op) -> list[Kernel]:
         """X·A and (X·A)·B of a frozen matrix, and what adds them to its output, and the gradients of X."""
         g, rank = self.gemm(op)._replace(weight=None), self.how.rank
         thin = (g._replace(n=rank), g._replace(k=rank))
-        needs = self.gradient.get(op.inputs[0].name, op.inputs[0].name.rpartition(".")[2] not in WITHOUT_GRADIENT)
+        needs = self.needs(op.inputs[0])
         back = [Gemm(g.batch, rank, g.n, g.m), Gemm(g.batch, g.m, rank, g.n), Gemm(g.batch, g.k, rank, g.m)]
         back += [Gemm(g.batch, g.m, g.k, rank)] if needs else []
         out, into = (3 * self.how.size * g.batch * g.m * width for width in (g.n, g.k))
@@ -353,7 +363,7 @@ class Reader:
 
     def joined(self, op: Op, regions: dict[str, list[Op]]) -> list[Op]:
         """The operations before it that it is fused with: those that hand their output to it alone."""
-        if op.kind not in MAPS and op.kind not in ("softmax",):
+        if op.kind not in (*MAPS, "softmax"):
             return []
         before: list[Op] = []
         for t in op.inputs:
@@ -406,7 +416,7 @@ class Reader:
         if not self.how.training:
             return ()
         found = []
-        needs = [self.gradient.get(t.name, t.name.rpartition(".")[2] not in WITHOUT_GRADIENT) for t in op.inputs]
+        needs = [self.needs(t) for t in op.inputs]
         if needs[0]:
             found.append(Gemm(g.batch, g.m, g.k, g.n, g.weight))
         if (op.params and self.how.trainable(op.path)) or (not op.params and len(needs) > 1 and needs[1]):

@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Graph, Sizes
 from transformer_calc.readings import communication, flops, lora, roofline, tuning
-from transformer_calc.readings.communication import Link, Unknown
+from transformer_calc.readings.communication import Link
 from transformer_calc.readings.params import Component
 from transformer_calc.readings.roofline import How, Rates
 from transformer_calc.readings.serving import PLAIN
@@ -123,7 +122,7 @@ def timed(
     recipe, mesh = precision(plan.precision), plan.mesh
     rates = roofline.rates(device, recipe.compute, ideal=ideal)
     names = ("tp", "cp", "pp", "ep", "copies", "expert_copies")
-    links = {name: _link(plan, name, device, ideal=ideal) for name in names}
+    links = {name: communication.link(mesh, name, device, ideal=ideal) for name in names}
     run: dict[str, Any] = {"cached": 0, "batch": micro_batch(plan, sizes)}
     run |= {name: int(sizes[name]) // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[arg-type]
     local = graph.bind(run)
@@ -169,13 +168,6 @@ def assumptions(device: Device, plan: Training) -> dict[str, str]:
         said["flash attention"] = "of the scores what the mask lets through; shorter sequences reach less"
     said["optimizer"] = "a pass each to cast gradients, for their norm, to clip and to update"
     return said
-
-
-def _link(plan: Training, name: str, device: Device, *, ideal: bool) -> Link:
-    found = communication.link(plan.mesh, name, device, ideal=ideal)
-    if isinstance(found, Unknown):
-        raise InputError(f"{found.what} is unknown: {device.name}", hint="a TOML file of your own may say it")
-    return found
 
 
 class _Reader:
@@ -261,7 +253,7 @@ class _Reader:
         """Activations to the next stage, gradients to the one before: each group of layers does."""
         mesh, layers = self.plan.mesh, [block for block, _ in stage.blocks if block.repeat]
         block = (layers or [block for block in self.graph.blocks if block.repeat])[0]  # a stage may be but an end
-        reader = roofline.reader(block, self.local, self.how)
+        reader = roofline.Reader(block, self.local, self.how)
         made = {op.path: op for op in block.ops}[block.output]
         whole = self.how.size * reader.entries(made.output.dims, whole=True)
         # each tensor-parallel rank sends its part, and the parts are gathered in the node (2104.04473, section 4.1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_calc import units
-from transformer_calc.errors import InputError, did_you_mean
+from transformer_calc.errors import InputError
 
 EXAMPLES = "a whole number such as 2048, 2k, 3.2M or 1e12"
 
@@ -183,9 +183,3 @@ def test_a_share_is_nothing_or_all_only_if_it_is(share: float, text: str) -> Non
 )
 def test_measures_of_a_column_have_as_many_digits(write: Callable[[float], str], value: float, text: str) -> None:
     assert write(value) == text
-
-
-def test_a_misspelt_name_gets_the_nearest_one() -> None:
-    assert did_you_mean("GPT-3", ["gpt2", "gpt3", "Llama"]) == "did you mean gpt3?"
-    assert did_you_mean("llma", ["gpt2", "gpt3", "Llama"]) == "did you mean Llama?"
-    assert did_you_mean("something else", ["gpt2", "gpt3"]) is None

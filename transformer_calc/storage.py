@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from transformer_calc.errors import InputError, did_you_mean, shown
+from transformer_calc.errors import InputError, beginning, did_you_mean, shown
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -394,8 +394,10 @@ def _entry(what: str, name: str, table: Mapping[str, T], aliases: Mapping[str, s
         spelt = aliases.get(spelt, spelt)
         if spelt in table:
             return table[spelt]
-    hint = did_you_mean(wanted, [*table, *aliases]) or f"there are {', '.join(table)}"
-    raise InputError(f"{shown(name)} is not {what}", hint)
+    hint = did_you_mean(wanted, [*table, *aliases])
+    if not hint and (begin := beginning(wanted, table)):
+        hint = f"those that begin so: {', '.join(begin)}"
+    raise InputError(f"{shown(name)} is not {what}", hint or f"there are {', '.join(table)}")
 
 
 def _product(sizes: Iterable[Any]) -> Any:

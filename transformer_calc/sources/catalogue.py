@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformer_calc.errors import InputError, nearest, shown
+from transformer_calc.errors import InputError, either, misspelt, shown
 from transformer_calc.sources import files
 
 
@@ -58,11 +58,19 @@ class Catalogue(NamedTuple):
         if path := self._file(wanted):
             return f"did you mean {path.stem}?"
         known = [*self.names(), *others]
+        near = sorted({others.get(name, name) for name in misspelt(wanted, known, most=20)})
+        if 0 < len(near) <= 3 and wanted[-1:].isalnum():  # what ends with a dash is the beginning of a name
+            return f"did you mean {either(near)}?"
         begin = {others.get(other, other) for other in known if other.startswith(wanted)} if wanted else set()
         if len(begin) > 1:
             return f"tcalc {self.command} {wanted} lists those whose names begin so"
-        near = min(begin) if begin else nearest(wanted, known)
-        return f"did you mean {others.get(near, near)}?" if near else None
+        if begin and len(wanted) > 2:
+            return f"did you mean {min(begin)}?"
+        stems = {stem for name in known if len(stem := _stem(name)) > 3}
+        if _stem(wanted) in stems:
+            return f"tcalc {self.command} {_stem(wanted)} lists those whose names begin so"
+        stem = misspelt(_stem(wanted), stems)
+        return f"did you mean {stem[0]}? tcalc {self.command} {stem[0]} lists those" if len(stem) == 1 else None
 
     def _file(self, name: str) -> Path | None:
         wanted = _spelt(name)
@@ -87,3 +95,8 @@ def short(value: Any) -> str:
 
 def _spelt(name: str) -> str:
     return re.sub(r"\s+", "-", name.strip().lower())
+
+
+def _stem(name: str) -> str:
+    """What a family's names begin with: `llama` of llama-3-8b."""
+    return re.split(r"[-.\d]", name)[0]

@@ -59,27 +59,44 @@ def family(data: Mapping[str, Any], where: str = "") -> Family:
             f"{where}model_type is {model_type!r}; state-space and linear-attention layers are not supported yet"
         )
     if module is None:
-        inner = data.get(families.WRAPPERS.get(model_type, ""))
-        if model_type in families.WRAPPERS:
-            kind = inner.get("model_type") if isinstance(inner, dict) else None
-            known = isinstance(kind, str) and families.module_of(kind) is not None
-            which = f", of model_type {kind!r}," if known else ""
-            raise InputError(
-                f"{where}model_type {model_type!r} is a text model among other parts, which tcalc does not know yet",
-                hint=f"its text_config{which} can be given on its own" + ("" if known else " if its family is known"),
-            )
-        former = families.FORMER.get(model_type)
-        if former:
-            raise InputError(
-                f"{where}model_type {model_type!r} is what {former} was called before transformers had it",
-                hint=f"take the later config.json with model_type {former!r}; its keys have other names",
-            )
-        hint = did_you_mean(model_type, families.known()) or (
-            f"{len(families.known())} families are known, such as {SOME}; the README lists them all"
-        )
-        raise InputError(f"{where}model_type is {shown(model_type, 60)}; tcalc knows no such family", hint=hint)
+        raise _unknown(data, model_type, where)
     entries: list[Family] = import_module(f"transformer_calc.sources.families.{module}").FAMILIES
     return next(entry for entry in entries if entry.model_type == model_type)
+
+
+def _unknown(data: Mapping[str, Any], model_type: str, where: str) -> InputError:
+    """The refusal of a model_type without a family: what it is, and what of it could be given instead."""
+    from transformer_calc.sources.families import others
+
+    what = f"{where}model_type {shown(model_type, 60)}"
+    if part := families.WRAPPERS.get(model_type):
+        inner = data.get(part)
+        kind = inner.get("model_type") if isinstance(inner, dict) else None
+        known = isinstance(kind, str) and families.module_of(kind) is not None
+        hint = f"its {part} can be given on its own if its family is known"
+        if not isinstance(inner, dict):
+            hint = f"a {part}, which could be given on its own, is not in it"
+        elif known:
+            hint = f"its {part}, of model_type {kind!r}, can be given on its own"
+        return InputError(f"{what} is a text model among other parts, which tcalc does not know yet", hint)
+    if former := families.FORMER.get(model_type):
+        return InputError(
+            f"{what} is what {former} was called before transformers had it",
+            f"take the later config.json with model_type {former!r}; its keys have other names",
+        )
+    if model_type in others.TRANSFORMERS.split():
+        return InputError(
+            f"{what} is an architecture of its own, which tcalc does not know yet", "the README lists those it knows"
+        )
+    if model_type in others.WITH_CHECKPOINTS.split():
+        return InputError(
+            f"{what} is an architecture of its own, whose code came with its checkpoints; tcalc does not know it",
+            "the README lists those it knows",
+        )
+    hint = did_you_mean(model_type, families.known()) or (
+        f"{len(families.known())} families are known, such as {SOME}; the README lists them all"
+    )
+    return InputError(f"{where}model_type is {shown(model_type, 60)}; tcalc knows no such family", hint)
 
 
 def load(

@@ -53,6 +53,9 @@ def _set(node: Any, words: list[str], value: str, path: str) -> tuple[Any, set[s
     types = {field.name: str(field.type) for field in fields(node)}
     name = words[0]
     if name in types and len(words) == 1 and not isinstance(getattr(node, name), tuple | Layers):
+        now = getattr(node, name)
+        if is_dataclass(now) and value.lower() not in ("none", "null"):
+            raise _group(path, now, value)
         return replace(node, **{name: _parse(value, types[name], path)}), seen
     if name in types and len(words) > 1:
         inner, found = _set(getattr(node, name), words[1:], value, path)
@@ -70,7 +73,7 @@ def _set(node: Any, words: list[str], value: str, path: str) -> tuple[Any, set[s
 
 def _parse(value: str, kind: str, path: str) -> Any:
     """The text as the field's type wants it."""
-    kinds = [k.strip() for k in kind.split("|")]
+    kinds = _kinds(kind)
     if value.lower() in ("none", "null"):
         if "None" in kinds:
             return None
@@ -91,4 +94,35 @@ def _parse(value: str, kind: str, path: str) -> Any:
         return number
     if "str" in kinds:
         return value
-    raise InputError(f"--set {path}: this is a group of fields; set one of them", hint=f"for example {path}.….={value}")
+    raise InputError(f"--set {path}: this model has none, and --set cannot add one", hint="a config.json can say it")
+
+
+def _group(path: str, record: Any, value: str) -> InputError:
+    """The refusal of a value for a whole record, with the fields that a path can name."""
+    names = [field.name for field in fields(record) if {"int", "float", "bool", "str"} & _kinds(str(field.type))]
+    hint = next((f"{path}.{name}={value}" for name in names if _is_word_of(record, name, value)), None)
+    counts = [field.name for field in fields(record) if "int" in _kinds(str(field.type))]
+    if hint is None and counts and value.isdecimal():
+        hint = f"{path}.{counts[0]}={value}"
+    if hint is None:
+        name = next((name for name in names if getattr(record, name) is not None), names[0])
+        now = getattr(record, name)
+        hint = f"{path}.{name}={str(now).lower() if isinstance(now, bool | None) else now}"
+    return InputError(
+        f"--set {path}: this is a group of fields; set one of {', '.join(names)}", hint=f"for example {hint}"
+    )
+
+
+def _is_word_of(record: Any, name: str, value: str) -> bool:
+    """Whether a field takes this of a few words."""
+    taken = []
+    for word in (value, "no such word"):
+        try:
+            taken.append(isinstance(getattr(record, name), str) and bool(replace(record, **{name: word})))
+        except InputError:
+            taken.append(False)
+    return taken == [True, False]
+
+
+def _kinds(written: str) -> set[str]:
+    return {kind.strip() for kind in written.split("|")}

@@ -37,8 +37,12 @@ def test_a_misspelt_family_is_met(name: str, right: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["qwen", "apertus", "gte", "bitnet", "qwen4", "olmo4", "llama5", "gpt3", "phi4", "t6", "glm5", "deepseek_v4", "internlm2"]
-    + ["baichuan", "xverse", "nomic_bert", "gpt", "v", "", "-", "0", "x" * 10**5],
+    [
+        *"qwen apertus gte bitnet qwen4 olmo4 llama5 gpt3 phi4 t6 glm5 deepseek_v4 internlm2 gpt v - 0".split(),
+        *"baichuan xverse nomic_bert mamba3 stablelm3 command_r".split(),
+        "",
+        "x" * 10**5,
+    ],
 )
 def test_a_stranger_is_not_taken_for_a_family(name: str) -> None:
     assert misspelt(name, FAMILIES) == []

@@ -99,7 +99,7 @@ def test_published_model_has_exactly_the_parameters_of_its_class(name: str) -> N
         ({"model_type": "mllama", "text_config": {"model_type": "mllama_text_model"}}, "if its family is known"),
         ({"model_type": "llava", "text_config": {"hidden_size": 8}}, "its text_config can be given on its own if"),
         # flat, as Qwen2-VL's were published: there is no text_config to give
-        ({"model_type": "qwen2_5_vl", "hidden_size": 8}, "a text_config, which could be given on its own, is not in it"),
+        ({"model_type": "qwen2_5_vl", "hidden_size": 8}, "which could be given on its own, is not in it"),
         ({"model_type": "RefinedWeb"}, "model_type 'falcon'"),
     ],
 )

@@ -1,7 +1,4 @@
-"""Write the model types of transformers that tcalc has no family for: sources/families/others.py.
-
-    python tests/oracle/other_families.py
-"""
+"""Write the model types of transformers that tcalc has no family for: sources/families/others.py."""
 
 from __future__ import annotations
 
@@ -37,7 +34,11 @@ def main() -> None:
     text = HEAD
     for name, of, types in (
         ("TRANSFORMERS", f"of transformers {transformers.__version__}", set(CONFIG_MAPPING_NAMES) - ours),
-        ("WITH_CHECKPOINTS", "of code that comes with checkpoints", {*WITH_CHECKPOINTS} - ours - {*CONFIG_MAPPING_NAMES}),
+        (
+            "WITH_CHECKPOINTS",
+            "of code that comes with checkpoints",
+            {*WITH_CHECKPOINTS} - ours - {*CONFIG_MAPPING_NAMES},
+        ),
     ):
         lines = textwrap.fill(" ".join(sorted(types)), 116, break_long_words=False, break_on_hyphens=False)
         text += f'\n# {of}\n{name} = """\n{textwrap.indent(lines, "    ")}\n"""\n'

@@ -69,8 +69,8 @@ class Catalogue(NamedTuple):
         stems = {stem for name in known if len(stem := _stem(name)) > 3}
         if _stem(wanted) in stems:
             return f"tcalc {self.command} {_stem(wanted)} lists those whose names begin so"
-        stem = misspelt(_stem(wanted), stems)
-        return f"did you mean {stem[0]}? tcalc {self.command} {stem[0]} lists those" if len(stem) == 1 else None
+        right = misspelt(_stem(wanted), stems)
+        return f"did you mean {right[0]}? tcalc {self.command} {right[0]} lists those" if len(right) == 1 else None
 
     def _file(self, name: str) -> Path | None:
         wanted = _spelt(name)

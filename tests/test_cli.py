@@ -82,14 +82,70 @@ def test_flags_and_set_change_a_model_and_the_answer_says_so(tcalc: Shell, tmp_p
     assert ours["params"] == tcalc.json(f"params {theirs}")["params"]
 
 
-def test_a_preset_is_not_hidden_by_a_folder_of_its_name(
+@pytest.mark.parametrize("command", ["params", "compare lesson", "shapes", "memory"])
+@pytest.mark.parametrize("kind", ["folder", "model", "file", "link"])
+def test_a_bare_word_is_the_preset_whatever_lies_about(
+    tcalc: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "gpt3"
+    if kind in ("folder", "model"):
+        here.mkdir()
+    if kind == "model":
+        (here / "config.json").write_text(json.dumps(LLAMA))
+    if kind == "file":
+        here.write_text(json.dumps(LLAMA))
+    if kind == "link":
+        here.symlink_to("nowhere")
+    _, out, err = tcalc(f"{command} gpt3 --json")
+    if command.startswith("compare"):
+        assert json.loads(out)["compare"]["models"] == ["lesson", "gpt3"]
+    else:
+        assert json.loads(out)["model"]["source"] == "preset gpt3"
+    assert "gpt3 is the preset of that name; the file or folder here is ./gpt3\n" in err
+    if kind in ("model", "file"):  # and both spellings of the path mean the path
+        for written in ("./gpt3", str(here), "--config gpt3"):
+            assert tcalc.json(f"params {written}")["model"]["family"] == "llama"
+    assert tcalc(f"{command} --preset gpt3 --json")[2] == ""  # nothing to be told apart
+
+
+def test_a_device_is_not_hidden_by_a_file_of_its_name(
     tcalc: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "gpt3").mkdir()
-    assert tcalc.json("params gpt3")["model"]["source"] == "preset gpt3"
-    (tmp_path / "gpt3" / "config.json").write_text(json.dumps(LLAMA))
-    assert tcalc.json("params gpt3")["model"]["family"] == "llama"
+    (tmp_path / "h100-sxm").write_text('name = "mine"\nmemory_gb = 1\n')
+    assert tcalc.json("memory gpt2 --device h100-sxm")["device"]["name"] == "h100-sxm"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "changes"),
+    [
+        ("walk --vocab 3", "walk", ["vocab=3"]),
+        ("walk --layers 2 --heads 4", "walk", ["layers=2", "heads=4"]),
+        ("walk --layers 1 --d-model 2 --heads 1 --vocab 5", "custom", []),  # enough for a model of its own
+        ("params --vocab 1k --max-positions 8", "gpt2", ["vocab=1000", "max_positions=8"]),
+        ("shapes --d-ff 5", "gpt2", ["d_ff=5"]),
+        ("memory --vocab 3 --set norm.eps=1e-6", "gpt2", ["vocab=3", "norm.eps=1e-6"]),
+        ("params --layers 2 --d-model 8 --heads 2", "custom", []),
+    ],
+)
+def test_flags_that_describe_no_model_change_the_default_one(
+    tcalc: Shell, line: str, name: str, changes: list[str]
+) -> None:
+    status, out, err = tcalc(f"{line} --json")
+    model = json.loads(out)["model"]
+    assert (status, model["name"], model["changes"]) == (0, name, changes)
+    if name != "custom":
+        sizes = ", ".join(change for change in changes if "." not in change)
+        assert f"note: no model given: this is the preset {name} with {sizes}\n" in err
+        assert tcalc.answer(line).startswith(f"{name} with {', '.join(changes)}")
+
+
+def test_what_the_default_model_refuses_says_that_it_is_the_default(tcalc: Shell) -> None:
+    refusal = "no model given, so it is the preset gpt2: window cannot be set on a gpt2 model"
+    assert tcalc.refusal("params --window 4").startswith(refusal)
+    assert tcalc.refusal("params gpt2 --window 4").startswith("window cannot be set on a gpt2 model")
+    assert tcalc.refusal("walk --experts 4").startswith("no model given, so it is the preset walk: ")
 
 
 @pytest.mark.parametrize("written", ["2048", "2_048", "2,048", "2.048k", "2.048K", "0.002048M", "2048e0", " 2048 "])

@@ -275,14 +275,17 @@ def load(
     fields: Mapping[str, Any] | None = None,
     sets: Iterable[str] = (),
     ignore: Iterable[str] = (),
+    default: str = DEFAULT_PRESET,
 ) -> Transformer:
     """Load a model.
 
     model:  a preset's name, or a path to a config.json or to a folder that holds one
     preset, config:  the same explicitly; `config` may also be the parsed object
-    fields:  hyperparameters that override the source's, or with no source describe a model from nothing
+    fields:  hyperparameters that override the source's; with no source those with layers, d_model or heads describe a
+        model from nothing, and others change the default preset
     sets:  `path=value` settings of any field of the spec
     ignore:  keys of the config to pass over although they are not understood
+    default:  the preset where nothing says which model is meant
     Raises InputError, with one clear sentence, if the description is wrong.
     """
     from transformer_calc.sources import settings
@@ -305,6 +308,14 @@ def load(
             raise InputError(f"there is no file or folder {shown(text, 100)}", hint=presets.suggestion(last))
     usual: Mapping[str, int] = {}
     described: Mapping[str, Any] = {}
+    first: list[str] = []
+    if model is not None and preset is not None and os.path.lexists(preset):
+        first = [f"{preset} is the preset of that name; the file or folder here is ./{preset}"]
+    assumed = preset is None and config is None and not _is_new(fields, default)
+    if assumed:
+        preset = default
+        changed = f" with {', '.join(f'{k}={v}' for k, v in fields.items())}" if fields else ""
+        first = [f"no model given: this is the preset {default}{changed}"]
     if isinstance(config, str | Path) and str(config).endswith(".toml"):
         from transformer_calc.sources import presets
 
@@ -321,7 +332,7 @@ def load(
             data, where, source = huggingface.read(path), f"{path}: ", str(path)
         spec, notes = huggingface.load(data, fields=fields, ignore=ignore, where=where)
         described = data
-    elif preset is None and fields:
+    elif preset is None:
         from transformer_calc.sources import hyperparameters
 
         spec, notes = hyperparameters.load(fields, name="custom")
@@ -329,22 +340,36 @@ def load(
     else:
         from transformer_calc.sources import presets
 
-        first = [] if preset is not None else [f"no model given: this is the preset {DEFAULT_PRESET}"]
-        path = presets.find(preset if preset is not None else DEFAULT_PRESET)
-        spec, notes, usual, described = presets.load(path, fields=fields, ignore=tuple(ignore))
+        path = presets.find(preset)
+        try:
+            spec, notes, usual, described = presets.load(path, fields=fields, ignore=tuple(ignore))
+        except InputError as error:
+            if assumed and fields:  # nobody named that model
+                raise InputError(
+                    f"no model given, so it is the preset {default}: {error.message}", error.hint
+                ) from None
+            raise
         notes, source = first + notes, f"preset {path.stem}"
     sets = tuple(sets)
     changes = [*([] if source == "hyperparameters" else (f"{k}={v}" for k, v in fields.items())), *sets]
     return Transformer(settings.apply(spec, sets), source, notes, usual, changes, described)
 
 
+def _is_new(fields: Mapping[str, Any], default: str) -> bool:
+    """Whether hyperparameters describe a model of their own, and do not change the default one.
+
+    They do where one of those is given that no model can do without; so that the teaching model of `walk` can be varied
+    in those too, there all of them must be.
+    """
+    given = [name in fields for name in ("layers", "d_model", "heads")]
+    return any(given) if default == DEFAULT_PRESET else all(given)
+
+
 def _is_path(model: str | Path) -> bool:
-    """Whether a model is named by a path: a preset's name is one only if it is a folder with a config.json."""
+    """Whether a model is named by a path: a bare word that is a preset's name means the preset, whatever lies about."""
     from transformer_calc.sources import presets
 
     text = str(model)
-    if isinstance(model, Path) or "/" in text or text.endswith((".json", ".toml")):
-        return True
-    if os.path.lexists(os.path.join(text, "config.json")):
+    if isinstance(model, Path) or "/" in text or os.sep in text or text.endswith((".json", ".toml")):
         return True
     return os.path.lexists(text) and not presets.exists(text)

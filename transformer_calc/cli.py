@@ -310,10 +310,7 @@ def command(
                         _say("note", f"{model.spec.name}: {note}")
             elif with_model:
                 sizes = _counts(given, WORKLOAD_FIELDS)
-                if default and not any(given[name] for name in ("model", "preset", "config", *FIELDS)):
-                    _say("note", f"no model given: this is the preset {default}")
-                    given["preset"] = default
-                model = _load(given)
+                model = _load(given, default)
                 workload = sizes if own_workload else model.workload(**sizes)
                 for note in (said := list(model.notes)):
                     _say("note", note)
@@ -345,7 +342,7 @@ def command(
     return register
 
 
-def _load(given: Mapping[str, Any]) -> Any:
+def _load(given: Mapping[str, Any], default: str | None = None) -> Any:
     """Load the model that the shared options describe."""
     import transformer_calc
 
@@ -370,6 +367,7 @@ def _load(given: Mapping[str, Any]) -> Any:
         fields=_counts(given, FIELDS),
         sets=tuple(given["sets"] or ()),
         ignore=tuple(given["ignore"] or ()),
+        **({"default": default} if default else {}),
     )
 
 

@@ -307,10 +307,20 @@ def test_json_keeps_every_digit(encoding: str) -> None:
 
 
 def test_json_refuses_what_json_cannot_say() -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        rendered(REPORT._replace(data={"x": float("nan")}), "json")
     with pytest.raises(TypeError, match="object has no form in JSON"):
         rendered(REPORT._replace(data={"x": object()}), "json")
+
+
+@pytest.mark.parametrize("number", [float("inf"), -float("inf"), float("nan")])
+@pytest.mark.parametrize("format", ["json", "table", "md", "csv"])
+def test_no_format_says_what_is_not_a_finite_number(number: float, format: Format) -> None:
+    facts = Facts("", (("dollars", number, "usd"),))
+    for report, where in (
+        (REPORT._replace(data={"cost": {"parts": [{"usd": number}]}}), f"cost.parts.usd is {number}"),
+        (REPORT._replace(sections=(*REPORT.sections, facts)), f"dollars is {number}"),
+    ):
+        with pytest.raises(InputError, match=re.escape(where)):
+            rendered(report, format)
 
 
 def test_csv_is_raw_and_sums_up() -> None:

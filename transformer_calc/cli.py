@@ -1,6 +1,6 @@
 """The command line: parse, call, render, exit status. It does no arithmetic.
 
-A command's function takes the model, the workload and its own options, and returns a report. `command` adds the
+A command's function takes the model, the workload and its own options, and returns a report. `answering` adds the
 options that all commands share, so that they are written once. What a command needs is imported in its body:
 `tcalc --version` must not wait for NumPy.
 """
@@ -21,12 +21,17 @@ import typer.main
 from typer._click.exceptions import NoArgsIsHelpError, UsageError
 from typer.core import TyperCommand, TyperGroup
 
-from . import __version__, units
+from . import __version__, streams, units
 from .errors import InputError, TcalcError
 
 if TYPE_CHECKING:
     from .output import Format
     from .report import Report
+
+# Exit statuses beside those of an answer (0, or 1 where it is no) and of wrong input (2).
+FAULT = 70  # of this program itself: EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130  # and what a shell reports of programs that SIGINT and SIGPIPE ended
+READER_LEFT = 141
 
 # The groups of options in a command's help.
 MODEL = "Model"
@@ -44,6 +49,10 @@ OF_FROZEN = " (training: frozen ones)"
 
 class Command(TyperCommand):
     """A command whose help shows its options in groups; Typer has those only with Rich, at twice the time."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help as standard output can show it."""
+        return streams.fitting(super().get_help(ctx), sys.stdout)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each panel, in the order in which the options are declared, own options first."""
@@ -68,6 +77,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A group of commands with its examples written like the other sections."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help as standard output can show it."""
+        return streams.fitting(super().get_help(ctx), sys.stdout)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples like the other sections."""
@@ -257,6 +270,7 @@ _OUTPUT_OPTIONS = (
 
 
 _COMMANDS: list[tuple[typer.Typer, str, Callable[[], None]]] = []  # those not added yet: where, name, how
+_BUILT: dict[str, Any] = {}  # the Click command, and of how many added ones
 
 
 # In which help lists them.
@@ -273,7 +287,7 @@ def _add_commands(args: list[str]) -> None:
         entry[2]()
 
 
-def command(
+def answering(
     to: typer.Typer,
     *,
     examples: str,
@@ -307,17 +321,17 @@ def command(
                 report = body(models, _counts(given, WORKLOAD_FIELDS), **options)
                 for model in models:
                     for note in model.notes:
-                        _say("note", f"{model.spec.name}: {note}")
+                        streams.say("note", f"{model.spec.name}: {note}")
             elif with_model:
                 sizes = _counts(given, WORKLOAD_FIELDS)
                 model = _load(given, default)
                 workload = sizes if own_workload else model.workload(**sizes)
                 for note in (said := list(model.notes)):
-                    _say("note", note)
+                    streams.say("note", note)
                 plans = [plan(**{parameter.name: given[parameter.name] for parameter in of_plan})] if plan else []
                 report = body(model, workload, *plans, **options)
                 for note in model.notes[len(said) :]:
-                    _say("note", note)
+                    streams.say("note", note)
             else:
                 report = body(**options)
             _print(report, format)
@@ -409,13 +423,11 @@ def _format(format: "Format", json: bool) -> "Format":
 def _print(report: "Report", format: "Format") -> None:
     from .output import render
 
-    if sys.stdout is None:  # it was closed before the start
-        raise TcalcError("the answer cannot be written: standard output is closed")
     try:
         render(report, format, sys.stdout)
         sys.stdout.flush()
     except BrokenPipeError:
-        raise typer.Exit(_reader_left()) from None
+        raise typer.Exit(READER_LEFT) from None
     if not report.ok:
         raise typer.Exit(1)
 
@@ -439,7 +451,7 @@ def _tcalc(
     pass
 
 
-@command(
+@answering(
     app,
     examples="""
       tcalc shapes --preset gpt3
@@ -461,7 +473,7 @@ def shapes(
     return build(model, workload, expand=expand, layer=layer)
 
 
-@command(
+@answering(
     app,
     examples="""
       tcalc params gpt3
@@ -484,7 +496,7 @@ def params(
     return build(model, workload, by=by, notation=notation)
 
 
-@command(
+@answering(
     app,
     examples="""
       tcalc flops gpt3
@@ -513,7 +525,7 @@ def flops(
     return build(model, workload, needed=needed, recompute=recompute, latent=latent, compare=compare, notation=notation)
 
 
-@command(
+@answering(
     app,
     with_model=False,
     with_models=True,
@@ -569,7 +581,7 @@ def compare(
     return build(models, workload, diff=diff, terms=terms)
 
 
-@command(
+@answering(
     app,
     examples="""
       tcalc verify deepseek-v3
@@ -609,11 +621,11 @@ def verify(
             rtol=rtol,
             atol=atol,
             progress=update,
-            say=lambda message: _say("note", message),
+            say=lambda message: streams.say("note", message),
         )
 
 
-@command(
+@answering(
     app,
     default="walk",
     examples="""
@@ -923,7 +935,7 @@ _OVERHEAD = typer.Option(
 )
 
 
-@command(
+@answering(
     app,
     plan=_plan,
     examples="""
@@ -960,7 +972,7 @@ def memory(
     )
 
 
-@command(
+@answering(
     app,
     plan=_plan,
     examples="""
@@ -1034,7 +1046,7 @@ TIME = "Time (one of them: what is assumed or was observed; the others follow)"
 MONEY = "Money, energy, carbon"
 
 
-@command(
+@answering(
     app,
     plan=_run_plan,
     own_workload=True,
@@ -1221,7 +1233,7 @@ _to_serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 )
 
 
-@command(
+@answering(
     app,
     plan=_to_serve,
     examples="""
@@ -1301,7 +1313,7 @@ def _spread(plan: Any, devices: str | None) -> Any:
     return plan._replace(mesh=mesh._replace(dp=count // mesh.devices))
 
 
-@command(presets_app, with_model=False, name="list", examples="tcalc presets list llama")
+@answering(presets_app, with_model=False, name="list", examples="tcalc presets list llama")
 def list_presets(
     filter: Annotated[
         str | None,
@@ -1314,7 +1326,7 @@ def list_presets(
     return build(filter)
 
 
-@command(presets_app, with_model=False, name="show", examples="tcalc presets show gpt3 --json")
+@answering(presets_app, with_model=False, name="show", examples="tcalc presets show gpt3 --json")
 def show_preset(
     name: Annotated[str, typer.Argument(metavar="NAME", help="the preset's name", autocompletion=_preset_names)],
 ) -> "Report":
@@ -1324,7 +1336,7 @@ def show_preset(
     return show(name)
 
 
-@command(hardware_app, with_model=False, name="list", examples="tcalc hardware list nvidia")
+@answering(hardware_app, with_model=False, name="list", examples="tcalc hardware list nvidia")
 def list_hardware(
     filter: Annotated[
         str | None,
@@ -1337,7 +1349,7 @@ def list_hardware(
     return build(filter)
 
 
-@command(hardware_app, with_model=False, name="show", examples="tcalc hardware show a100-80gb --json")
+@answering(hardware_app, with_model=False, name="show", examples="tcalc hardware show a100-80gb --json")
 def show_hardware(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="the device's name, or a file's", autocompletion=_device_names)
@@ -1352,51 +1364,86 @@ def show_hardware(
 # --- running ------------------------------------------------------------------------------------------------
 
 
+def command() -> Any:
+    """The Click command, with all subcommands loaded: what is declared can be looked through."""
+    _add_commands([])
+    return _built()
+
+
+def _built() -> Any:
+    """The Click command of those that are added, built once: a process may answer many command lines."""
+    if _BUILT.get("of") != len(app.registered_commands):
+        _BUILT.update(of=len(app.registered_commands), command=typer.main.get_command(app))
+    return _BUILT["command"]
+
+
 def run(args: list[str] | None = None) -> int:
     """Run a command line and return the exit status; what is wrong with the input becomes a message."""
+    with streams.speaking():
+        try:
+            return _answer(sys.argv[1:] if args is None else args)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except MemoryError:
+            return _fail(
+                "there is not enough memory for this", "smaller sizes, or a smaller file", TcalcError.exit_code
+            )
+        except Exception as error:
+            return _fault(error)
+
+
+def _answer(args: list[str]) -> int:
+    if sys.stdout is None:
+        return _fail("the answer cannot be written: standard output is closed", None, TcalcError.exit_code)
     try:
-        _add_commands(sys.argv[1:] if args is None else args)
-        status = typer.main.get_command(app).main(args, prog_name="tcalc", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        _add_commands(args)
+        status = _built().main(args, prog_name="tcalc", standalone_mode=False)
+        sys.stdout.flush()
     except TcalcError as error:
         return _fail(error.message, error.hint, error.exit_code)
     except NoArgsIsHelpError as error:
-        typer.echo(error.message, err=True)
+        streams.tell(f"{error.message}\n")
         return error.exit_code
     except UsageError as error:
         hint = f"{error.ctx.command_path} --help" if error.ctx else None
         return _fail(error.format_message().rstrip("."), hint, error.exit_code)
     except typer.Abort:
-        return 130
+        return INTERRUPTED
+    except SystemExit as end:  # how Click ends when a reader has left, and after completing a word
+        if isinstance(end.__context__, BrokenPipeError):
+            sys.stdout, sys.stderr = _unwrapped(sys.stdout), _unwrapped(sys.stderr)
+            return READER_LEFT
+        return end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:
-        return _reader_left()
+        return READER_LEFT
     except OSError as error:  # of reading files, all are messages already: this is a full disk
-        _discard_output()
         return _fail(f"the answer cannot be written: {error.strerror}", None, TcalcError.exit_code)
+    except UnicodeEncodeError as error:  # of a stream that takes no other forms of characters
+        return _fail(f"the answer cannot be written in {error.encoding}", "--json", TcalcError.exit_code)
     return status if isinstance(status, int) else 0
 
 
+def _unwrapped(stream: Any) -> Any:
+    """The stream that Click has wrapped, so that it fails no more."""
+    return getattr(stream, "wrapped", stream)
+
+
 def _fail(message: str, hint: str | None, status: int) -> int:
-    _say("error", message)
+    streams.say("error", message)
     if hint:
-        _say("hint", hint)
+        streams.say("hint", hint)
     return status
 
 
-def _say(what: str, message: str) -> None:
-    """Write a line to standard error; what somebody's file or folder is called must not steer the terminal."""
-    if not message.isprintable():
-        message = "".join(c if c.isprintable() else "?" for c in message)
-    typer.echo(f"{what}: {message}", err=True)
+def _fault(error: Exception) -> int:
+    """Tell of what must not happen: it is this program's fault, not the input's."""
+    if os.environ.get("TCALC_DEBUG", "") not in ("", "0"):
+        import traceback
 
-
-def _reader_left() -> int:
-    """Handle a reader that has seen enough, as `head` has: that is nothing to complain about."""
-    _discard_output()
-    return 141  # what a shell reports of a program that the signal SIGPIPE ended
-
-
-def _discard_output() -> None:
-    # What is still buffered would be written, and fail, again when the interpreter ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.tell("".join(traceback.format_exception(error)))
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return _fail(
+        f"internal error, a fault of tcalc and not of the input: {streams.short(what)[:300]}",
+        "please report it with the command line; TCALC_DEBUG=1 adds where it happened",
+        FAULT,
+    )

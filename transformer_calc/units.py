@@ -21,6 +21,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _LONGEST = 64
+_LEAST = 1e-9  # of a measure that cannot be 0: quotients by smaller ones are no longer numbers
 _EXAMPLES = "a whole number such as 2048, 2k, 3.2M or 1e12"
 
 _COUNTS = ("", "K", "M", "B", "T")
@@ -75,8 +76,10 @@ def parse_amount(
         raise InputError(f"{field} is {shown(text)}, expected a number such as 0.4, 2.5 or 1.5k")
     digits = stripped.rstrip("kKmMbBgGtT ").replace(",", "")
     value = float(digits) * 10.0 ** _POWERS[match["suffix"].lower()]
+    least = f"at least {minimum:g}" if inclusive else f"more than {minimum:g}"
+    if 0 < value < _LEAST and minimum == 0 and not inclusive:
+        raise InputError(f"{field} is {shown(text)}, expected at least {_LEAST:g}")
     if not minimum <= value <= maximum or (value == minimum and not inclusive):
-        least = f"at least {minimum:g}" if inclusive else f"more than {minimum:g}"
         raise InputError(f"{field} is {shown(text)}, expected {least} and at most {maximum:g}")
     return value
 
@@ -88,7 +91,9 @@ def parse_share(text: str, *, field: str) -> float:
     try:
         value = parse_amount(stripped.removesuffix("%"), field=field, maximum=100 if percent else 1)
     except InputError:
-        raise InputError(f"{field} is {shown(text)}, expected a part of 1 such as 0.4, or 40%") from None
+        raise InputError(
+            f"{field} is {shown(text)}, expected a part of 1 such as 0.4, or 40%, of at least {_LEAST:g}"
+        ) from None
     return value / 100 if percent else value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TextIO
 
+from ..errors import InputError
 from ..report import Report
 
 Format = Literal["table", "json", "csv", "md"]
@@ -16,6 +17,11 @@ def render(
 
     `width` and `color` concern tables only: without them the terminal decides, and COLUMNS and NO_COLOR.
     """
+    if beyond := report.beyond():
+        raise InputError(
+            f"{beyond}: what was given is too large or too small for {report.command} to reckon with",
+            "no measure needs to be smaller than 1e-9 or larger than 1e18",
+        )
     if format == "json":
         from . import json
 

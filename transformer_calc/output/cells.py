@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, TextIO
 
 from .. import units
 from ..report import Kind
+from . import signs
 
 # aligned to the right
 NUMERIC = frozenset({"count", "rounded", "flops", "bytes", "share", "seconds", "number", "usd", "mixed"})
-
-_ASCII = str.maketrans(
-    {"·": "*", "×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-", "≤": "<=", "≥": ">="}
-    | {"≠": "!=", "≈": "~", "…": "...", "√": "sqrt ", "Σ": "sum", "½": "1/2", "¼": "1/4", "∞": "inf", "µ": "u"}
-    | {
-        "‘": "'",
-        "’": "'",
-        "“": '"',
-        "”": '"',
-        "•": "*",
-        "⌈": "ceil(",
-        "⌉": ")",
-        "⌊": "floor(",
-        "⌋": ")",
-        "ᵀ": "^T",
-        "′": "'",
-        "±": "+-",
-        "⊙": "*",
-        "⋮": ":",
-        "§": "section ",
-    }
-    | {"β": "beta", "γ": "gamma", "ε": "eps", "μ": "mu", "π": "pi", "σ": "sigma"}
-)
-_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-_POWER = re.compile(f"[{_SUPERSCRIPTS}]+")
-_DIGITS = str.maketrans(_SUPERSCRIPTS, "0123456789")
 
 
 def cell(value: Any, kind: Kind) -> str:
@@ -72,26 +46,19 @@ def cell(value: Any, kind: Kind) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
+def encoding_of(stream: TextIO) -> str:
+    """The stream's encoding; one without takes every text."""
+    return getattr(stream, "encoding", None) or "utf-8"
+
+
 def can_show(text: str, stream: TextIO) -> bool:
-    """Say whether the stream's encoding has every character of the text (a stream without one takes all)."""
-    try:
-        text.encode(getattr(stream, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Say whether the stream's encoding has every character of the text."""
+    return signs.has(encoding_of(stream), text)
 
 
 def showable(text: str, stream: TextIO) -> str:
-    """Return the text, in ASCII forms if the stream needs them: `24·D²` becomes `24*D^2`."""
-    if can_show(text, stream):
-        return text
-    plain = _POWER.sub(lambda power: "^" + power[0].translate(_DIGITS), text).translate(_ASCII)
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    if not plain.isascii():
-        from unicodedata import combining, normalize
-
-        plain = "".join(c for c in normalize("NFKD", plain) if not combining(c))  # X₁ and Rozière
-    return plain.encode(encoding, "replace").decode(encoding)
+    """Return the text, with ASCII forms of what the stream cannot show: `24·D²` becomes `24*D^2`."""
+    return signs.written(text, encoding_of(stream))
 
 
 def printable(text: str) -> str:

@@ -59,7 +59,7 @@ def _without(rows: list[list[str]], at: int, show: Callable[[str], str]) -> list
 
 def _lines(rows: list[list[str]], bars: list[int], show: Callable[[str], str]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    bar = show("│") if show("│") != "?" else "|"
+    bar = show("│")
     lines = []
     for row in rows:
         parts = []

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping
 from typing import TextIO
 
 from ..report import Report
-from .cells import can_show
+from .cells import can_show, encoding_of
 
 
 def render(report: Report, stream: TextIO) -> None:
     """Write the report as one JSON object."""
-    text = _lines(report.to_dict(), ensure_ascii=False)
-    if not can_show(text, stream):
+    utf8 = codecs.lookup(encoding_of(stream)).name == "utf-8"  # in any other encoding it would not be JSON
+    text = _lines(report.to_dict(), ensure_ascii=not utf8)
+    if not can_show(text, stream):  # the name of a file that is no text
         text = _lines(report.to_dict(), ensure_ascii=True)
     stream.write(text + "\n")
 

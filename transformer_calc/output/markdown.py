@@ -8,18 +8,21 @@ from typing import TextIO
 
 from ..report import Column, Facts, Matrix, Plot, Report, Section, Text
 from . import grids, plots
-from .cells import NUMERIC, cell, printable, showable
+from .cells import NUMERIC, can_show, cell, printable, showable
 
 _SPECIAL = re.compile(r"([\\`*|<>\[\]])")
 
 
 def render(report: Report, stream: TextIO) -> None:
     """Write every section, one after another."""
-    sections = ["\n".join(_section(section)) for section in report.sections]
+    sections = ["\n".join(_section(section, stream)) for section in report.sections]
     stream.write(showable("\n\n".join(sections), stream) + "\n")
 
 
-def _section(section: Section) -> Iterable[str]:
+def _section(section: Section, stream: TextIO) -> Iterable[str]:
+    def show(text: str) -> str:  # before it is aligned
+        return showable(printable(text), stream)
+
     if isinstance(section, Text):
         # Two spaces at the end are a line break; without them Markdown joins the lines.
         yield "  \n".join(map(_escape, section.text.split("\n")))
@@ -27,11 +30,11 @@ def _section(section: Section) -> Iterable[str]:
     if section.title:
         yield f"### {_escape(section.title)}\n"
     if isinstance(section, Matrix):
-        lines = [*section.lines, *grids.drawn(section, printable)]
+        lines = [*section.lines, *grids.drawn(section, show)]
         yield "\n".join(["```text", *lines, "```"])
         return
     if isinstance(section, Plot):
-        yield "\n".join(["```text", *plots.drawn(section, printable), "```"])
+        yield "\n".join(["```text", *plots.drawn(section, show, unicode=can_show(plots.EIGHTHS, stream)), "```"])
         return
     if isinstance(section, Facts):
         yield "| | |"

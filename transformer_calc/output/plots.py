@@ -10,7 +10,7 @@ from ..report import Plot
 HEIGHT = 4  # lines
 WIDTH = 72  # columns, where there is room
 LEAST = 12
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
+EIGHTHS = " ▁▂▃▄▅▆▇█"
 _GAP = "  "
 
 
@@ -53,4 +53,4 @@ def _cell(height: float, unicode: bool) -> str:
     part = min(max(height, 0.0), 1.0)
     if not unicode:
         return "#" if part >= 0.5 else " "
-    return _EIGHTHS[round(part * 8)]
+    return EIGHTHS[round(part * 8)]

@@ -93,7 +93,8 @@ class _Canvas:
     def __init__(self, stream: TextIO, width: int | None, color: bool) -> None:
         self.stream = stream
         self.width = width
-        self.unicode = can_show("─█", stream)
+        self.rules, self.bars = can_show("─", stream), can_show(_EIGHTHS, stream)
+        self.curves = can_show(plots.EIGHTHS, stream)
         self._buffer = io.StringIO()
         self._console = Console(
             file=self._buffer,
@@ -188,7 +189,7 @@ def _draw_tables(canvas: _Canvas, tables: list[Table]) -> None:
 
 def _draw_table(canvas: _Canvas, table: Table, layouts: list[_Layout], widths: list[int]) -> None:
     drawn = RichTable(
-        box=SIMPLE if canvas.unicode else _ASCII_SIMPLE,
+        box=SIMPLE if canvas.rules else _ASCII_SIMPLE,
         safe_box=False,  # it would put full borders where we have ASCII rules
         padding=(0, 0, 0, _GAP - 1),  # the box's own divider is the rest of the gap
         pad_edge=False,
@@ -292,7 +293,7 @@ def _drawn_cell(layout: _Layout, text: str, row: Mapping[str, object], width: in
         number = max(cell_len(shown) for shown in (*layout.cells, layout.total))
         room = min(width - number - 1, _BAR)
         if room >= _LEAST_BAR:
-            bar = RichText(_bar(share, room, canvas.unicode), style="cyan")
+            bar = RichText(_bar(share, room, canvas.bars), style="cyan")
             return bar.append(" " + text.rjust(number), style="default")
     return lines
 
@@ -341,7 +342,7 @@ def _draw_matrix(canvas: _Canvas, matrix: Matrix) -> None:
 def _draw_plot(canvas: _Canvas, plot: Plot) -> None:
     """The title and the curve."""
     canvas.write(plot.title, "bold")
-    for line in plots.drawn(plot, canvas.show, canvas.width, unicode=canvas.unicode):
+    for line in plots.drawn(plot, canvas.show, canvas.width, unicode=canvas.curves):
         canvas.draw(RichText(line))
 
 

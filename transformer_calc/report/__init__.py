@@ -5,7 +5,8 @@ This module knows nothing of transformers and nothing of terminals; the modules 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 SCHEMA = "tcalc/1"
@@ -118,3 +119,23 @@ class Report(NamedTuple):
             "workload": dict(self.workload),
             **self.data,
         }
+
+    def beyond(self) -> str | None:
+        """Where the answer holds what is no finite number, and what it is; None where all of them are finite."""
+        shown = {str(n): part for n, part in enumerate(self.sections)}
+        return next((f"{key} is {value}" for key, value in _not_finite({**self.data, "": shown})), None)
+
+
+def _not_finite(part: object, key: str = "") -> Iterable[tuple[str, float]]:
+    """Each number within a part of an answer that is infinite or none, with the key that it stands under."""
+    if isinstance(part, float):
+        if not math.isfinite(part):
+            yield key, part
+    elif isinstance(part, Mapping):
+        for name, inner in part.items():
+            yield from _not_finite(inner, f"{key}.{name}" if key and not name.isdigit() else name)
+    elif isinstance(part, list | tuple):
+        label = part[0] if part and isinstance(part[0], str) else key
+        for inner in part:
+            if not isinstance(inner, str | int):
+                yield from _not_finite(inner, label)

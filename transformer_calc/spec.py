@@ -507,12 +507,14 @@ class Positions(Record):
     kind: str = "learned"  # learned | sinusoidal (computed) | fixed (a sinusoidal table kept as a parameter)
     count: int | None  # rows; None: as many as are asked for, where they are computed
     offset: int = 0  # rows before the first position's (2 in OPT and BART, padding + 1 in RoBERTa)
+    order: str = "alternating"  # sine, cosine, sine … (arXiv 1706.03762, §3.5), or halves: the sines, then the cosines
     spread: int = 0  # sinusoids: d/2 - spread steps from frequency 1 to 1/10000 (1 in tensor2tensor and fairseq)
     counted: str = "all"  # tokens that have a place: all | kept: by the attention mask | ids: all but those of id `pad`
     pad: int | None = None
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", ("learned", "sinusoidal", "fixed"))
+        _one_of(self, "order", ("alternating", "halves"))
         _one_of(self, "counted", ("all", "kept", "ids"))
         if self.count is None and self.kind != "sinusoidal":
             raise InputError(f"the table of {self.kind} positions needs a count")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Builder, Dim, Param, Tensor
 from transformer_calc.spec import Attention, Indexer, LatentAttention, Rotary
 
@@ -320,7 +321,8 @@ def _relative(b: Builder, a: Attention, q: Tensor, scores: Tensor, inner: Dim, d
     spec = a.relative_projection
     assert spec
     heads, width = inner
-    distances = b.emit("sinusoid", "distances", (), ((keys,), d_model), note="of each distance")
+    note = sinusoid_formula(b, d_model, "alternating", 0, name="R[d")
+    distances = b.emit("sinusoid", "distances", (), ((keys,), d_model), order="alternating", spread=0, note=note)
     r = b.linear("r", distances, inner, bias=False, note="R·W_r")
     r = b.view("r_split", r, ((keys,), (heads,), (width,)), "split into heads")
     r = b.view("r_heads", r, ((heads,), (keys,), (width,)), "heads first")
@@ -333,3 +335,25 @@ def _relative(b: Builder, a: Attention, q: Tensor, scores: Tensor, inner: Dim, d
     part = b.einsum("r_scores", q, r, scores.dims, note="(Q + v)·Rᵀ")
     part = b.emit("shift", "r_shift", (part,), scores.dims, note="at each pair's distance")
     return b.map("add_relative", "add", scores, part)
+
+
+def sinusoid_formula(b: Builder, width: Dim, order: str, spread: int, offset: int = 0, name: str = "PE[p") -> str:
+    """The sines and cosines of a position p, from column 0 on: alternating (arXiv 1706.03762, §3.5), or as halves.
+
+    `spread`: exponents from 0 to 1 in D/2 − spread steps, where the paper's last one stays below 1.
+    """
+    (axis,) = width
+    d, p, size = b.axes[axis].symbol, name[-1], b.axes[axis].size or 0
+    if spread and size // 2 <= spread:
+        raise InputError(
+            f"a width of {size} is too small for sinusoids whose last frequency is 1/10000; it must be at least "
+            f"{2 * spread + 2}"
+        )
+    half = f"⌊{d}/2⌋" if size % 2 else f"{d}/2"
+    exponent = f"i/({half} − {spread})" if spread else f"2i/{d}"
+    sine, cosine = "2i", "2i+1"
+    if order == "halves":
+        sine, cosine = "i", f"{half if spread or not size % 2 else f'⌈{d}/2⌉'} + i"
+    angle = f"({p} / 10000^({exponent}))"
+    from_row = f", p from {offset} on" if offset else ""
+    return f"{name}, {sine}] = sin{angle}, {name}, {cosine}] = cos{angle}{from_row}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from transformer_calc.graph.attention import relative_bias_table
-from transformer_calc.graph.core import Builder, Dims, Param, Tensor, suffix_of
-from transformer_calc.spec import Attention, Audio, Patches, Stack, Tokens, Vectors
+from typing import Any
+
+from transformer_calc.graph.attention import relative_bias_table, sinusoid_formula
+from transformer_calc.graph.core import Builder, Dim, Dims, Param, Tensor, suffix_of
+from transformer_calc.spec import Attention, Audio, Patches, Positions, Stack, Tokens, Vectors
 
 
 def embed(b: Builder, stack: Stack, queries: str, d_model: str) -> Tensor:
@@ -52,10 +54,11 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
                 (where,),
                 ((queries,), x.dims[-1]),
                 offset=e.positions.offset,
+                order=e.positions.order,
                 spread=e.positions.spread,
                 counted=e.positions.counted,
                 pad=e.positions.pad,
-                note="of each position",
+                note=sinusoid_formula(b, x.dims[-1], e.positions.order, e.positions.spread, e.positions.offset),
             )
         else:
             rows = b.axis("positions", e.positions.count, suffixes=("", stack.name))
@@ -67,10 +70,9 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
                 ((queries,), x.dims[-1]),
                 (weight,),
                 offset=e.positions.offset,
-                fixed=e.positions.kind == "fixed",
                 counted=e.positions.counted,
                 pad=e.positions.pad,
-                note="a row for each position",
+                **_table(b, e.positions, x.dims[-1]),
             )
         x = b.map("add_positions", "add", x, table_of, note="X + …")
     if e.segments:
@@ -181,11 +183,19 @@ def _audio(b: Builder, e: Audio, queries: str, d_model: str) -> Tensor:
         ((queries,), (d_model,)),
         (Param("weight", ((rows,), (d_model,))),),
         offset=0,
-        fixed=e.positions.kind == "fixed",
-        note="a row for each position",
+        **_table(b, e.positions, (d_model,)),
     )
     x = b.map("add_positions", "add", x, table)
     return b.dropout("dropout", x, e.dropout)
+
+
+def _table(b: Builder, p: Positions, width: Dim) -> dict[str, Any]:
+    """What the look-up in a stored table of positions needs, and its note."""
+    note = "a row for each position"
+    if p.kind == "learned":
+        return {"fixed": False, "note": note}
+    formula = sinusoid_formula(b, width, p.order, p.spread)
+    return {"fixed": True, "order": p.order, "spread": p.spread, "note": f"{note}, filled once: {formula}"}
 
 
 def tables(b: Builder, stack: Stack, queries: str, keys: str, d_model: str) -> None:

@@ -300,20 +300,29 @@ def _lookup(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: M
 
 
 def _sinusoid(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
-    """Sines, then cosines, of frequencies from 1 to 1/10000 (Vaswani et al. 2017, §3.5, with halves for pairs)."""
+    """A row of sines and cosines for each position, or for each distance."""
     length, width = (machine.length_of(dim) for dim in op.output.dims[-2:])
     positions = machine.counted(op, inputs[0]) if inputs else np.arange(length)
-    table = sinusoids(positions + op.attrs.get("offset", 0), width, op.attrs.get("spread", 0))
+    table = sinusoids(positions + op.attrs.get("offset", 0), width, op.attrs["order"], op.attrs["spread"])
     return np.where(positions[..., None] < 0, 0.0, table).astype(machine.dtype)  # padding has no place
 
 
-def sinusoids(positions: Array, width: int, spread: int = 0) -> Array:
-    """A row of so many sines and cosines for each position."""
-    half = width // 2
-    steps = np.arange(half) / (half - spread)
-    angles = positions[..., None] * np.exp(-math.log(10000.0) * steps)
-    table = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
-    return np.pad(table, [(0, 0)] * (table.ndim - 1) + [(0, width - 2 * half)])
+def sinusoids(positions: Array, width: int, order: str, spread: int = 0) -> Array:
+    """A row of so many sines and cosines for each position, of frequencies from 1 to 1/10000.
+
+    alternating: sin, cos, sin … as in Vaswani et al. 2017, §3.5. halves: the sines, then the cosines, as fairseq
+    (spread 1: the last frequency is 1/10000) and Marian have them. An odd width ends with a sine of its own, or in
+    fairseq's layout with a 0.
+    """
+    sines, cosines = (width // 2, width // 2) if spread else ((width + 1) // 2, width // 2)
+    angles = positions[..., None] / 10000.0 ** (np.arange(sines) / (width // 2 - spread if spread else width / 2))
+    table = np.zeros((*positions.shape, width))
+    if order == "alternating":
+        table[..., 0 : 2 * sines : 2], table[..., 1 : 2 * cosines : 2] = np.sin(angles), np.cos(angles[..., :cosines])
+    else:
+        table[..., :sines] = np.sin(angles)
+        table[..., sines : sines + cosines] = np.cos(angles[..., :cosines])
+    return table
 
 
 def _parameter(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:

@@ -163,10 +163,10 @@ def _stored_as(stored: Stored, graph: Graph, held: Mapping[str, tuple[int, ...]]
     return next(fits, "")
 
 
-def _computed(part: Component) -> bool:
-    """Whether it is a table of sines and cosines, which some checkpoints leave out."""
+def _computed(part: Component) -> Mapping[str, Any]:
+    """What a table of sines and cosines, which some checkpoints leave out, is filled with; empty: it is no such."""
     name = part.path.removesuffix(".weight")
-    return any(op.attrs.get("fixed") and name.endswith(op.path) for op in part.block.ops)
+    return next((op.attrs for op in part.block.ops if op.attrs.get("fixed") and name.endswith(op.path)), {})
 
 
 def _known_as(held: Iterable[str], names: set[str]) -> dict[str, str]:
@@ -398,9 +398,10 @@ class Loaded:
             }
         if stored.name not in self.held.found:  # a buffer that the file lacks, or a table that is computed
             first = tensor.parts[0]
-            if _computed(first):
+            if table := _computed(first):
                 rows, width = (int(n) for n in shape(first.dims, sizes))  # type: ignore[arg-type]
-                return {first.path: sinusoids(np.arange(rows), width).astype(self.dtype)}
+                made = sinusoids(np.arange(rows), width, table["order"], table["spread"])
+                return {first.path: made.astype(self.dtype)}
             return {part.path: np.zeros(shape(part.dims, sizes), self.dtype) for part in tensor.parts}
         whole = self.checkpoint.array(self.held.found[stored.name], self.dtype)
         wanted = [tuple(int(n) for n in shape(part.dims, sizes)) for part in tensor.parts]  # type: ignore[arg-type]

@@ -528,7 +528,9 @@ def _xglm(c: Config) -> Model:
     embedding = Tokens(
         vocab=c.int("vocab_size"),
         scale=d_model**0.5 if c.flag("scale_embedding") else 1.0,
-        positions=Positions(kind="sinusoidal", count=c.int("max_position_embeddings"), offset=2, spread=1),
+        positions=Positions(
+            kind="sinusoidal", count=c.int("max_position_embeddings"), offset=2, order="halves", spread=1
+        ),
         dropout=c.num("dropout"),
     )
     names = HEADS | OPT_NAMES | {"final_norm": "~layer_norm"}

@@ -415,6 +415,7 @@ def _bart(
                 kind=positions,
                 count=c.int("max_position_embeddings"),
                 offset=offset,
+                order="halves",
                 spread=int(positions == "sinusoidal"),
                 counted="all" if pad is None else "ids",
                 pad=pad,
@@ -448,7 +449,10 @@ def _whisper(c: Config) -> Model:
     task = _task(c, (GENERATION, "Model", "CausalLM", "AudioClassification"))
     sources, targets = c.int("max_source_positions"), c.int("max_target_positions")
     vocab, tied, drop = c.int("vocab_size"), c.flag("tie_word_embeddings"), c.num("dropout")
-    sound = Audio(mels=c.int("num_mel_bins"), positions=Positions(kind="fixed", count=sources), dropout=drop)
+    if c.int("d_model") % 2:  # `sinusoids` of modeling_whisper.py refuses it
+        raise InputError(f"{c.where}d_model is {c.int('d_model')}; half of it is sines, so it must be even")
+    table = Positions(kind="fixed", count=sources, order="halves", spread=1)
+    sound = Audio(mels=c.int("num_mel_bins"), positions=table, dropout=drop)
     text = Tokens(vocab=vocab, positions=Positions(count=targets), dropout=drop)
     stack = partial(_stack, c, place="pre", final_norm=True, k_bias=False)
     stacks = {"encoder": lambda: stack("encoder", sound), "decoder": lambda: stack("decoder", text)}

@@ -406,9 +406,40 @@ def test_published_rates_need_no_tokens() -> None:
     assert figures["mfu"]["published"] == pytest.approx(155 / 312 * 3 / 4, rel=0.01)
 
 
-def test_a_time_that_cannot_be_is_said_to_be_so() -> None:
-    assert "beyond the peak" in cost("gpt3 --device a100 --devices 8 --days 1")["assumptions"]
-    assert "beyond the peak" not in cost("gpt3 --device a100 --devices 1024 --days 34")["assumptions"]
+ON_H100 = "llama-3-8b --device h100 --devices 8 --tokens 1T --batch 8"
+BEYOND = [  # a pace, and the MFU or HFU that it makes of a dense peak of 989.4 TFLOP/s
+    (f"{ON_H100} --tflops 5000", "--tflops is 5,000: an MFU of 505.4% of the 989.4 TFLOP/s of dense bf16"),
+    (f"{ON_H100} --tflops 1000", "--tflops is 1,000: an MFU of 101.1%"),
+    (f"{ON_H100} --mfu 0.9 --recompute full", "--mfu is 0.9, with full recomputation: an HFU of 118.4%"),
+    (f"{ON_H100} --step-seconds 0.001", "--step-seconds is 0.001: an MFU of "),
+    (f"{ON_H100} --tokens-per-second 1G", "--tokens-per-second is 1e+09: an MFU of "),
+    (f"{ON_H100} --device-hours 3", "--device-hours is 3: an MFU of "),
+    (f"{ON_H100} --days 1", "--days is 1: an MFU of "),
+    (f"{ON_H100} --tflops 2000 --precision fp8", "of the 1,978.9 TFLOP/s of dense fp8"),
+    ("llama-3-8b --mode infer --tokens 1T --device h100 --tflops 1500", "--tflops is 1,500: an MFU of 151.6%"),
+    ("gpt3 --device a100 --devices 8 --days 1", "--days is 1: an MFU of "),
+    ("gpt3 --device-set peaks.fp16=10T --tflops 11", "--tflops is 11: an MFU of 110.0% of the 10 TFLOP/s"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), BEYOND)
+def test_a_pace_beyond_the_peak_is_refused(line: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", *line.split()]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert "it must be at most 100%" in err
+
+
+def test_a_pace_at_the_peak_is_not() -> None:
+    assert cost(f"{ON_H100} --tflops 989.4")["cost"]["mfu"] == pytest.approx(1)
+    assert cost(f"{ON_H100} --hfu 1 --recompute full")["cost"]["mfu"] < 1
+    assert cost(f"{ON_H100} --tflops 1900 --precision fp8")["cost"]["mfu"] < 1
+    assert cost("llama-3-8b --mode infer --weights fp8 --tokens 1T --device h100 --tflops 1500")["cost"]["mfu"] < 1
+    # long sequences, of which kernels compute the causal half: so counted, the same time is below the peak
+    long = "llama-3-8b --device h100 --devices 8 --tokens 1T --seq 1M --batch 8 --step-seconds"
+    seconds = cost(f"{long[:-14]} --mfu 1")["cost"]["step_seconds"]
+    assert run(["cost", *f"{long} {0.9 * seconds}".split()]) == 2
+    assert cost(f"{long} {0.9 * seconds} --needed")["cost"]["mfu"] < 0.6
 
 
 @pytest.mark.parametrize("line", ["gpt3 --device a100", "gpt3 --layers 48", "gpt3 --tokens 1B"])

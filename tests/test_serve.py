@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from statistics import mean
@@ -231,8 +232,7 @@ def test_it_serves_what_fit_says_that_memory_holds() -> None:
         ("gemma-2-9b", 16_384, Plan(kv_dtype="fp8")),
     ):
         model, device = transformer_calc.load(name), hardware.load("h100-sxm")
-        run = model.workload(context=context)
-        fits: Any = fit.build(model, run, plan, device=device).to_dict()
+        fits: Any = fit.build(model, {"context": context}, plan, device=device).to_dict()
         assert report(name, plan, context=context)["serve"]["largest_batch"] == fits["fit"]["batch"]
 
 
@@ -241,12 +241,55 @@ def test_a_model_that_generates_nothing_answers_with_no_tokens() -> None:
         report("bert-base-uncased", output=5)
 
 
-def test_what_does_not_fit_is_said_first_and_a_price_may_be_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["serve", "gpt3", "--device", "h100", "--price", "0"]) == 0
+def test_a_price_may_be_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "gpt2", "--device", "h100", "--price", "0"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("fits")
     assert any("$0.00" in line for line in lines)
     assert any(re.match("overhead +0 bytes", line) for line in lines)
+
+
+PRICED = (
+    "ttft_seconds tpot_seconds tokens_per_second tokens_per_second_per_device usd_per_million_tokens "
+    "prefill_tokens_per_second"
+).split()
+
+
+@pytest.mark.parametrize(
+    ("line", "largest"),
+    [
+        ("gpt3 --device h100", 0),  # the weights alone are too many
+        ("llama-3-70b --device h100 --ideal --output 10", 0),
+        ("llama-3-70b --device h100 --tp 2 --overhead 40G", 0),
+        ("llama-3-8b --device h100 --batch 500 --context 4k", None),  # the caches are
+        ("t5-11b --device t4 --seq 512", 0),
+        ("bert-large-uncased --device t4 --batch 100k", None),  # what is live in a pass is
+    ],
+)
+def test_what_does_not_fit_is_not_priced(capsys: pytest.CaptureFixture[str], line: str, largest: int | None) -> None:
+    assert run(["serve", *line.split()]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("fits")
+    assert " no: " in lines[1]
+    assert not any("$ per" in text or "per million" in text for text in lines[:5])
+    assert run(["serve", *line.split(), "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    said = data["serve"]
+    assert said["fits"] is False
+    assert {name: said[name] for name in PRICED} == dict.fromkeys(PRICED)
+    assert said["if_it_fitted"]["ttft_seconds"] > 0
+    batch = data["workload"]["batch"]
+    assert said["largest_batch"] == largest if largest is not None else 0 < said["largest_batch"] < batch
+    assert all(row["batch"] <= said["largest_batch"] for row in data.get("batches", ()))
+
+
+def test_prompts_that_go_through_in_parts_are_said_to() -> None:
+    """258 caches of 2,048 tokens fit, but not one pass over as many prompts."""
+    said: Any = report("llama-3-8b", device="h100-sxm", batch=258)
+    assert said["serve"]["fits"] is True
+    held = int(said["assumptions"]["prompts"].partition(", ")[2].split()[0])
+    model, device = transformer_calc.load("llama-3-8b"), hardware.load("h100-sxm")
+    fits: Any = fit.build(model, {"seq": 2048}, Plan(), device=device).to_dict()["fit"]
+    assert held == fits["batch"]
 
 
 def test_an_encoder_decoder_answers_with_its_first_token() -> None:
@@ -260,7 +303,8 @@ def test_an_encoder_decoder_answers_with_its_first_token() -> None:
 @pytest.mark.parametrize("name", presets.names())
 def test_every_preset_has_an_answer(name: str) -> None:
     said: Any = report(name, device="b300", batch=2)["serve"]
-    assert said["ttft_seconds"] > 0
+    assert said["fits"] is (said["largest_batch"] >= 2)
+    assert (said if said["fits"] else said["if_it_fitted"])["ttft_seconds"] > 0
     model = transformer_calc.load(name)
     if said["tpot_seconds"] is not None:
         assert said["tokens_per_second"] == pytest.approx(2 / said["tpot_seconds"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError, shown
 from transformer_calc.graph.core import Graph
+from transformer_calc.sources.lengths import Length
 from transformer_calc.spec import Audio, Model, Patches, Tokens, TrainingRun, Workload
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ class Transformer:
         workload: Mapping[str, int] | None = None,
         changes: Iterable[str] = (),
         described: Mapping[str, Any] | None = None,
+        made_for: Length | None = None,
     ) -> None:
         self.spec, self.source, self.notes = spec, source, list(notes)
         self.changes = list(changes)
         self.described = described or {}  # the preset's file or the config.json, as it stands
         self.usual = dict(workload or {})
+        self.made_for = made_for  # the length that is stated of it, where that is no table
 
     @cached_property
     def graph(self) -> Graph:
@@ -59,8 +62,22 @@ class Transformer:
     ) -> Workload:
         """A workload on this model; what is left out is what the model is usually run with.
 
-        With a context, tokens that are in the cache already, that is one new token: a step of decoding.
+        With a context, tokens that are in the cache already, that is one new token: a step of decoding. What is longer
+        than the model is made for is noted.
         """
+        run = self.unremarked(batch, seq, target_seq, context)
+        for note in self.beyond(run):
+            self.remark(note)
+        return run
+
+    def unremarked(
+        self,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+    ) -> Workload:
+        """The same without notes: what is only tried is nothing to remark on."""
         decoding = self.spec.kind == "encoder-decoder"
         if context:  # the new tokens, unless more are asked for, are one
             target_seq, seq = (target_seq or 1, seq) if decoding else (target_seq, seq or 1)
@@ -83,22 +100,33 @@ class Transformer:
         limit = self.max_positions
         if seq is None:
             whole = limit if isinstance(first, Audio) else None  # half a minute of speech, padded
-            room = limit - (0 if decoding else context or 0) if limit else USUAL_LENGTH
+            longest = limit if decoding or not self.length else self.length.tokens
+            room = longest - (0 if decoding else context or 0) if longest else USUAL_LENGTH
             seq = whole or max(min(room, USUAL_LENGTH), 1)
-        self._check_length(seq + (0 if decoding else context or 0), limit)
-        if decoding:
+        if decoding and target_seq is None:
             most = self.max_target_positions
-            if target_seq is None:
-                target_seq = max(min(seq, most - (context or 0) if most else seq), 1)
-            self._check_length(target_seq + (context or 0), most, "target ")
+            target_seq = max(min(seq, most - (context or 0) if most else seq), 1)
         return Workload(batch=batch, seq=seq, target=target_seq, context=context or 0)
 
-    def _check_length(self, tokens: int, limit: int | None, of: str = "") -> None:
-        if not limit or tokens <= limit:
-            return
-        note = f"{tokens:,} {of}tokens are more than the model's {limit:,} positions"
+    def remark(self, note: str) -> None:
+        """Add a note, once."""
         if note not in self.notes:
             self.notes.append(note)
+
+    def beyond(self, run: Workload, more: int = 0) -> list[str]:
+        """What of a workload is longer than the model is made for, in words; `more`: tokens that are to follow."""
+        cached = run.context + more
+        if self.spec.kind != "encoder-decoder":
+            made = self.length
+            last = (
+                1 if run.seq == 1 and cached and made and made.what != "positions" else 0
+            )  # what follows a full context
+            return _beyond(run.seq + cached - last, made)
+        source, target = (
+            Length(tokens, "positions") if tokens else None
+            for tokens in (self.max_positions, self.max_target_positions)
+        )
+        return _beyond(run.seq, source) + _beyond((run.target or 1) + cached, target, "target ")
 
     @cached_property
     def run(self) -> TrainingRun:
@@ -114,6 +142,24 @@ class Transformer:
         name = self.spec.name
         title = name if self.source == f"preset {name}" else f"{name} ({self.source})"
         return f"{title} with {', '.join(self.changes)}" if self.changes else title
+
+    @property
+    def length(self) -> Length | None:
+        """The longest sequence that the model is made for; of an encoder–decoder, its decoder's.
+
+        Its positions, where it has a table of them; else what its config or its training says, which is no bound of
+        the computation. None where nothing is stated, and where scores fall with the distance (ALiBi).
+        """
+        if self.spec.kind == "encoder-decoder":
+            return Length(self.max_target_positions, "positions") if self.max_target_positions else None
+        if self.max_positions:
+            return Length(self.max_positions, "positions")
+        images = isinstance(self.spec.stacks[0].embedding, Patches)
+        return None if images or self._falls_with_distance else self.made_for
+
+    @property
+    def _falls_with_distance(self) -> bool:
+        return any(getattr(kind.mixer, "alibi", False) for stack in self.spec.stacks for kind in stack.layers.kinds)
 
     @property
     def max_positions(self) -> int | None:
@@ -264,7 +310,20 @@ class Transformer:
             "kind": self.spec.kind,
             "source": self.source,
             "changes": self.changes,
+            "length": self.length and self.length._asdict(),
+            "notes": list(self.notes),
         }
+
+
+def _beyond(tokens: int, length: Length | None, of: str = "") -> list[str]:
+    """That so many tokens are too many, if they are."""
+    if length is None or tokens <= length.tokens:
+        return []
+    more = f"{tokens:,} {of}tokens are more than the"
+    if length.what == "positions":
+        return [f"{more} model's {length.tokens:,} positions"]
+    made = "was trained on" if length.what == "trained on" else f"is made for ({length.what})"
+    return [f"{more} {length.tokens:,} that the model {made}"]
 
 
 def load(
@@ -288,7 +347,7 @@ def load(
     default:  the preset where nothing says which model is meant
     Raises InputError, with one clear sentence, if the description is wrong.
     """
-    from transformer_calc.sources import settings
+    from transformer_calc.sources import lengths, settings
 
     given = [
         name for name, value in (("MODEL", model), ("--preset", preset), ("--config", config)) if value is not None
@@ -352,7 +411,9 @@ def load(
         notes, source = first + notes, f"preset {path.stem}"
     sets = tuple(sets)
     changes = [*([] if source == "hyperparameters" else (f"{k}={v}" for k, v in fields.items())), *sets]
-    return Transformer(settings.apply(spec, sets), source, notes, usual, changes, described)
+    return Transformer(
+        settings.apply(spec, sets), source, notes, usual, changes, described, lengths.stated(described, fields)
+    )
 
 
 def _is_new(fields: Mapping[str, Any], default: str) -> bool:

@@ -972,45 +972,65 @@ def memory(
     )
 
 
+def _fit_plan(**given: Any) -> tuple[Any, frozenset[str]]:
+    """The same options, and which ways of the mesh are given: those stay where the others are looked for."""
+    stay = frozenset(name for name in FOUND if given[name] is not None)
+    return _plan(**given | {name: given[name] or "1" for name in FOUND}), stay
+
+
+FOUND = ("tp", "pp", "dp")  # what --solve devices looks for
+_fit_plan.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        option.replace(default=None, annotation=Annotated[str | None, *option.annotation.__metadata__])
+        if option.name in FOUND
+        else option
+        for option in inspect.signature(_plan).parameters.values()
+    ]
+)
+
+
 @answering(
     app,
-    plan=_plan,
+    plan=_fit_plan,
+    own_workload=True,
     examples="""
       tcalc fit llama-3-8b --device h100-sxm --context 8k
+      tcalc fit llama-3-8b --device h100-sxm --context 8k --batch 16
       tcalc fit llama-3-70b --device h100-sxm --tp 4 --solve context
       tcalc fit deepseek-v3 --device h200-sxm --weights fp8 --solve devices --context 4k
       tcalc fit llama-3-8b --mode train --dp 8 --zero 3 --recompute full --seq 8k --device h100-sxm""",
 )
 def fit(
     model: Any,
-    workload: Any,
+    sizes: Any,
     plan: Any,
     device: Annotated[str | None, _DEVICE] = None,
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
     solve: Annotated[
-        Literal["batch", "context", "devices"],
-        typer.Option("--solve", help="what to look for: the most, or the fewest"),
-    ] = "batch",
+        Literal["batch", "context", "devices"] | None,
+        typer.Option(
+            "--solve",
+            help="what to look for, the most or the fewest; else whichever of --batch and the length is not given, "
+            "and of both whether they fit",
+        ),
+    ] = None,
     devices: Annotated[
         str | None,
         typer.Option(
-            "--devices", metavar="N", help="short for --tp N: so many share each matrix", rich_help_panel=DEVICE
+            "--devices", metavar="N", help="short for --tp N, or for copies beside a given --tp", rich_help_panel=DEVICE
         ),
     ] = None,
     overhead: Annotated[str, _OVERHEAD] = "0",
 ) -> "Report":
-    """Find the largest batch or context, or the fewest devices."""
+    """Find the largest batch or context, or the fewest devices, or say whether what is given fits."""
     from .report.fit import build
 
-    if devices is not None:
-        count = units.parse_count(devices, field="--devices")
-        if plan.mesh.tp not in (1, count):
-            raise InputError(f"--devices is {count} and --tp {plan.mesh.tp}; give one of them")
-        if solve == "devices":
-            raise InputError(f"--devices is {count}, but --solve devices is to find how many; give one of them")
-        plan = plan._replace(mesh=plan.mesh._replace(tp=count))
+    plan, given = plan
+    if devices is not None and solve == "devices":
+        raise InputError(f"--devices is {devices}, but --solve devices is to find how many; give one of them")
     most = units.parse_count(overhead, field="--overhead", minimum=0)
-    return build(model, workload, plan, device=_device(device, device_set), solve=solve, overhead=most)
+    plan = _spread(plan, devices)
+    return build(model, sizes, plan, device=_device(device, device_set), solve=solve, overhead=most, given=given)
 
 
 HOW = "How it is trained or served (what is not given is chosen for the devices)"
@@ -1236,6 +1256,7 @@ _to_serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 @answering(
     app,
     plan=_to_serve,
+    own_workload=True,
     examples="""
       tcalc serve llama-3-8b --device h100-sxm --seq 2k --batch 16
       tcalc serve llama-3-70b --device h100-sxm --tp 4 --weights fp8 --context 8k --batch 64
@@ -1244,7 +1265,7 @@ _to_serve.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 )
 def serve(
     model: Any,
-    workload: Any,
+    sizes: Any,
     plan: Any,
     device: Annotated[str | None, _DEVICE] = None,
     device_set: Annotated[list[str] | None, _DEVICE_SET] = None,
@@ -1277,7 +1298,7 @@ def serve(
 
     return build(
         model,
-        workload,
+        model.unremarked(**sizes),  # prompt and context are not one sequence here
         _spread(plan, devices),
         device=_device(device, device_set),
         price=_given(price, units.parse_amount, "--price", inclusive=True),

@@ -151,11 +151,6 @@ class Assumed:
             return f"{text}, or what was published, --device-hours {self.run.device_hours:,}"
         return f"{text}, or what was published, --days {self.run.days:g}" if self.run.days else text
 
-    def beyond(self, mfu: float | None) -> None:
-        """Say that a time cannot be, where it is shorter than the peak allows."""
-        if mfu is not None and mfu > 1:
-            self.said["beyond the peak"] = f"an MFU of {mfu:.0%} cannot be: the time, tokens or devices are not right"
-
     def serving(self, tokens: int) -> None:
         """What the cost of serving so many tokens rests on."""
         same = "at the same length of a sequence and the same MFU, prices and power"

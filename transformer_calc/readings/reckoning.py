@@ -25,6 +25,7 @@ from transformer_calc.readings.training import Training
 from transformer_calc.readings.training import check as check_training
 from transformer_calc.spec import Device, Grid, TrainingRun, Workload
 
+MOST_OF_PEAK = 1 + 1e-9  # and what rounding makes of it
 MESH = frozenset(("dp", "tp", "pp", "cp", "ep", "sp"))  # options that shape the devices
 
 
@@ -155,7 +156,8 @@ def reckon(
     words.money(terms, device, place)
     words.time(terms, why, train=train)
     cost = budget.cost(work, terms)
-    words.beyond(cost.mfu)
+    if asked.pace and device:
+        _check_peak(asked.pace, cost, device, compute, plan, needed=asked.needed)
     serving = None
     if asked.serve_tokens and train:
         serving = _serving(graph, sizes, plan, terms, cost, asked.serve_tokens, needed=asked.needed)
@@ -211,6 +213,30 @@ def _check(asked: Asked) -> None:
         raise InputError(f"pue is {asked.pue}; it must be at least 1 and at most 10")
 
 
+def _check_peak(
+    pace: tuple[str, float], cost: Cost, device: Device, compute: str, plan: Training | Plan, *, needed: bool
+) -> None:
+    """Refuse a pace at which more FLOPs are computed than the devices' peak."""
+    if cost.mfu is None or cost.hfu is None or cost.hfu <= MOST_OF_PEAK:
+        return
+    kind, value = pace
+    given = f"{value:,.6g}" if kind not in ("mfu", "hfu") else f"{value:.4g}"
+    part, again = f"an MFU of {cost.mfu:.1%}", ""
+    if isinstance(plan, Training) and plan.recompute != "none":
+        again = f", with {plan.recompute} recomputation"
+        part = part if cost.mfu > MOST_OF_PEAK else f"an HFU of {cost.hfu:.1%}"
+    peak: Any = device.peak(compute)
+    rate = f"{peak / budget.TERA:,.6g} TFLOP/s of dense {compute}"
+    counts = "" if needed else "; or --needed, which counts of score matrices only what the mask lets through"
+    faster = isinstance(plan, Training) and compute != "fp8" and (device.peak("fp8") or 0) > peak
+    other = " or the precision (--precision fp8)" if faster else ""
+    raise InputError(
+        f"--{kind.replace('_', '-')} is {given}{again}: {part} of the {rate} that {device.title or device.name} has; "
+        "it must be at most 100%",
+        f"the pace, the tokens, the devices{other} cannot be right{counts}",
+    )
+
+
 def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Plan, given: frozenset[str]) -> None:
     """Refuse a plan that no devices can run, whatever is chosen of what is not given."""
     mesh = plan.mesh
@@ -253,8 +279,10 @@ def _steps(ramp: Ramp | None, full: int, tokens: int) -> int:
 def _peak(device: Device | None, plan: Training | Plan) -> tuple[str, int | None]:
     """The type that matmuls are computed in, and the device's peak in it."""
     compute = budget.compute_type(plan)
-    if device and isinstance(plan, Plan) and device.peak(compute) is None:
-        compute = "fp16"  # what a device without bf16 serves in
+    if device and isinstance(plan, Plan):
+        from transformer_calc.readings.latency import computes
+
+        compute = computes(plan, device, None)
     return compute, device.peak(compute) if device else None
 
 

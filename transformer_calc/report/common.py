@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.report import Column, Facts, Table
+
+if TYPE_CHECKING:
+    from transformer_calc.api import Transformer
+    from transformer_calc.spec import Workload
 
 
 def assumed(assumptions: Mapping[str, object], title: str = "assumptions") -> Facts:
     """What an answer rests on, each beside its name."""
     return Facts(title, tuple((name, str(text), "text") for name, text in assumptions.items()))
+
+
+def too_long(model: Transformer, run: Workload, more: int = 0) -> dict[str, str]:
+    """What of a workload is longer than the model is made for, as an assumption; `more`: tokens that are to follow."""
+    said = "; ".join(model.beyond(run, more))
+    return {"length": said} if said else {}
 
 
 def legend(graph: Graph, sizes: Sizes, *, used: Iterable[str] | None = None) -> tuple[dict[str, int], Table]:

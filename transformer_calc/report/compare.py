@@ -23,7 +23,6 @@ from transformer_calc.readings.training import Training
 from transformer_calc.report import Column, Facts, Kind, Report, Section, Table, Text
 from transformer_calc.report.common import assumed
 from transformer_calc.report.memory import build as memory
-from transformer_calc.sources import huggingface
 from transformer_calc.spec import (
     Attention,
     Audio,
@@ -145,7 +144,7 @@ class Subject:
         device = self.terms.device
         if device is None or device.memory_bytes is None or self.workload is None:
             return None
-        found: Any = fit(self._apart(), self.workload, SERVED, device=device, solve="devices").data["fit"]
+        found: Any = fit(self._apart(), self.workload.to_dict(), SERVED, device=device, solve="devices").data["fit"]
         devices: int | None = found["devices"]
         return devices
 
@@ -162,7 +161,10 @@ class Subject:
         if lengths and "target_seq" in self.asked and not run.target_seq:
             sizes["target_seq"] = lengths.target
         terms = {name: getattr(self.terms, name) for name in ("device", "devices", "price", "tokens", "mfu")}
-        return self._apart().cost(**sizes, **terms, predict=self.terms.device is not None)
+        try:
+            return self._apart().cost(**sizes, **terms, predict=self.terms.device is not None)
+        except InputError as error:
+            raise InputError(f"{self.spec.name}: {error.message}", error.hint) from None
 
     def _apart(self) -> Transformer:
         """The same model for what is run otherwise than the workload: it has nothing to note of that."""
@@ -319,10 +321,8 @@ def _context_length(s: Subject) -> Any:
             return embedding.count + embedding.extra_tokens
         return embedding.positions.count if embedding.positions else None
 
-    file = s.model.described
-    config = file if "model_type" in file else file.get("config", {})
-    found = _of_stack(tokens)(s)
-    return huggingface.context_length(config) if found is None and config else found
+    found, made = _of_stack(tokens)(s), s.model.length
+    return made.tokens if found is None and made and made.what != "trained on" else found
 
 
 def _tied(s: Subject) -> bool | None:

@@ -13,7 +13,7 @@ from transformer_calc.readings.reckoning import Reckoning
 from transformer_calc.readings.schedules import Span, points
 from transformer_calc.readings.training import Training
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
-from transformer_calc.report.common import assumed
+from transformer_calc.report.common import assumed, too_long
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -70,6 +70,7 @@ def build(
         message = f"--serve-tokens is {asked['serve_tokens']:,}, but --mode is infer: there it is --tokens"
         raise InputError(message, "--tokens N")
     found = model.cost(plan=plan, given=given, **everything)
+    found.assumptions.update(too_long(model, found.workload))
     train = isinstance(found.plan, Training)
     rows = _rows(found)
     data: dict[str, Any] = {

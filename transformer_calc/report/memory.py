@@ -19,7 +19,7 @@ from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training, copied, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
 from transformer_calc.report import Column, Facts, Report, Table
-from transformer_calc.report.common import assumed, legend
+from transformer_calc.report.common import assumed, legend, too_long
 from transformer_calc.storage import optimizer, precision, storage
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def build(
         fewer = max(layers_each[0], layers_each[-1]) < min(layers_each[1:-1], default=0)
         ends = "; the first and the last have fewer" if fewer else ""
         assumptions["stages"] = f"{few} to {many} layers each: they do not divide{ends}"
+    assumptions |= too_long(model, workload)
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
     data: dict[str, Any] = {
         "memory": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc import units
@@ -14,7 +15,7 @@ from transformer_calc.readings.serving import Plan, check
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training
 from transformer_calc.report import Column, Facts, Report, Table
-from transformer_calc.report.common import assumed
+from transformer_calc.report.common import assumed, too_long
 from transformer_calc.report.fit import largest
 from transformer_calc.report.memory import count, devices_of
 from transformer_calc.spec import Workload
@@ -47,6 +48,8 @@ class Measured(NamedTuple):
     prompt: int
     context: int
     usd: float | None  # of a device for an hour
+    needs: int  # bytes of the fullest device
+    room: int | None  # and those that it has, if that is known
     largest: int | None  # batch that memory holds
     assumptions: dict[str, Any]
 
@@ -56,9 +59,9 @@ class Measured(NamedTuple):
         return None if self.largest is None else self.batch <= self.largest
 
     def said(self) -> dict[str, Any]:
-        """The measures."""
+        """The measures; of what memory does not hold, there are none but for what they would be if it did."""
         start, step = self.start, self.step or {}
-        return {
+        found = {
             "ttft_seconds": start.seconds,
             "tpot_seconds": step.get("tpot_seconds"),
             "tokens_per_second": step.get("tokens_per_second"),
@@ -70,6 +73,10 @@ class Measured(NamedTuple):
             "ttft_parts": start._asdict(),
             "tpot_parts": step.get("parts"),
         }
+        if self.fits is not False:
+            return found
+        times = {name: found[name] for name in ("ttft_seconds", "tpot_seconds")}
+        return {**dict.fromkeys(found), "bound": "memory capacity", "if_it_fitted": times}
 
 
 def measure(
@@ -107,9 +114,18 @@ def measure(
     start = _prompt(first, batch, prompt, workload)
     usd = price if price is not None else device.price.usd_per_hour if device.price else None
     step = _step(then, batch, context, usd, devices, workload) if then else None
-    most = _largest(model, workload, plan, context, device, overhead) if generates else None
+    passes = replace(workload, seq=workload.seq if workload.target else prompt, context=0)
+    if workload.target and generates:  # the prompt's pass makes the first token
+        passes = replace(passes, target=1)
+    told = _decoding(workload, batch, context) if generates else passes
+    room = device.memory_bytes
+    most = None if room is None else _largest(model, told, plan, room, overhead)
     said = _assumptions(plan, device, first, price, usd, overhead, ideal=ideal)
-    return Measured(first, then, start, step, batch, prompt, context, usd, most, said)
+    if generates and most is not None and batch <= most and _memory(model, passes, plan, overhead) > room:  # type: ignore[operator]
+        at_once = _largest(model, passes, plan, room, overhead)  # type: ignore[arg-type]
+        said["prompts"] = f"{batch:,} do not fit in memory in one pass, {at_once:,} do; timed as one"
+    needs = _memory(model, told, plan, overhead)
+    return Measured(first, then, start, step, batch, prompt, context, usd, needs, room, most, said)
 
 
 def build(
@@ -143,10 +159,18 @@ def build(
         "usd_per_device_hour": usd,
     }
     what = f"time to first token, prompt of {prompt:,}" if then else f"a pass of {prompt:,} tokens"
-    lines: list[Any] = [(what, start.seconds, "seconds")]
+    held = found.fits is not False
+    lines: list[Any] = [(what, start.seconds, "seconds")] if held else _refused(found, what)
     sections: list[Any] = []
-    if then and step:
-        said = data["serve"]
+    main: Table | None = None
+    said = data["serve"]
+    if not then:
+        said |= {"largest_batch": most, "fits": found.fits}
+    elif step and not held:
+        lines.append((f"time per output token, {context:,} in the cache", step["tpot_seconds"], "seconds"))
+        said |= dict.fromkeys(("critical_batch", "critical_batch_experts", "turning_batch"))
+        said |= {"largest_batch": most, "fits": False}
+    elif step:
         lines += [
             (f"time per output token, {context:,} in the cache", step["tpot_seconds"], "seconds"),
             ("tokens per second", step["tokens_per_second"], "number"),
@@ -182,23 +206,37 @@ def build(
         lines.append(("matmuls turn compute-bound", turn, "text"))
         lines.append(("the whole step does", _sequences(said["turning_batch"], "at no batch: caches grow too"), "text"))
         if most is not None:
-            lines.append(("largest batch that memory holds", most, "count"))
-            if most < batch:
-                lines.insert(0, ("fits", f"no: a batch of {batch:,} is more than memory holds", "text"))
+            lines.append((f"largest batch that fits, {context:,} in each", most, "count"))
+    if then:
         rows = [
             _row(model, workload, plan, context, overhead, _step(then, n, context, usd, devices, workload))
             for n in _batches(batch, most, plan.mesh.dp)
         ]
         data["batches"] = [{key: value for key, value in row.items() if key not in ("pass", "parts")} for row in rows]
-        sections.append(Table("batches", COLUMNS, tuple(data["batches"])))
+        main = Table("batches", COLUMNS, tuple(data["batches"]))
+        sections += [main] if rows else []
+    longest = _decoding(workload, batch, context) if workload.context else workload
+    if long := too_long(model, longest, output or 0):
+        model.remark(long["length"])
+    found.assumptions.update(long)
     data["assumptions"] = found.assumptions
     at_once = f"{batch:,} {'sequence' if batch == 1 else 'sequences'} at once"
     title = f"{model.title}: {at_once} on {devices:,} {devices_of(plan.mesh)} of {device.title or device.name}"
     notes = assumed(found.assumptions)
-    main = sections[0] if sections else None
-    return Report(
-        "serve", model.describe(), workload.to_dict(), data, (Facts(title, tuple(lines)), *sections, notes), main
-    )
+    shown = (Facts(title, tuple(lines)), *sections, notes)
+    return Report("serve", model.describe(), workload.to_dict(), data, shown, main, ok=held)
+
+
+def _refused(found: Measured, what: str) -> list[Any]:
+    """The first lines of an answer that is no: what memory lacks, and what a pass would take if it had it."""
+    batch, most = found.batch, found.largest
+    sequences = "one sequence" if batch == 1 else f"{batch:,} sequences"
+    need = f"{units.format_bytes(found.needs)} for {sequences} on a device of {units.format_bytes(found.room or 0)}"
+    return [
+        ("fits", f"no: {need}; nothing is priced", "text"),
+        ("largest batch that memory holds", most, "count"),
+        (f"if it fitted: {what}", found.start.seconds, "seconds"),
+    ]
 
 
 def _prompt(server: Server, batch: int, prompt: int, workload: Workload) -> Pass:
@@ -228,33 +266,32 @@ def _row(
     model: Transformer, workload: Workload, plan: Plan, context: int, overhead: int, step: dict[str, Any]
 ) -> dict[str, Any]:
     """A step with the memory that it takes."""
-    return {**step, "memory": _memory(model, workload, plan, step["batch"], context, overhead)}
+    return {**step, "memory": _memory(model, _decoding(workload, step["batch"], context), plan, overhead)}
 
 
-def _memory(model: Transformer, workload: Workload, plan: Plan, batch: int, context: int, overhead: int) -> int:
-    """Bytes of the fullest device while such a batch decodes."""
-    seq = workload.seq if workload.target else 1
-    run = Workload(batch=batch, seq=seq, target=1 if workload.target else None, context=context)
+def _decoding(workload: Workload, batch: int, context: int) -> Workload:
+    """A step of decoding with so much in the cache."""
+    encoded = workload.target is not None
+    return Workload(batch=batch, seq=workload.seq if encoded else 1, target=1 if encoded else None, context=context)
+
+
+def _memory(model: Transformer, run: Workload, plan: Plan, overhead: int) -> int:
+    """Bytes of the fullest device."""
     return count(model, run, plan, overhead).fullest[0]["total"]
 
 
-def _largest(
-    model: Transformer, workload: Workload, plan: Plan, context: int, device: Device, overhead: int
-) -> int | None:
-    """The largest batch whose cache memory holds; None where the device's memory is unknown."""
-    room, dp = device.memory_bytes, plan.mesh.dp
-    if room is None:
-        return None
-    return dp * largest(lambda n: _memory(model, workload, plan, n * dp, context, overhead) <= room)
+def _largest(model: Transformer, run: Workload, plan: Plan, room: int, overhead: int) -> int:
+    """The largest batch that memory holds in such a pass."""
+    dp = plan.mesh.dp
+    return dp * largest(lambda n: _memory(model, replace(run, batch=n * dp), plan, overhead) <= room)
 
 
 def _batches(batch: int, most: int | None, dp: int) -> list[int]:
-    """Powers of two up to what memory holds, with the batch that is asked for."""
-    if most == 0:
-        return [batch]
-    end = min(most or MOST_BATCH, MOST_BATCH)
+    """Powers of two up to what memory holds, with the batch that is asked for, if it does."""
+    end = MOST_BATCH if most is None else min(most, MOST_BATCH)
     powers = {dp * 2**i for i in range(13) if dp * 2**i <= end}
-    return sorted({*powers, batch, *([end] if most and most <= MOST_BATCH else [])})
+    asked = {batch} if most is None or batch <= most else set()
+    return sorted(powers | asked | ({end} if most and most <= MOST_BATCH else set()))
 
 
 def _shares(one: Pass) -> str:

@@ -1022,7 +1022,7 @@ def fit(
     ] = None,
     overhead: Annotated[str, _OVERHEAD] = "0",
 ) -> "Report":
-    """Find the largest batch or context, or the fewest devices, or say whether what is given fits."""
+    """Find the largest batch or context, or the fewest devices."""
     from .report.fit import build
 
     plan, given = plan

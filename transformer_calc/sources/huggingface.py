@@ -104,7 +104,8 @@ def load(
 ) -> tuple[Model, list[str]]:
     """The spec of a config, and notes on what was passed over. `fields`: our names, which override its keys."""
     entry = family(data, where)
-    changed = dict(data)
+    ignore = tuple(ignore)
+    changed = {key: value for key, value in data.items() if key != "architectures" or key not in ignore}
     flags = FLAGS | dict(entry.flags)
     keys = {field: [entry.aliases.get(key, key) for key in names.split()] for field, names in flags.items()}
     for field, value in fields.items():
@@ -126,6 +127,10 @@ def load(
                 ):
                     changed[key] = given[:1] * value
     config = Config(changed, entry, where)
+    if config.given.get("architectures"):
+        from transformer_calc.sources.families import classes
+
+        classes.check(config)
     model = entry.build(config)
     for field in fields:
         if field not in keys or not config.read.issuperset(keys[field]):

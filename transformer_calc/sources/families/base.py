@@ -403,7 +403,7 @@ def causal_heads(
     name = c.architecture
     token_bias = c.flag("token_classification_bias", True) and token_bias
     last = name.rpartition("For")[2] if "For" in name else name
-    if not name or last in ("CausalLM", "ConditionalGeneration") or name.endswith("LMHeadModel"):
+    if not name or last == "CausalLM" or name.endswith("LMHeadModel"):
         lm = Dense(name="lm", width=vocab, bias=bias, tied=tied, vocab=True, scale=scale, softcap=softcap)
         return (Head(steps=(lm,), softmax=True),)
     if last == "SequenceClassification":

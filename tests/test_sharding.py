@@ -118,8 +118,8 @@ def test_fewer_key_heads_than_ranks_are_replicated() -> None:
     check(mesh, graph, sizes)
     (stage,) = stages(graph, mesh)
     held = {part.path: share(part, mesh, sizes) for part, _ in parts_of(stage, graph, sizes)}
-    assert held["layers.attn.q.weight"] == (8192 * 8192 // 16, 16)
-    assert held["layers.attn.k.weight"] == (8192 * 128, 8)
+    assert held["layers.attn.q.weight"] == ((8192 // 16, 8192), 16)
+    assert held["layers.attn.k.weight"] == ((128, 8192), 8)
 
 
 REFUSED = [

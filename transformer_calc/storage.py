@@ -322,12 +322,19 @@ class Optimizer(NamedTuple):
     note: str = ""
 
     def bytes_of(
-        self, dims: Sequence[Any], role: str = "hidden", states: str = "fp32", elements: int | None = None
+        self,
+        dims: Sequence[Any],
+        role: str = "hidden",
+        states: str = "fp32",
+        elements: int | None = None,
+        *,
+        matrix: bool | None = None,
     ) -> Any:
         """Bytes kept for a tensor of this shape: an int, or a Fraction where a block is not full.
 
         dims: the tensor's, of which the last two are a matrix's; role: hidden, embedding or head; states: the type
-        that the precision recipe has for them; elements: how many there are, where dims are symbols.
+        that the precision recipe has for them; elements: how many there are, where dims are symbols; matrix: whether
+        it is one, where dims do not say so.
         """
         if role not in ROLES:
             raise InputError(f"role is {shown(role)}; it must be one of {', '.join(ROLES)}")
@@ -338,7 +345,8 @@ class Optimizer(NamedTuple):
             kept = STORAGE["fp32"]
         if self.factored and len(dims) > 1:
             return kept.of(_product(dims[:-1]) + _product((*dims[:-2], dims[-1])))
-        hidden = self.hidden_states is not None and role == "hidden" and len(dims) > 1
+        several = len(dims) > 1 if matrix is None else matrix
+        hidden = self.hidden_states is not None and role == "hidden" and several
         return kept.of((self.hidden_states if hidden else self.states) * whole)
 
 

@@ -2,7 +2,13 @@
 
 Tensor parallelism splits heads, feed-forward widths and the vocabulary (Megatron-LM, arXiv 1909.08053, §3); expert
 parallelism the experts (GShard, arXiv 2006.16668); pipeline parallelism the layers; data and context parallelism the
-batch and the sequence. A device's share is division by the rule.
+batch and the sequence. A device's share is division by the rule; where that leaves a rest, by which shares differ, what
+counts is the largest one, in entries, whatever they are stored in.
+
+Experts alone are divided by expert parallelism. Each rank routes its own tokens, to all experts: the router, its bias
+and the correction of its scores are whole on each, as are shared experts, which tensor parallelism splits, and their
+gate (Megatron-LM, megatron/core/transformer/moe/router.py and shared_experts.py; theoretical_memory_usage.py counts
+them so).
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
-from transformer_calc.graph.core import Block, Dims, Graph, Sizes, product
+from transformer_calc.graph.core import Block, Dims, Graph, Sizes
 from transformer_calc.readings.params import Component, components
 
 if TYPE_CHECKING:
@@ -34,6 +40,7 @@ RULES = {
 }
 PADDED = ("vocab", "padded_vocab")  # rounded up to a multiple of the ranks, as Megatron-LM pads the vocabulary
 REPLICATED = ("kv_heads",)  # kept whole where there are fewer than ranks
+ROUTED = ("experts",)  # split where they are matrices that a token is sent to, not numbers of a router
 
 
 class Mesh(NamedTuple):
@@ -71,18 +78,17 @@ class Local(NamedTuple):
     rules: Mapping[str, int]  # heads, d_ff …: of a tensor with several of them one is split
     between: Mapping[str, int]  # the sequence, of tensors that no rule touches (sequence parallelism)
 
-    def ways(self, dims: Dims) -> int:
-        """How many devices share a tensor."""
-        axes = {axis for dim in dims for axis in dim}
-        if split := [self.rules[axis] for axis in axes if axis in self.rules]:
-            return max(split)
-        return math.prod(ways for axis, ways in self.between.items() if axis in axes)
-
     def bytes(self, dims: Dims, each: int) -> Any:
-        """Bytes of one device's share of a tensor, of so many bytes an entry."""
+        """Bytes of one device's share of a tensor, the largest one, of so many bytes an entry."""
         from transformer_calc.expr import ceil_div
 
-        return ceil_div(each * product(dims, self.sizes), self.ways(dims))
+        axes = [axis for dim in dims for axis in dim]
+        most = max((self.rules.get(axis, 1) for axis in axes), default=1)
+        split = {next(axis for axis in axes if self.rules.get(axis) == most): most} if most > 1 else self.between
+        entries: Size = 1
+        for axis in axes:
+            entries = entries * ceil_div(self.sizes[axis], split.get(axis, 1))
+        return each * entries
 
 
 def layers_of(stage: Stage) -> int:
@@ -120,10 +126,13 @@ def _rule(axis: str) -> str:
     return next((rule for rule in RULES if axis == rule or axis.startswith(f"{rule}_")), "")
 
 
-def divisor(axis: str, mesh: Mesh, sizes: Sizes) -> tuple[str, int]:
-    """(mesh dimension, ways) that split an axis; ways is 1 where it is kept whole."""
+def divisor(axis: str, mesh: Mesh, sizes: Sizes, *, routed: bool = False) -> tuple[str, int]:
+    """(mesh dimension, ways) that split an axis; ways is 1 where it is kept whole.
+
+    routed:  it is an axis of the experts' own weights
+    """
     base = _rule(axis)
-    if not base:
+    if not base or (base in ROUTED and not routed):
         return "", 1
     ways = getattr(mesh, RULES[base])
     if base in REPLICATED and sizes[axis] < ways:
@@ -140,8 +149,13 @@ def copies(dims: Dims, mesh: Mesh, sizes: Sizes) -> int:
 class Share(NamedTuple):
     """What one device holds of a parameter tensor, and over how many devices the tensor is spread."""
 
-    entries: Any  # a size
+    shape: tuple[Any, ...]  # sizes
     ways: int
+
+    @property
+    def entries(self) -> Any:
+        """How many it holds."""
+        return math.prod(self.shape)
 
 
 def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = None) -> Share:
@@ -151,16 +165,19 @@ def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = Non
     """
     from transformer_calc.expr import ceil_div
 
-    entries: Size = 1
+    held: list[Size] = []
     spread, used = 1, set[str]()
-    for axis in (axis for dim in part.dims for axis in dim):
-        dimension, ways = divisor(axis, mesh, sizes)
-        if not dimension or dimension in used:
-            ways = 1
-        else:
-            used.add(dimension)
-        entries, spread = entries * ceil_div((letters or sizes)[axis], ways), spread * ways
-    return Share(entries, spread)
+    for dim in part.dims:
+        entries: Size = 1
+        for axis in dim:
+            dimension, ways = divisor(axis, mesh, sizes, routed=part.routed)
+            if not dimension or dimension in used:
+                ways = 1
+            else:
+                used.add(dimension)
+            entries, spread = entries * ceil_div((letters or sizes)[axis], ways), spread * ways
+        held.append(entries)
+    return Share(tuple(held), spread)
 
 
 def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:

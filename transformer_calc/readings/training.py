@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.expr import ceil_div, divide
-from transformer_calc.graph.core import Graph, Sizes, shape
+from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.readings import activations, buffers, lora, serving
 from transformer_calc.readings.activations import Saved
 from transformer_calc.readings.flops import RECOMPUTE
@@ -240,25 +240,26 @@ def part_bytes(
 def state_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> tuple[Any, Any, Any]:
     """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor.
 
+    ZeRO divides the tensor's entries: a rank has as many of each kind as the one that has the most of them.
     letters:  see `share`
     """
     recipe, mesh = precision(plan.precision), plan.mesh
     held = share(part, mesh, sizes, letters)
+    number = held.entries if letters is None else share(part, mesh, sizes).entries
     _, gradient, master = recipe.bytes_per_parameter
     weight = serving.weight_type(part, serving.Plan(weights=recipe.weights, rest=recipe.activations)).bytes
     role = "embedding" if part.embedding else "hidden" if part.block.repeat else "head"
-    dims, elements = shape(part.dims, letters or sizes), int(part.entries(sizes))  # type: ignore[arg-type]
-    whole: Any = optimizer(plan.optimizer).bytes_of(dims, role, recipe.states, elements)
-    ranks = ranks_of(part, mesh)
+    chosen, ranks = optimizer(plan.optimizer), ranks_of(part, mesh)
 
-    def over(stage: int) -> int:
-        return ranks if plan.zero >= stage else 1
+    def of(stage: int) -> Any:
+        return ceil_div(held.entries, ranks) if plan.zero >= stage else held.entries
 
-    return (
-        ceil_div(held.entries * weight, over(3)),
-        ceil_div(held.entries * gradient, over(2)),
-        ceil_div(held.entries * master + divide(whole, held.ways), over(1)),
-    )
+    if plan.zero >= 1 and not chosen.factored:  # of a stretch of entries, whose shape says nothing
+        states = chosen.bytes_of((of(1),), role, recipe.states, number, matrix=len(part.dims) > 1)
+    else:
+        whole: Any = chosen.bytes_of(held.shape, role, recipe.states, number)
+        states = divide(whole, ranks if plan.zero >= 1 else 1)
+    return ceil_div(of(3) * weight, 1), ceil_div(of(2) * gradient, 1), ceil_div(of(1) * master + states, 1)
 
 
 def passes(plan: Training, sizes: Sizes) -> int:

@@ -14,7 +14,7 @@ from transformer_calc.readings.cache import cached, elements, per_token
 from transformer_calc.readings.frozen import freeze as find_frozen
 from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import PLAIN, Plan, beside, check, held
-from transformer_calc.readings.sharding import Mesh, Stage, layers_of, stages
+from transformer_calc.readings.sharding import PADDED, Mesh, Stage, layers_of, stages
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training, copied, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
@@ -139,7 +139,7 @@ def build(
     room = memory_of(device) if device else None
     fits = None if room is None else fullest["total"] <= room
     assumptions = _training(plan, sizes) if isinstance(plan, Training) else _serving(plan)
-    assumptions |= _copies(counted, plan)
+    assumptions |= _copies(counted, plan) | _uneven(graph, sizes, plan.mesh)
     assumptions |= _buffers(counted.others, plan) if isinstance(plan, Training) else {}
     layers_each = [layers_of(stage) for stage in _stages(graph, sizes, plan)]
     if len(set(layers_each)) > 1:
@@ -422,6 +422,18 @@ def _buffers(others: list[dict[str, int]], plan: Training) -> dict[str, str]:
     if plan.mesh.dp * plan.mesh.cp > 1 and plan.zero == 0 and plan.ddp_buckets == "views":
         in_place.append("gradients are views of their buckets (Megatron-LM; PyTorch DDP, gradient_as_bucket_view=True)")
     return said | ({"without buffers": "; ".join(in_place)} if in_place else {})
+
+
+def _uneven(graph: Graph, sizes: Sizes, mesh: Mesh) -> dict[str, str]:
+    """What ranks hold of a vocabulary that they do not divide."""
+    axes = (axis for name, axis in graph.axes.items() if name.startswith(PADDED))
+    counts: Any = sorted({int(sizes[axis.name]) for axis in axes})  # type: ignore[arg-type]
+    uneven = [
+        f"{count:,} over {mesh.tp} ranks, {-(-count // mesh.tp):,} on most" for count in counts if count % mesh.tp
+    ]
+    if not uneven:
+        return {}
+    return {"vocabulary": f"{'; '.join(uneven)}, not padded to a multiple of 128 times --tp as Megatron-LM would"}
 
 
 def _frozen(plan: Training) -> str:

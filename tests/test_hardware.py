@@ -254,7 +254,7 @@ def test_figures_may_be_set() -> None:
         ("speed=1", "'speed' is not a figure of a device"),
         ("peaks.bf17=1T", "'peaks.bf17' is not a key of a device"),
         ("bandwidth=-1", "expected more than 0"),
-        ("efficiency.matmul=2", "more than 0 and at most 1"),
+        ("efficiency.matmul=2", "at least 1e-06 and at most 1"),
     ],
 )
 def test_a_figure_that_cannot_be_set_is_named(text: str, said: str) -> None:

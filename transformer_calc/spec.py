@@ -10,84 +10,15 @@ A state-space or linear-attention layer is a further kind of `Layer.mixer`; noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, Field, dataclass, replace
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from dataclasses import replace
 
 from transformer_calc.errors import InputError
+from transformer_calc.record import LARGEST, Record, factor, integer, named, one_of, rate, real, record, text
 
-T = TypeVar("T")
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def record(cls: type[T]) -> type[T]:
-    """A frozen dataclass of keyword fields, with its methods from `Record`.
-
-    `dataclass` would write and compile them for each class at each start, a sixth of the time of a whole command.
-    """
-    return dataclass(init=False, repr=False, eq=False)(cls)
-
-
-class Record:
-    """What all records share: fields once, checked by `__post_init__`, then never changed; compared by value."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    def __init__(self, **values: Any) -> None:
-        for name, field in self.__dataclass_fields__.items():
-            value = values.pop(name, field.default)
-            if value is MISSING:
-                raise TypeError(f"{type(self).__name__} needs {name}")
-            object.__setattr__(self, name, value)
-        if values:
-            raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
-        if not 0 <= getattr(self, "dropout", 0) < 1:
-            raise InputError(f"dropout is {self.dropout}; it must be at least 0 and less than 1")  # type: ignore[attr-defined]
-        if getattr(self, "activation", "") not in ACTIVATIONS:
-            activation = self.activation  # type: ignore[attr-defined]
-            raise InputError(f"activation is {activation!r}; it must be one of {', '.join(filter(None, ACTIVATIONS))}")
-        self.__post_init__()
-
-    def __post_init__(self) -> None:
-        """Check the fields; records that have rules override it."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"{type(self).__name__}.{name} cannot be set; dataclasses.replace makes a changed copy")
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.__dict__ == other.__dict__
-
-    def __hash__(self) -> int:
-        return hash(tuple(self.__dict__.values()))
-
-    def __repr__(self) -> str:
-        shown = (
-            f"{n}={getattr(self, n)!r}" for n, f in self.__dataclass_fields__.items() if getattr(self, n) != f.default
-        )
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-FUNCTIONS = ("", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "tanh", "sigmoid", "identity")
-# the same functions, which a class writes out as a chain of operations: it shows in what eager kernels keep
+# functions which a class writes out as a chain of operations: it shows in what eager kernels keep
 WRITTEN_OUT = {"gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_python": "gelu"}
-ACTIVATIONS = (*FUNCTIONS, *WRITTEN_OUT)
-LARGEST = 10**15  # no size of a real model comes near it; larger ones are typing errors
-
-
-def _sizes(record: object, *names: str, minimum: int = 1, maximum: int = LARGEST) -> None:
-    for name in names:
-        value = getattr(record, name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InputError(f"{name} is {value!r}; it must be a whole number")
-        if not minimum <= value <= maximum:
-            raise InputError(f"{name} is {value}; it must be between {minimum} and {maximum:.0e}")
-
-
-def _one_of(record: object, name: str, choices: Sequence[str]) -> None:
-    value = getattr(record, name)
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "tanh", "sigmoid", "identity", *WRITTEN_OUT)
+STACKS = ("decoder", "encoder", "text", "vision")
 
 
 def divide(what: str, total: int, by: str, parts: int) -> int:
@@ -104,28 +35,25 @@ def divide(what: str, total: int, by: str, parts: int) -> int:
 class Norm(Record):
     """LayerNorm (Ba et al. 2016, arXiv 1607.06450) or RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467)."""
 
-    kind: str = "layernorm"  # layernorm | rmsnorm
+    kind: str = one_of("layernorm", "rmsnorm", default="layernorm")
     weight: bool = True
     bias: bool = True  # only where there is a weight; RMSNorm never has one
-    eps: float = 1e-5
-    offset: float = 0.0  # added to the weight: 1 in Gemma, where a zero weight is the identity
-
-    def __post_init__(self) -> None:
-        _one_of(self, "kind", ("layernorm", "rmsnorm"))
+    eps: float = real(default=1e-5, above=0, most=1)
+    # added to the weight: 1 in Gemma, where a zero weight is the identity
+    offset: float = real(default=0.0, least=-1000, most=1000)
 
 
 @record
 class Rotary(Record):
     """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) of the first `dims` of each head."""
 
-    dims: int
-    over: int | None = None  # frequency i is theta^(-2i / over); None: over dims
-    theta: float = 10000.0
+    dims: int = integer()
+    over: int | None = integer(default=None)  # frequency i is theta^(-2i / over); None: over dims
+    theta: float = real(default=10000.0, above=1, most=1e15)
     interleaved: bool = False  # pairs (0,1),(2,3)… as in the paper, or halves (i, i + dims/2) as in most code
     scaling: tuple[tuple[str, object], ...] = ()  # type and parameters: linear, dynamic, yarn, longrope, llama3
 
     def __post_init__(self) -> None:
-        _sizes(self, "dims")
         if self.dims % 2:
             raise InputError(f"the rotary dimensions are {self.dims}; they come in pairs and must be even")
 
@@ -134,25 +62,23 @@ class Rotary(Record):
 class RelativeBias(Record):
     """A learned bias per head and distance bucket, added to the scores (Raffel et al. 2019, arXiv 1910.10683)."""
 
-    buckets: int = 32
-    max_distance: int = 128
+    buckets: int = integer(default=32)
+    max_distance: int = integer(default=128)
     bidirectional: bool = True
     every_layer: bool = False  # T5 keeps one table a stack, in its first layer; umT5 one a layer
-
-    def __post_init__(self) -> None:
-        _sizes(self, "buckets", "max_distance")
 
 
 @record
 class Disentangled(Record):
     """Scores from content and relative position apart (He et al. 2020, arXiv 2006.03654, equation 4)."""
 
-    positions: int  # rows of the stack's table of relative positions: half of them for each direction
-    log_distance: int | None = None  # distances share rows, ever more of them towards this one; None: a row for each
+    positions: int = integer()  # rows of the stack's table of relative positions: half of them for each direction
+    # distances share rows, ever more of them towards this one; None: a row for each
+    log_distance: int | None = integer(default=None)
     content_to_position: bool = True
     position_to_content: bool = True
     shared_projections: bool = True  # positions go through the content's own q and k projections
-    dropout: float = 0.0  # of the table of relative positions
+    dropout: float = rate(default=0.0)  # of the table of relative positions
 
 
 @record
@@ -168,40 +94,40 @@ class Attention(Record):
     (Ainslie et al. 2023, arXiv 2305.13245) and with n_kv_heads = 1 multi-query (Shazeer 2019, arXiv 1911.02150).
     """
 
-    n_heads: int
-    d_head: int
-    n_kv_heads: int | None = None  # None: as many as n_heads
-    d_value: int | None = None  # width of a value head; None: d_head
+    n_heads: int = integer()
+    d_head: int = integer()
+    n_kv_heads: int | None = integer(default=None)  # None: as many as n_heads
+    d_value: int | None = integer(default=None)  # width of a value head; None: d_head
     causal: bool = True
-    window: int | None = None  # a query sees this many latest keys; where not causal, half of it to either side
-    chunk: int | None = None  # a query sees the keys of its own chunk only
+    # a query sees this many latest keys; where not causal, half of it to either side
+    window: int | None = integer(default=None)
+    chunk: int | None = integer(default=None)  # a query sees the keys of its own chunk only
     bias_q: bool = False
     bias_k: bool = False
     bias_v: bool = False
     bias_o: bool = False
     rotary: Rotary | None = None
     alibi: bool = False  # a slope per head times the distance, added to the scores (arXiv 2108.12409)
-    alibi_scale: float = 1.0  # of the slopes: Falcon divides them, like the scores, by sqrt(d_head)
+    alibi_scale: float = factor(default=1.0)  # of the slopes: Falcon divides them, like the scores, by sqrt(d_head)
     relative_bias: RelativeBias | None = None
     disentangled: Disentangled | None = None
     relative_projection: RelativeProjection | None = None
     qk_norm: Norm | None = None
-    qk_norm_over: str = "head"  # head: one weight of d_head; heads: a weight each; inner: across all heads
+    # head: one weight of d_head; heads: a weight each; inner: across all heads
+    qk_norm_over: str = one_of("head", "heads", "inner", default="head")
     qk_norm_after_rotary: bool = False
     sinks: bool = False  # a learned logit per head that takes part in the softmax only (gpt-oss)
-    scale: float | None = None  # of the scores; None: 1 / sqrt(d_head)
+    scale: float | None = factor(default=None)  # of the scores; None: 1 / sqrt(d_head)
     scale_by_layer: bool = False  # the first layer's scores are divided by 1, the second's by 2 … (GPT-2's option)
-    softcap: float | None = None  # scores become cap * tanh(scores / cap)
-    clip_qkv: float | None = None
+    softcap: float | None = factor(default=None)  # scores become cap * tanh(scores / cap)
+    clip_qkv: float | None = factor(default=None)
     cache_all: bool = False  # the cache of a windowed layer keeps all tokens nevertheless (GPT-Neo's class)
     cache_repeated: bool = False  # keys and values are cached once for each query head (Falcon 40B's class)
     mask_queries: bool = False  # padding sees nothing, too (DeBERTa), so that it sees all alike
     temperature: tuple[float, float] | None = None  # Llama 4: (floor, scale) of the queries' growth with position
-    dropout: float = 0.0
+    dropout: float = rate(default=0.0)
 
     def __post_init__(self) -> None:
-        _sizes(self, "n_heads", "d_head", "n_kv_heads", "d_value", "window", "chunk")
-        _one_of(self, "qk_norm_over", ("head", "heads", "inner"))
         if self.n_kv_heads is not None:
             if self.n_kv_heads > self.n_heads:
                 raise InputError(f"n_kv_heads ({self.n_kv_heads}) is larger than n_heads ({self.n_heads})")
@@ -217,36 +143,32 @@ class Attention(Record):
 class Indexer(Record):
     """Small heads that choose the keys which attention looks at (DeepSeek-V3.2, arXiv 2512.02556, §2.1)."""
 
-    n_heads: int
-    d_head: int
-    top_k: int  # keys that each query keeps
+    n_heads: int = integer()
+    d_head: int = integer()
+    top_k: int = integer()  # keys that each query keeps
     rotary: Rotary | None = None
     norm: Norm = Norm(eps=1e-6)  # of its key
-
-    def __post_init__(self) -> None:
-        _sizes(self, "n_heads", "d_head", "top_k")
 
 
 @record
 class LatentAttention(Record):
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, §2.1): keys and values from one small latent."""
 
-    n_heads: int
-    kv_rank: int
-    d_nope: int  # the part of a query/key head without position
-    d_rope: int  # the rotary part; the key's is shared by all heads
-    d_value: int
-    q_rank: int | None = None  # None: queries are projected directly
+    n_heads: int = integer()
+    kv_rank: int = integer()
+    d_nope: int = integer()  # the part of a query/key head without position
+    d_rope: int = integer()  # the rotary part; the key's is shared by all heads
+    d_value: int = integer()
+    q_rank: int | None = integer(default=None)  # None: queries are projected directly
     bias: bool = False  # on the down-projections and the output
     norm: Norm = Norm(kind="rmsnorm", eps=1e-6)
     rotary: Rotary | None = None
-    scale: float | None = None
+    scale: float | None = factor(default=None)
     causal: bool = True
     indexer: Indexer | None = None
-    dropout: float = 0.0
+    dropout: float = rate(default=0.0)
 
     def __post_init__(self) -> None:
-        _sizes(self, "n_heads", "kv_rank", "d_nope", "d_rope", "d_value", "q_rank")
         if self.indexer and not self.q_rank:
             raise InputError("an indexer reads the query latent; q_rank is missing")
 
@@ -260,15 +182,12 @@ class Averaging(Record):
 class Mlp(Record):
     """The position-wise feed-forward part; gated: act(x·W_gate) * (x·W_up) (Shazeer 2020, arXiv 2002.05202)."""
 
-    d_ff: int
-    activation: str = "gelu"
+    d_ff: int = integer()
+    activation: str = one_of(*ACTIVATIONS, default="gelu")
     gated: bool = False
     bias_in: bool = True
     bias_out: bool = True
-    dropout: float = 0.0  # of the inner activations
-
-    def __post_init__(self) -> None:
-        _sizes(self, "d_ff")
+    dropout: float = rate(default=0.0)  # of the inner activations
 
 
 @record
@@ -280,38 +199,39 @@ class Router(Record):
     """
 
     bias: bool = False
-    scoring: str = "softmax"  # softmax | softmax-topk | sigmoid | sigmoid-input | sparsemixer
+    scoring: str = one_of("softmax", "softmax-topk", "sigmoid", "sigmoid-input", "sparsemixer", default="softmax")
     normalize: bool = False  # the chosen weights are divided by their sum
-    least_sum: float = 0.0  # which counts as no less than this
-    scaling: float = 1.0
-    groups: int = 1  # experts are chosen within the best top_groups groups only
-    top_groups: int = 1
-    group_score: str = "top2"  # of a group: the sum of its two best scores, or max: the best one
+    least_sum: float = real(default=0.0, least=0, most=1e9)  # which counts as no less than this
+    scaling: float = factor(default=1.0)
+    groups: int = integer(default=1)  # experts are chosen within the best top_groups groups only
+    top_groups: int = integer(default=1)
+    # of a group: the sum of its two best scores, or max: the best one
+    group_score: str = one_of("top2", "max", default="top2")
     correction: bool = False  # a buffer added to the scores when choosing (not counted: not a parameter)
     correction_counts: bool = False  # it is stored as a parameter, [1, X] (ERNIE 4.5)
-    jitter: float = 0.0  # noise in training; sparsemixer's threshold of what may be chosen at all
+    jitter: float = rate(default=0.0)  # noise in training; sparsemixer's threshold of what may be chosen at all
 
 
 @record
 class Moe(Record):
     """A mixture of experts: each token goes to top_k of n_experts, and to every shared expert."""
 
-    n_experts: int
-    top_k: int
-    d_expert: int
-    activation: str = "silu"
+    n_experts: int = integer()
+    top_k: int = integer()
+    d_expert: int = integer()
+    activation: str = one_of(*ACTIVATIONS, default="silu")
     gated: bool = True
     bias: bool = False
     router: Router = Router()
-    d_shared: int | None = None  # inner width of the shared experts together
+    d_shared: int | None = integer(default=None)  # inner width of the shared experts together
     shared_bias: bool | None = None  # None: as bias
     shared_gate: bool = False  # the shared part is weighted by a sigmoid gate of its own (Qwen2-MoE)
-    layout: str = "out_in"  # how the stacked expert matrices are stored; rows: as rows of d_model entries (DBRX)
-    limit: float | None = None  # gate and up are clamped to it (gpt-oss)
-    dropout: float = 0.0
+    # how the stacked expert matrices are stored; rows: as rows of d_model entries (DBRX)
+    layout: str = one_of("out_in", "in_out", "rows", default="out_in")
+    limit: float | None = factor(default=None)  # gate and up are clamped to it (gpt-oss)
+    dropout: float = rate(default=0.0)
 
     def __post_init__(self) -> None:
-        _sizes(self, "n_experts", "top_k", "d_expert", "d_shared")
         if self.top_k > self.n_experts:
             raise InputError(f"top_k ({self.top_k}) is larger than n_experts ({self.n_experts})")
 
@@ -323,14 +243,13 @@ class Convolution(Record):
     DeBERTa-v2's first layer has one (He et al. 2020, arXiv 2006.03654, appendix A.5, nGiE).
     """
 
-    kernel: int
-    groups: int = 1
-    activation: str = "tanh"
+    kernel: int = integer()
+    groups: int = integer(default=1)
+    activation: str = one_of(*ACTIVATIONS, default="tanh")
     norm: Norm = Norm()
-    dropout: float = 0.0
+    dropout: float = rate(default=0.0)
 
     def __post_init__(self) -> None:
-        _sizes(self, "kernel", "groups")
         if self.kernel % 2 == 0:
             raise InputError(f"kernel is {self.kernel}; it must be odd, so that the sequence keeps its length")
 
@@ -344,26 +263,22 @@ class Layer(Record):
     `parallel`: mixer and ffn read the same input, with one norm (shared) or two.
     """
 
-    name: str = "layer"
+    name: str = named(default="layer")
     mixer: Attention | LatentAttention | Averaging | None
     cross: Attention | None = None
     ffn: Mlp | Moe | None
     norm: Norm = Norm()
-    place: str = "pre"
-    parallel: str = "no"  # no | shared | separate
+    place: str = one_of("pre", "post", "output", "sandwich", "none", default="pre")
+    parallel: str = one_of("no", "shared", "separate", default="no")
     mixer_norm: bool = True  # ModernBERT's first layer goes without
     residual_from_norm: bool = False  # the residual starts at the norm's output
     convolution: Convolution | None = None
     residual: bool = True  # each part's output is added to what it was given, not put in its place
-    residual_scale: float = 1.0
+    residual_scale: float = factor(default=1.0)
     scaled: bool = False  # each part's output is multiplied by a learned vector (LayerScale, arXiv 2103.17239)
-    dropout: float = 0.0  # on each part's output
-    dropped: str = "both"  # parts whose output it is on: both | mixer | ffn; sum: on that of parallel ones, once
-
-    def __post_init__(self) -> None:
-        _one_of(self, "place", ("pre", "post", "output", "sandwich", "none"))
-        _one_of(self, "dropped", ("both", "mixer", "ffn", "sum"))
-        _one_of(self, "parallel", ("no", "shared", "separate"))
+    dropout: float = rate(default=0.0)  # on each part's output
+    # parts whose output it is on; sum: on that of parallel ones, once
+    dropped: str = one_of("both", "mixer", "ffn", "sum", default="both")
 
 
 @record
@@ -415,7 +330,7 @@ class Layers(Record):
         names: dict[int, Layer] = {}
 
         def number(kind: int) -> int:
-            bare = replace(kinds[kind], name="")
+            bare = replace(kinds[kind], name="layer")
             if bare not in numbers:
                 numbers[bare] = len(numbers)
                 names[numbers[bare]] = kinds[kind]
@@ -504,72 +419,66 @@ def _run_length(order: Sequence[int]) -> list[tuple[int, int]]:
 class Positions(Record):
     """A table of absolute positions, added to the embedding."""
 
-    kind: str = "learned"  # learned | sinusoidal (computed) | fixed (a sinusoidal table kept as a parameter)
-    count: int | None  # rows; None: as many as are asked for, where they are computed
-    offset: int = 0  # rows before the first position's (2 in OPT and BART, padding + 1 in RoBERTa)
-    order: str = "alternating"  # sine, cosine, sine … (arXiv 1706.03762, §3.5), or halves: the sines, then the cosines
-    spread: int = 0  # sinusoids: d/2 - spread steps from frequency 1 to 1/10000 (1 in tensor2tensor and fairseq)
-    counted: str = "all"  # tokens that have a place: all | kept: by the attention mask | ids: all but those of id `pad`
-    pad: int | None = None
+    # fixed: a sinusoidal table kept as a parameter
+    kind: str = one_of("learned", "sinusoidal", "fixed", default="learned")
+    count: int | None = integer()  # rows; None: as many as are asked for, where they are computed
+    # rows before the first position's (2 in OPT and BART, padding + 1 in RoBERTa)
+    offset: int = integer(default=0, least=0)
+    # sine, cosine, sine … (arXiv 1706.03762, §3.5), or halves: the sines, then the cosines
+    order: str = one_of("alternating", "halves", default="alternating")
+    # sinusoids: d/2 - spread steps from frequency 1 to 1/10000 (1 in tensor2tensor and fairseq)
+    spread: int = integer(default=0, least=0)
+    # tokens that have a place; kept: by the attention mask; ids: all but those of id `pad`
+    counted: str = one_of("all", "kept", "ids", default="all")
+    pad: int | None = integer(default=None, least=-1)
 
     def __post_init__(self) -> None:
-        _one_of(self, "kind", ("learned", "sinusoidal", "fixed"))
-        _one_of(self, "order", ("alternating", "halves"))
-        _one_of(self, "counted", ("all", "kept", "ids"))
         if self.count is None and self.kind != "sinusoidal":
             raise InputError(f"the table of {self.kind} positions needs a count")
-        _sizes(self, "count")
-        _sizes(self, "offset", minimum=0)
 
 
 @record
 class Tokens(Record):
     """Token ids become vectors: token, position and segment embeddings, and what is done to their sum."""
 
-    vocab: int
-    pad_to: int = 1  # the table's rows are the next multiple of this
-    d_embed: int | None = None  # width of the table where it is not d_model; then it is projected
+    vocab: int = integer()
+    pad_to: int = integer(default=1)  # the table's rows are the next multiple of this
+    d_embed: int | None = integer(default=None)  # width of the table where it is not d_model; then it is projected
     project: bool = False  # it is projected even where the widths are equal (ALBERT)
     project_bias: bool = False
     positions: Positions | None = None
-    segments: int = 0
+    segments: int = integer(default=0, least=0)
     norm: Norm | None = None
     norm_last: bool = False  # the norm comes after the projection
     norm_first: bool = False  # the norm comes before the positions are added
-    scale: float = 1.0
-    dropout: float = 0.0
-    shared: str = ""  # name of the stack whose token table this one uses
+    scale: float = factor(default=1.0)
+    dropout: float = rate(default=0.0)
+    shared: str = one_of("", *STACKS, default="")  # name of the stack whose token table this one uses
     spare: bool = False  # one more table is stored and never read (untied BART's `shared`)
     zero_padding: bool = False  # padding becomes zeros, after the norm (DeBERTa)
-
-    def __post_init__(self) -> None:
-        _sizes(self, "vocab", "pad_to", "d_embed")
-        _sizes(self, "segments", minimum=0)
 
 
 @record
 class Patches(Record):
     """An image becomes a row of patch vectors by one convolution (Dosovitskiy et al. 2020, arXiv 2010.11929)."""
 
-    height: int
-    width: int
-    patch_height: int
-    patch_width: int
-    channels: int = 3
+    height: int = integer()
+    width: int = integer()
+    patch_height: int = integer()
+    patch_width: int = integer()
+    channels: int = integer(default=3)
     bias: bool = True
-    extra_tokens: int = 1  # class (and distillation, register) tokens, each a learned vector
+    extra_tokens: int = integer(default=1, least=0)  # class (and distillation, register) tokens, each a learned vector
     extra_names: tuple[str, ...] = ("class_token",)
-    token_shape: str = "wide"  # wide: stored as [1, 1, D]; flat: [D]
+    token_shape: str = one_of("wide", "flat", default="wide")  # wide: stored as [1, 1, D]; flat: [D]
     mask_token: bool = False  # stored; it stands in for patches only where the caller masks them
-    mask_rank: int = 3  # stored as [1, 1, D] (3) or [1, D] (2)
-    positions: str = "learned"  # learned | none
-    positions_rank: int = 3  # stored as [1, N, D] (3) or [N, D] (2)
+    mask_rank: int = integer(default=3, least=2, most=3)  # stored as [1, 1, D] (3) or [1, D] (2)
+    positions: str = one_of("learned", "none", default="learned")
+    positions_rank: int = integer(default=3, least=2, most=3)  # stored as [1, N, D] (3) or [N, D] (2)
     norm: Norm | None = None
-    dropout: float = 0.0
+    dropout: float = rate(default=0.0)
 
     def __post_init__(self) -> None:
-        _sizes(self, "height", "width", "patch_height", "patch_width", "channels")
-        _sizes(self, "extra_tokens", minimum=0)
         if self.patch_height > self.height or self.patch_width > self.width:
             raise InputError(
                 f"patch_size ({self.patch_height}x{self.patch_width}) is larger than "
@@ -586,13 +495,10 @@ class Patches(Record):
 class Audio(Record):
     """A log-mel spectrogram becomes vectors by two convolutions, the second halving its length (Whisper)."""
 
-    mels: int
+    mels: int = integer()
     positions: Positions
-    kernel: int = 3
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        _sizes(self, "mels", "kernel")
+    kernel: int = integer(default=3)
+    dropout: float = rate(default=0.0)
 
 
 @record
@@ -606,43 +512,41 @@ class Vectors(Record):
 class Stack(Record):
     """A tower of layers with what comes before and right after it."""
 
-    name: str  # decoder, encoder, text, vision
-    d_model: int
+    name: str = one_of(*STACKS)
+    d_model: int = integer()
     embedding: Tokens | Patches | Audio | Vectors
     layers: Layers
     final_norm: Norm | None = None
-    dropout: float = 0.0  # of the stack's output
-    share_layers: int | None = None  # ALBERT: this many sets of weights serve all layers, each its equal share
-    share_inner: int = 1  # of those, so many follow each other in turn before the next share's begin
+    dropout: float = rate(default=0.0)  # of the stack's output
+    # ALBERT: this many sets of weights serve all layers, each its equal share
+    share_layers: int | None = integer(default=None)
+    share_inner: int = integer(default=1)  # of those, so many follow each other in turn before the next share's begin
     relative_norm: Norm | None = None  # DeBERTa: norm of the table of relative positions
-
-    def __post_init__(self) -> None:
-        _sizes(self, "d_model", "share_layers", "share_inner")
 
 
 @record
 class Dense(Record):
     """One linear map of a head, with its activation."""
 
-    name: str
-    width: int
+    name: str = named()
+    width: int | None = integer(default=None)  # None: its outputs are logits over the vocabulary
     bias: bool = True
-    activation: str = ""
+    activation: str = one_of("", *ACTIVATIONS, default="")
     tied: bool = False  # its weight is the token table
-    vocab: bool = False  # its outputs are logits over the vocabulary
-    scale: float = 1.0
-    softcap: float | None = None
-    dropout: float = 0.0  # before the map
+    scale: float = factor(default=1.0)
+    softcap: float | None = factor(default=None)
+    dropout: float = rate(default=0.0)  # before the map
     buffer: bool = False  # a bias that is stored beside the weights, but is no parameter (final_logits_bias)
     spare_bias: bool = False  # one more bias is stored and never read (BERT's, where the table is not tied)
-    pixels: int = 0  # a 1x1 convolution over the grid of patches; each becomes this many pixels squared
+    # a 1x1 convolution over the grid of patches; each becomes this many pixels squared
+    pixels: int = integer(default=0, least=0)
 
 
 @record
 class NormStep(Record):
     """A norm inside a head."""
 
-    name: str
+    name: str = named()
     norm: Norm
 
 
@@ -650,22 +554,22 @@ class NormStep(Record):
 class Pool(Record):
     """A mean over all positions inside a head."""
 
-    name: str = "pool"
+    name: str = named(default="pool")
 
 
 @record
 class Act(Record):
     """An activation on its own inside a head."""
 
-    name: str = "act"
-    function: str
+    name: str = named(default="act")
+    function: str = one_of(*ACTIVATIONS)
 
 
 @record
 class Probe(Record):
     """A learned query that attends to all positions inside a head, and a feed-forward part (arXiv 2106.04560)."""
 
-    name: str = "probe"
+    name: str = named(default="probe")
     attention: Attention
     norm: Norm
     ffn: Mlp
@@ -684,40 +588,37 @@ class Head(Record):
     behind it.
     """
 
-    name: str = "head"
-    stack: str = ""  # the last one
-    take: str = "all"
-    end_token: int | None = None  # the id that take="end" looks for; None: the largest id of the sequence
+    name: str = named(default="head")
+    stack: str = one_of("", *STACKS, default="")  # the last one
+    take: str = one_of(*TAKES, default="all")
+    # the id that take="end" looks for; None: the largest id of the sequence
+    end_token: int | None = integer(default=None, least=0)
     end_last: bool = False  # where there are several, the last one counts
-    pad: int | None = None  # the id that take="last" passes over
-    scale: float = 1.0  # of what is taken
+    pad: int | None = integer(default=None, least=-1)  # the id that take="last" passes over
+    scale: float = factor(default=1.0)  # of what is taken
     layer_mix: bool = False  # a learned average of every layer's input and the last one's output is taken
     steps: tuple[Dense | NormStep | Pool | Probe | Act, ...] = ()
     softmax: bool = False  # the outputs are turned into probabilities
-
-    def __post_init__(self) -> None:
-        _one_of(self, "take", TAKES)
 
 
 @record
 class Model(Record):
     """A whole model, as built with its heads."""
 
-    name: str
-    family: str
+    name: str = text()
+    family: str = text()
     stacks: tuple[Stack, ...]
     heads: tuple[Head, ...] = ()
     contrastive: bool = False  # CLIP: the two stacks' outputs are compared, with a learned scale
     contrast_bias: bool = False  # SigLIP: a learned bias, too
     average: bool = False  # the heads' outputs are averaged (DeiT with a teacher)
-    layout: str = "in_out"  # how weights are stored: in_out (Y = X·W) or out_in (as torch.nn.Linear does)
-    start_token: int | None = None  # a decoder without tokens of its own reads the source's, shifted behind this one
-    head_layout: str = ""  # how those of the heads are, where that differs: GPT-2's are nn.Linear, its layers not
+    # how weights are stored: in_out (Y = X·W) or out_in (as torch.nn.Linear does)
+    layout: str = one_of("in_out", "out_in", default="in_out")
+    # a decoder without tokens of its own reads the source's, shifted behind this one
+    start_token: int | None = integer(default=None, least=-1)
+    # how those of the heads are, where that differs: GPT-2's are nn.Linear, its layers not
+    head_layout: str = one_of("", "in_out", "out_in", default="")
     tensor_names: tuple[tuple[str, str], ...] = ()  # part of the graph -> what its tensor is called in Hugging Face
-
-    def __post_init__(self) -> None:
-        _one_of(self, "layout", ("in_out", "out_in"))
-        _one_of(self, "head_layout", ("", "in_out", "out_in"))
 
     @property
     def kind(self) -> str:
@@ -736,14 +637,10 @@ class Workload(Record):
     are already in the cache before them.
     """
 
-    batch: int = 1
-    seq: int = 1
-    target: int | None = None
-    context: int = 0
-
-    def __post_init__(self) -> None:
-        _sizes(self, "batch", "seq", "target")
-        _sizes(self, "context", minimum=0)
+    batch: int = integer(default=1)
+    seq: int = integer(default=1)
+    target: int | None = integer(default=None)
+    context: int = integer(default=0, least=0)
 
     def to_dict(self) -> dict[str, int]:
         """For reports: only what applies."""
@@ -755,15 +652,11 @@ class Workload(Record):
 class Price(Record):
     """What somebody asks, or assumes, for an hour of a device."""
 
-    provider: str
-    usd_per_hour: float
+    provider: str = text()
+    usd_per_hour: float = real(above=0, below=1e6)
     terms: str = ""  # on demand, reserved, an assumption of a paper
     date: str = ""
     source: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.usd_per_hour < 10**6:
-            raise InputError(f"usd_per_hour is {self.usd_per_hour}; it must be more than 0 and less than 1e+06")
 
     @property
     def said(self) -> str:
@@ -778,38 +671,37 @@ class Device(Record):
     Rates are per second: bytes, and FLOPs without structured sparsity, where a multiply-add is 2.
     """
 
-    name: str
+    name: str = text()
     title: str = ""
     vendor: str = ""
     kind: str = ""
-    year: int | None = None
+    year: int | None = integer(default=None)
     source: str = ""
     note: str = ""
-    memory_gb: float | None = None  # as the vendor prints it, in the vendor's units
-    memory_bytes: int | None = None  # what programs can use of it
+    memory_gb: float | None = real(default=None, above=0, most=1e9)  # as the vendor prints it, in the vendor's units
+    memory_bytes: int | None = integer(default=None)  # what programs can use of it
     memory_note: str = ""
-    bandwidth: int | None = None  # of the memory
+    bandwidth: int | None = integer(default=None)  # of the memory
     peaks: tuple[tuple[str, int], ...] = ()  # precision -> rate of the matrix units (fp32: of the vector units)
-    interconnect: int | None = None  # to the other devices, both directions together
+    interconnect: int | None = integer(default=None)  # to the other devices, both directions together
     interconnect_kind: str = ""
-    node: int | None = None  # devices that the interconnect joins
-    network: int | None = None  # to the devices of other nodes, both directions together
+    node: int | None = integer(default=None)  # devices that the interconnect joins
+    network: int | None = integer(default=None)  # to the devices of other nodes, both directions together
     network_kind: str = ""
-    units: int | None = None  # multiprocessors, each of which works on one tile of a matmul at a time
+    units: int | None = integer(default=None)  # multiprocessors, each of which works on one tile of a matmul at a time
     efficiency: tuple[tuple[str, float], ...] = ()  # of a peak: how much of it programs have been measured to reach
     efficiency_source: str = ""
-    power: int | None = None  # W, the most that it draws by design
+    power: int | None = integer(default=None)  # W, the most that it draws by design
     prices: tuple[Price, ...] = ()  # the first is the one to reckon with
     unconfirmed: tuple[str, ...] = ()  # figures that no source was found for: bandwidth, peaks.fp8, …
 
     def __post_init__(self) -> None:
-        _sizes(self, "memory_bytes", "bandwidth", "interconnect", "node", "network", "units", "power")
         for name, part in self.efficiency:
-            if not 0 < part <= 1:
-                raise InputError(f"efficiency.{name} is {part}; it must be more than 0 and at most 1")
-        for precision, rate in self.peaks:
-            if isinstance(rate, bool) or not isinstance(rate, int) or not 0 < rate < 10**21:
-                raise InputError(f"peaks.{precision} is {rate}; it must be a whole number between 1 and 1e+21")
+            if not 1e-6 <= part <= 1:
+                raise InputError(f"efficiency.{name} is {part}; it must be at least 1e-06 and at most 1")
+        for precision, peak in self.peaks:
+            if not 0 < peak < 10**21:
+                raise InputError(f"peaks.{precision} is {peak}; it must be a whole number between 1 and 1e+21")
 
     def peak(self, precision: str) -> int | None:
         """FLOPs (of integers: operations) per second in a precision; None where it is unknown or there is none."""
@@ -847,46 +739,35 @@ class TrainingRun(Record):
     has fallen to `min_learning_rate_ratio` of its peak (wsd: how long that takes, at the end); None: the whole run.
     """
 
-    tokens: int | None = None
-    corpus_tokens: int | None = None  # how many different ones there are, where that is not how many are seen
-    batch_tokens: int | None = None  # in full
+    tokens: int | None = integer(default=None, most=10**18)
+    # how many different ones there are, where that is not how many are seen
+    corpus_tokens: int | None = integer(default=None, most=10**18)
+    batch_tokens: int | None = integer(default=None)  # in full
     batch_ramp: tuple[tuple[int, int], ...] = ()  # (tokens seen, tokens of a batch then), the first at 0
-    batch_growth: str = "linear"  # between the points of the ramp
+    batch_growth: str = one_of(*GROWTHS, default="linear")  # between the points of the ramp
     batch_note: str = ""  # what the ramp does not say
-    seq: int | None = None
-    target_seq: int | None = None
-    steps: int | None = None
-    learning_rate: float | None = None
-    schedule: str = ""
+    seq: int | None = integer(default=None)
+    target_seq: int | None = integer(default=None)
+    steps: int | None = integer(default=None)
+    learning_rate: float | None = real(default=None, above=0, below=1e6)
+    schedule: str = one_of("", *SCHEDULES, default="")
     schedule_note: str = ""  # what the schedule does not say
-    min_learning_rate_ratio: float | None = None
-    warmup_tokens: int | None = None
-    warmup_steps: int | None = None
-    hold_steps: int | None = None
-    decay_tokens: int | None = None
-    decay_steps: int | None = None
+    min_learning_rate_ratio: float | None = real(default=None, least=0, most=1)
+    warmup_tokens: int | None = integer(default=None, most=10**18)
+    warmup_steps: int | None = integer(default=None)
+    hold_steps: int | None = integer(default=None)
+    decay_tokens: int | None = integer(default=None, most=10**18)
+    decay_steps: int | None = integer(default=None)
     hardware: str = ""
-    devices: int | None = None
-    days: float | None = None
-    device_hours: int | None = None
-    tflops_per_device: float | None = None  # achieved, with what was recomputed
-    recompute: str = ""  # what that was: none, selective, full
+    devices: int | None = integer(default=None, most=10**12)
+    days: float | None = real(default=None, above=0, below=1e6)
+    device_hours: int | None = integer(default=None, most=10**12)
+    tflops_per_device: float | None = real(default=None, above=0, below=1e6)  # achieved, with what was recomputed
+    recompute: str = one_of("", "none", "selective", "full", default="")  # what that was
     plan: tuple[tuple[str, int | str], ...] = ()  # how it was spread over the devices: tp, pp, micro_batch …
     source: str = ""
 
     def __post_init__(self) -> None:
-        _sizes(self, "batch_tokens", "seq", "target_seq", "steps", "warmup_steps", "hold_steps", "decay_steps")
-        _sizes(self, "tokens", "corpus_tokens", "warmup_tokens", "decay_tokens", maximum=10**18)
-        _sizes(self, "devices", "device_hours", maximum=10**12)
-        _one_of(self, "schedule", ("", *SCHEDULES))
-        _one_of(self, "batch_growth", GROWTHS)
-        for name in ("learning_rate", "days", "tflops_per_device"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 10**6:
-                raise InputError(f"{name} is {value}; it must be more than 0 and less than 1e+06")
-        ratio = self.min_learning_rate_ratio
-        if ratio is not None and not 0 <= ratio <= 1:
-            raise InputError(f"min_learning_rate_ratio is {ratio}; it must be between 0 and 1")
         for one, other in (("warmup_tokens", "warmup_steps"), ("decay_tokens", "decay_steps")):
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise InputError(f"{one} and {other} are given; it must be one of them")
@@ -909,12 +790,8 @@ class TrainingRun(Record):
 class Grid(Record):
     """How much carbon dioxide, and what counts as much, the electricity of a place stands for."""
 
-    name: str
+    name: str = text()
     title: str = ""
-    g_per_kwh: float
+    g_per_kwh: float = real(least=0, below=1e4)
     year: str = ""
     source: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.g_per_kwh < 10**4:
-            raise InputError(f"g_per_kwh is {self.g_per_kwh}; it must be at least 0 and less than 1e+04")

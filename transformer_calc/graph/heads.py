@@ -111,7 +111,7 @@ def _dense(b: Builder, model: Model, stack: Stack, step: Dense, x: Tensor) -> Te
     if step.spare_bias:
         spare = (Param("bias", ((out,),)),)
         b.emit("parameter", f"{step.name}_spare", (), ((out,),), spare, note="stored, and never read")
-    note = "logits" if step.vocab else ""
+    note = "logits" if step.width is None else ""
     x = b.linear(step.name, x, (out,), bias=step.bias, tied=tied, layout=layout, note=note)
     if step.buffer:
         dims: Dims = ((), (out,))
@@ -143,7 +143,7 @@ def _pixels(b: Builder, stack: Stack, step: Dense, x: Tensor) -> Tensor:
 
 
 def _head_axis(b: Builder, stack: Stack, step: Dense) -> str:
-    if step.vocab:
+    if step.width is None:
         tokens = stack.embedding
         assert isinstance(tokens, Tokens)
         return vocab_axis(b, tokens)

@@ -242,8 +242,8 @@ def _head(small: Sizes, head: Head, old: Stack, new: Stack) -> Head:
         if isinstance(s, Probe):
             ffn = replace(s.ffn, d_ff=_d_ff(small, s.ffn.d_ff, old.d_model, new.d_model))
             return replace(s, attention=_attention(small, s.attention), ffn=ffn)
-        if not isinstance(s, Dense) or s.vocab:
-            return replace(s, width=getattr(new.embedding, "vocab", 1)) if isinstance(s, Dense) else s
+        if not isinstance(s, Dense) or s.width is None:
+            return s
         if s.name == "projection":  # two stacks meet there
             return replace(s, width=small.given["d_model"].get(s.width) or small("wide", s.width))
         return replace(s, width=_width(small, s.width, old, new), pixels=s.pixels and 3)

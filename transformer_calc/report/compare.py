@@ -330,7 +330,7 @@ def _tied(s: Subject) -> bool | None:
 
 
 def _is_lm(step: object) -> TypeGuard[Dense]:
-    return isinstance(step, Dense) and step.vocab
+    return isinstance(step, Dense) and step.width is None
 
 
 def _heads(s: Subject) -> str:

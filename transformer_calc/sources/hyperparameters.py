@@ -60,7 +60,7 @@ WORDS: dict[str, type | tuple[str, ...]] = {
     "norm_bias": bool,
     "norm_eps": float,
     "final_norm": bool,
-    "activation": ACTIVATIONS[1:],
+    "activation": ACTIVATIONS,
     "gated": bool,
     "bias": bool,
     "bias_qkv": bool,
@@ -158,7 +158,7 @@ def load(given: Mapping[str, Any], *, name: str, family: str = "custom", where: 
     tokens = stacks[-1].embedding
     if not isinstance(tokens, Tokens) or w.get("head", "lm") == "none":
         return Model(name=name, family=family, stacks=stacks), notes
-    head = Dense(name="lm", width=tokens.vocab, bias=w.get("bias_head", False), tied=w.get("tied", True), vocab=True)
+    head = Dense(name="lm", bias=w.get("bias_head", False), tied=w.get("tied", True))
     return Model(name=name, family=family, stacks=stacks, heads=(Head(steps=(head,), softmax=True),)), notes
 
 

@@ -404,7 +404,7 @@ def causal_heads(
     token_bias = c.flag("token_classification_bias", True) and token_bias
     last = name.rpartition("For")[2] if "For" in name else name
     if not name or last == "CausalLM" or name.endswith("LMHeadModel"):
-        lm = Dense(name="lm", width=vocab, bias=bias, tied=tied, vocab=True, scale=scale, softcap=softcap)
+        lm = Dense(name="lm", bias=bias, tied=tied, scale=scale, softcap=softcap)
         return (Head(steps=(lm,), softmax=True),)
     if last == "SequenceClassification":
         pad = c.maybe_int("pad_token_id", PADDING.get(c.family.model_type), minimum=-1)

@@ -180,7 +180,7 @@ def _gpt2_heads(c: Config, d_model: int, vocab: int) -> tuple[Head, ...] | None:
     """DoubleHeads: the language model, and one score for a whole sequence; None: the usual heads."""
     if not c.architecture.endswith("DoubleHeadsModel"):
         return None
-    lm = Dense(name="lm", width=vocab, bias=False, tied=c.flag("tie_word_embeddings"), vocab=True)
+    lm = Dense(name="lm", bias=False, tied=c.flag("tie_word_embeddings"))
     return Head(steps=(lm,), softmax=True), summary(c, "choice", d_model, 1)
 
 

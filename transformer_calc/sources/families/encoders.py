@@ -79,11 +79,10 @@ def masked_lm(
 ) -> tuple[Head, ...]:
     """A transform and the token table with a bias; `spare`: untied, the class keeps one more that it never reads."""
     tied = c.flag("tie_word_embeddings") if tied is None else tied
-    vocab = c.int("vocab_size")
     steps = (
         Dense(name="transform", width=width, activation=activation),
         NormStep(name="norm", norm=norm),
-        Dense(name="lm", width=vocab, tied=tied, vocab=True, spare_bias=spare and not tied),
+        Dense(name="lm", tied=tied, spare_bias=spare and not tied),
     )
     return (Head(steps=steps, softmax=True),)
 
@@ -645,7 +644,7 @@ def _modernbert_heads(c: Config, d_model: int, norm: Norm) -> tuple[Head, ...]:
     )
     before: Steps = (dense, NormStep(name="norm", norm=norm))
     dropout, tied = c.num("classifier_dropout"), c.flag("tie_word_embeddings")
-    lm = Dense(name="lm", width=c.int("vocab_size"), bias=c.flag("decoder_bias"), tied=tied, vocab=True)
+    lm = Dense(name="lm", bias=c.flag("decoder_bias"), tied=tied)
     pooling, pools = c.text("classifier_pooling"), {"cls": "first", "mean": "kept_mean"}
     if pooling not in pools:
         raise InputError(f"{c.where}classifier_pooling is {pooling!r:.60}; it must be one of {', '.join(pools)}")

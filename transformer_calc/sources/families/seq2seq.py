@@ -85,7 +85,7 @@ def _classification(c: Config, d_model: int, n_labels: int) -> Head:
 
 
 def _lm(vocab: int, *, tied: bool, scale: float = 1.0, buffer: bool = False) -> tuple[Head, ...]:
-    lm = Dense(name="lm", width=vocab, bias=False, tied=tied, vocab=True, buffer=buffer)
+    lm = Dense(name="lm", bias=False, tied=tied, buffer=buffer)
     return (Head(scale=scale, steps=(lm,), softmax=True),)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from transformer_calc import spec
 from transformer_calc.cli import run
 from transformer_calc.errors import InputError
 from transformer_calc.report import hardware as report
@@ -42,6 +43,8 @@ class TestDevice:
         assert device.memory_gb is not None
         assert device.memory_bytes is not None
         assert 0.9 * 2**30 <= device.memory_bytes / device.memory_gb <= 2**30 * 1.01  # GB are GiB, but for what is kept
+        assert device.memory_kind in ("runtime", "driver", "vendor")
+        assert device.memory_source.strip()
         assert device.bandwidth is not None
         assert 3e11 <= device.bandwidth <= 1e13
         assert device.peaks
@@ -74,27 +77,96 @@ def test_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "precision", "tflops", "gb_per_second", "link", "watts", "mib"),
+    ("name", "precision", "tflops", "gb_per_second", "link", "watts", "gb"),
     [
-        # dense tensor-core peaks, memory, NVLink or ICI both ways, power; what nvidia-smi reports
-        ("h100", "bf16", 989.4, 3350, 900, 700, 81559),
-        ("h100", "fp8", 1978.9, 3350, 900, 700, 81559),
-        ("a100", "bf16", 312, 2039, 600, 400, 81920),
-        ("a100-40gb", "bf16", 312, 1555, 600, 400, 40960),
-        ("v100", "fp16", 125, 900, 300, 300, 32768),
-        ("tpu v4", "bf16", 275, 1200, 540, 192, 32768),
-        ("b200", "fp4", 9000, 8000, 1800, 1000, 183359),
+        # dense tensor-core peaks, memory, NVLink or ICI both ways, power; the GB of the datasheet
+        ("h100", "bf16", 989.4, 3350, 900, 700, 80),
+        ("h100", "fp8", 1978.9, 3350, 900, 700, 80),
+        ("a100", "bf16", 312, 2039, 600, 400, 80),
+        ("a100-40gb", "bf16", 312, 1555, 600, 400, 40),
+        ("v100", "fp16", 125, 900, 300, 300, 32),
+        ("tpu v4", "bf16", 275, 1200, 540, 192, 32),
+        ("b200", "fp4", 9000, 8000, 1800, 1000, 180),
     ],
 )
 def test_figures_of_datasheets(
-    name: str, precision: str, tflops: float, gb_per_second: int, link: int, watts: int, mib: int
+    name: str, precision: str, tflops: float, gb_per_second: int, link: int, watts: int, gb: int
 ) -> None:
     device = hardware.load(name)
     assert device.peak(precision) == round(tflops * 10**6) * 10**6
     assert device.bandwidth == gb_per_second * 10**9
     assert (device.interconnect, device.interconnect_each_way) == (link * 10**9, link * 10**9 / 2)
     assert device.power == watts
-    assert device.memory_bytes == mib * 2**20
+    assert device.memory_gb == gb
+
+
+@pytest.mark.parametrize(
+    ("name", "gib"),
+    [
+        # GiB of "total capacity" in PyTorch's out-of-memory messages, of "hbm" in XLA's; sources: the files
+        ("t4", 14.76),
+        ("a10g", 22.19),
+        ("l4", 22.03),
+        ("rtx-3090", 23.58),
+        ("rtx-4090", 23.64),
+        ("rtx-5090", 31.37),
+        ("v100", 31.74),
+        ("v100-pcie", 31.73),
+        ("a100-40gb", 39.50),
+        ("a100-40gb-pcie", 39.49),
+        ("l40s", 44.42),
+        ("a6000", 47.54),
+        ("a100", 79.25),
+        ("a100-pcie", 79.15),
+        ("h100", 79.18),
+        ("h100-pcie", 79.11),
+        ("h20", 95.00),
+        ("h200", 139.80),
+        ("b200", 178.35),
+        ("gb200", 184.31),
+        ("b300", 267.69),
+        ("gb300", 276.50),
+        ("mi250x", 2 * 63.984),  # 65,520 MiB on each of two devices
+        ("mi300x", 191.98),
+        ("mi325x", 255.98),
+        ("mi355x", 287.98),
+        ("gaudi2", 94.62),
+        ("tpu-v3", 2 * 15.48),
+        ("tpu-v4", 30.75),
+        ("tpu-v5e", 15.75),
+        ("tpu-v5p", 95.74),
+        ("tpu-v6e", 31.25),
+        ("tpu-v7x", 2 * 94.75),
+    ],
+)
+def test_memory_is_what_programs_get(name: str, gib: float) -> None:
+    device = hardware.load(name)
+    assert device.memory_kind == "runtime"
+    assert device.memory_bytes is not None
+    assert abs(device.memory_bytes / 2**30 - gib) <= 0.0051  # as rounded to two decimals
+    assert device.memory_basis == f"what {spec.RUNTIMES.get(device.vendor, 'its runtime')} hands out"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a10", "driver"), ("h800", "vendor"), ("m4-max", "vendor")])
+def test_memory_that_is_only_printed_is_marked(name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fit on such a device says on its first lines, and in JSON, that programs get less."""
+    assert hardware.load(name).memory_kind == kind
+    for command in ("memory", "fit"):
+        assert run([command, "llama-3-8b", "--device", name, "--json"]) == 0
+        device = json.loads(capsys.readouterr().out)["device"]
+        assert device["memory_kind"] == kind
+        assert device["memory_note"]
+        assert run([command, "llama-3-8b", "--device", name]) == 0
+        assert "hands out less" in capsys.readouterr().out
+    assert run(["hardware", name]) == 0
+    assert "GiB*" in capsys.readouterr().out
+
+
+def test_memory_that_is_given_is_said_to_be() -> None:
+    for change in ("memory_gb=20", "memory_bytes=20e9"):
+        device = hardware.load("a10", [change])
+        assert (device.memory_bytes, device.memory_kind, device.memory_basis) == (20 * 10**9, "given", "as given")
+        assert "nvidia-smi" not in device.memory_note
 
 
 def test_what_is_unknown_is_none() -> None:
@@ -215,7 +287,7 @@ def test_unconfirmed_figures_are_marked() -> None:
     assert set(shown) == set(FILES)
     assert (shown["h100-sxm"]["peaks.bf16"], shown["h200-sxm"]["peaks.fp32"]) == ("989.4", "67?")
     assert shown["mi355x"]["interconnect"] == "1,075?"
-    assert shown["m4-max"]["memory"] == "128.0 GiB?"
+    assert shown["m4-max"]["memory"] == "128.0 GiB*?"
     whole = {label: text for label, text, _ in report.show("v100").sections[1].items}  # type: ignore[union-attr]
     assert whole == {"fp32": "15.7 TFLOP/s (unconfirmed)", "fp16": "125 TFLOP/s"}
 

@@ -664,6 +664,18 @@ class Price(Record):
         return ", ".join(filter(None, (self.provider, self.terms, self.date)))
 
 
+# What the bytes of a device's memory are. Programs get what the runtime hands out; a driver's figure (nvidia-smi) or a
+# vendor's holds what these keep for themselves, too.
+MEMORY_KINDS = {
+    "runtime": "what {runtime} hands out",
+    "driver": "what its driver reports; {runtime} hands out less",
+    "vendor": "the vendor's figure; {runtime} hands out less",
+    "given": "as given",
+    "": "as its file has it",
+}
+RUNTIMES = {"NVIDIA": "CUDA", "AMD": "ROCm", "Google": "XLA", "Apple": "Metal"}
+
+
 @record
 class Device(Record):
     """What a model runs on: one accelerator, as its datasheet has it. None is unknown.
@@ -679,8 +691,10 @@ class Device(Record):
     source: str = ""
     note: str = ""
     memory_gb: float | None = real(default=None, above=0, most=1e9)  # as the vendor prints it, in the vendor's units
-    memory_bytes: int | None = integer(default=None)  # what programs can use of it
+    memory_bytes: int | None = integer(default=None)  # what programs can use of it, as far as `memory_kind` knows
+    memory_kind: str = one_of(*MEMORY_KINDS, default="")  # what the bytes are
     memory_note: str = ""
+    memory_source: str = ""
     bandwidth: int | None = integer(default=None)  # of the memory
     peaks: tuple[tuple[str, int], ...] = ()  # precision -> rate of the matrix units (fp32: of the vector units)
     interconnect: int | None = integer(default=None)  # to the other devices, both directions together
@@ -710,6 +724,11 @@ class Device(Record):
     def reached(self, what: str) -> float | None:
         """The part of a peak that is reached: of matmul, memory, interconnect, network; None where it is unknown."""
         return dict(self.efficiency).get(what)
+
+    @property
+    def memory_basis(self) -> str:
+        """What its memory's bytes are, in a few words."""
+        return MEMORY_KINDS[self.memory_kind].format(runtime=RUNTIMES.get(self.vendor, "its runtime"))
 
     @property
     def network_each_way(self) -> float | None:

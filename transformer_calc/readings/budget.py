@@ -217,6 +217,8 @@ def predict(
         f"{f' of {how.virtual} groups' if how.virtual > 1 else ''}, recomputation {how.recompute}, {how.attention} "
         "attention: the fastest of the usual ones that fit, but for what is given or published",
     }
+    if device.memory_note:
+        said["device memory"] = f"{device.memory_note}: what a plan has to fit into"
     if mesh.devices != devices:
         said["plan"] += f"; {devices - mesh.devices:,} devices are idle"
     if choice.batch != sizes["batch"]:

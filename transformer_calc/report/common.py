@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from transformer_calc import units
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.report import Column, Facts, Table
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
-    from transformer_calc.spec import Workload
+    from transformer_calc.spec import Device, Workload
 
 
 def assumed(assumptions: Mapping[str, object], title: str = "assumptions") -> Facts:
@@ -22,6 +23,16 @@ def too_long(model: Transformer, run: Workload, more: int = 0) -> dict[str, str]
     """What of a workload is longer than the model is made for, as an assumption; `more`: tokens that are to follow."""
     said = "; ".join(model.beyond(run, more))
     return {"length": said} if said else {}
+
+
+def device_data(device: Device) -> dict[str, Any]:
+    """A device in JSON: its name, and what is known of its memory."""
+    return {name: getattr(device, name) for name in ("name", "memory_bytes", "memory_kind", "memory_note")}
+
+
+def memory_said(device: Device) -> str:
+    """How much memory a device has, and what that figure is."""
+    return f"{units.format_bytes(device.memory_bytes or 0)}, {device.memory_basis}"
 
 
 def legend(graph: Graph, sizes: Sizes, *, used: Iterable[str] | None = None) -> tuple[dict[str, int], Table]:

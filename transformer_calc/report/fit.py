@@ -13,6 +13,7 @@ from transformer_calc.readings.serving import Plan, weight_bytes
 from transformer_calc.readings.sharding import Mesh, check, parts_of, stages
 from transformer_calc.readings.training import Training, state_bytes
 from transformer_calc.report import Facts, Report, Text
+from transformer_calc.report.common import device_data, memory_said
 from transformer_calc.report.memory import PARTS, cached_tokens, count, devices_of, memory_of
 from transformer_calc.sources.lengths import Length
 from transformer_calc.spec import Patches
@@ -82,7 +83,7 @@ def build(
     tokens = search.tokens(run)
     found["model_length"] = length and length.tokens
     found["beyond_model_length"] = beyond = bool(fits and length and tokens > length.tokens)
-    data = {"fit": found, "solved_for": solve, "device": {"name": device.name, "memory_bytes": room}}
+    data = {"fit": found, "solved_for": solve, "device": device_data(device)}
     lines: list[Any] = [("fits", "yes" if fits else "no", "text")]
     if fits or not solve:
         lines += [(name, found[name], "count") for name in SOLVE if found[name] is not None]
@@ -95,9 +96,9 @@ def build(
             lines.append(("the model itself", length.said, "text"))
         if mesh.devices > 1:
             lines.append(("mesh", devices_of(mesh).partition("(")[2].rstrip(")"), "text"))
-        lines += [("per device", now["total"], "bytes"), ("of", room, "bytes")]
+        lines += [("per device", now["total"], "bytes"), ("of", memory_said(device), "text")]
     else:
-        lines += [("per device, at least", now["total"], "bytes"), ("of", room, "bytes")]
+        lines += [("per device, at least", now["total"], "bytes"), ("of", memory_said(device), "text")]
     names = {"batch": "largest batch of this length", "context": "longest context of this batch"}
     for name, end in most.items():
         lines.append((names[name], "any" if end is None else end or "none", "text" if not end else "count"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformer_calc import units
+from transformer_calc import spec, units
 from transformer_calc.report import Column, Report
 from transformer_calc.report.presets import entries, listing, whole
 from transformer_calc.sources import hardware
@@ -13,6 +13,7 @@ from transformer_calc.spec import Device
 
 PEAKS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
 MARK = "?"
+LESS = "*"
 
 COLUMNS = (
     Column("name", "device", "text"),
@@ -22,6 +23,7 @@ COLUMNS = (
     Column("year", "year", "text"),
     Column("memory_gb", "memory as printed, GB", "count"),
     Column("memory_bytes", "memory, bytes", "count"),
+    Column("memory_kind", "the bytes are", "text"),
     Column("bandwidth", "bandwidth, bytes/s", "count"),
     *(Column(f"peak_{precision}", f"{precision}, FLOP/s", "count") for precision in hardware.PEAKS),
     Column("interconnect", "interconnect, bytes/s both ways", "count"),
@@ -59,7 +61,8 @@ def build(filter: str | None = None) -> Report:
         device = hardware.parse(data, hardware.DEVICES.path(name))
         rows.append({**_figures(device), "aliases": data.get("aliases", [])})
         texts.append(_texts(device))
-    caption = f"{MARK} unconfirmed. Peaks are dense; links are both directions together. "
+    caption = f"{MARK} unconfirmed. {LESS} the driver's or the vendor's figure: programs get less. "
+    caption += "Peaks are dense; links are both directions together. "
     return listing(hardware.DEVICES, filter, COLUMNS, rows, DRAWN, texts, caption)
 
 
@@ -93,6 +96,7 @@ def _figures(device: Device) -> dict[str, Any]:
         "year": device.year,
         "memory_gb": device.memory_gb,
         "memory_bytes": device.memory_bytes,
+        "memory_kind": device.memory_kind,
         "bandwidth": device.bandwidth,
         **{f"peak_{precision}": device.peak(precision) for precision in hardware.PEAKS},
         "interconnect": device.interconnect,
@@ -118,7 +122,7 @@ def _texts(device: Device) -> dict[str, str]:
         "interconnect": _scaled(device.interconnect, 10**9),
         "power": _scaled(device.power),
         **{f"peaks.{precision}": _scaled(rate, 10**12) for precision, rate in device.peaks},
-        "memory": "" if device.memory_bytes is None else units.format_bytes(device.memory_bytes),
+        "memory": _memory(device),
     }
     unconfirmed = {"memory" if key.startswith("memory") else key for key in device.unconfirmed}
     price = device.price
@@ -130,6 +134,13 @@ def _texts(device: Device) -> dict[str, str]:
     }
 
 
+def _memory(device: Device) -> str:
+    """The memory, with a mark where it is not what programs get."""
+    if device.memory_bytes is None:
+        return ""
+    return units.format_bytes(device.memory_bytes) + (LESS if device.memory_kind in ("driver", "vendor") else "")
+
+
 def _seen(table: str, key: str, value: Any) -> str | None:
     if table == "efficiency":
         return f"{value:.0%} of the peak"
@@ -138,6 +149,8 @@ def _seen(table: str, key: str, value: Any) -> str | None:
     match table, key:
         case "", "memory_bytes":
             return f"{value:,} ({units.format_bytes(value)})"
+        case "", "memory_kind":
+            return f"{value}: {spec.MEMORY_KINDS[value]}".format(runtime="the runtime")
         case "", "bandwidth":
             return f"{_scaled(value, 10**9)} GB/s"
         case "", "interconnect":

@@ -19,7 +19,7 @@ from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training, copied, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
 from transformer_calc.report import Column, Facts, Report, Table
-from transformer_calc.report.common import assumed, legend, too_long
+from transformer_calc.report.common import assumed, device_data, legend, memory_said, too_long
 from transformer_calc.storage import optimizer, precision, storage
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ def build(
         assumptions["stages"] = f"{few} to {many} layers each: they do not divide{ends}"
     assumptions |= too_long(model, workload)
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
+    if device and device.memory_note:
+        assumptions["device memory"] = device.memory_note
     data: dict[str, Any] = {
         "memory": {
             "per_device": fullest,
@@ -166,7 +168,7 @@ def build(
         "mode": "train" if train else "infer",
         "devices": plan.mesh.devices,
         "fits": fits,
-        "device": device and {"name": device.name, "memory_bytes": room},
+        "device": device and device_data(device),
         "lora": _lora(graph, sizes, plan),
         "freeze": _freeze(graph, sizes, plan),
         "assumptions": assumptions,
@@ -176,6 +178,8 @@ def build(
     title = f"{model.title}: {verb} on {plan.mesh.devices:,} {devices_of(plan.mesh)}{of}"
     table = _table(title, fullest, others, loss, room)
     lines = _facts(kv, workload, context, fits, room, fullest["total"], data["memory"]["peak_at"])
+    if device:
+        lines = (*lines, ("device memory", memory_said(device), "text"))
     if plan.mesh.devices > 1:
         lines = (*lines, ("of all devices together", data["memory"]["all_devices"], "bytes"))
     if part := data["lora"] or data["freeze"]:

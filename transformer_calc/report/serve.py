@@ -15,7 +15,7 @@ from transformer_calc.readings.serving import Plan, check
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training
 from transformer_calc.report import Column, Facts, Report, Table
-from transformer_calc.report.common import assumed, too_long
+from transformer_calc.report.common import assumed, device_data, memory_said, too_long
 from transformer_calc.report.fit import largest
 from transformer_calc.report.memory import count, devices_of
 from transformer_calc.spec import Workload
@@ -155,7 +155,7 @@ def build(
         "prompt": prompt,
         "context": context if then else 0,
         "devices": devices,
-        "device": {"name": device.name},
+        "device": device_data(device),
         "usd_per_device_hour": usd,
     }
     what = f"time to first token, prompt of {prompt:,}" if then else f"a pass of {prompt:,} tokens"
@@ -324,6 +324,8 @@ def _assumptions(
         f"{plan.attention}; logits of {'the last position' if plan.logits == 'last' else 'all positions'}"
     )
     said["overhead"] = f"{overhead:,} bytes of framework and allocator on each device (--overhead)"
+    if device.memory_bytes:
+        said["device memory"] = memory_said(device)
     said["steps"] = "every sequence of the batch decodes; prompts of others do not interrupt"
     if usd is None:
         said["price"] = f"unknown: the file of {device.name} has none (--price)"

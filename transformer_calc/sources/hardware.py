@@ -21,7 +21,9 @@ TEXTS = (
     "kind",
     "source",
     "note",
+    "memory_kind",
     "memory_note",
+    "memory_source",
     "interconnect_kind",
     "network_kind",
     "efficiency_source",
@@ -32,6 +34,8 @@ KEYS = (*TEXTS, *COUNTS, "memory_gb", "aliases", "unconfirmed", *TABLES)
 PEAKS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp16_fp16acc", "fp8", "fp6", "fp4", "int8", "int4")
 REACHED = ("matmul", "attention", "memory", "interconnect", "network")  # of which an efficiency is known
 PRICE = ("usd_per_hour", "terms", "date", "source")
+
+MEMORY_SAID = ("memory_note", "memory_source")  # of what a file has; forgotten where the memory is given
 
 names, find, exists, suggestion = DEVICES.names, DEVICES.find, DEVICES.exists, DEVICES.suggestion
 
@@ -64,8 +68,9 @@ def _changed(data: Mapping[str, Any], sets: tuple[str, ...]) -> dict[str, Any]:
         where = found.setdefault(table, {}) if dot else found
         where[key if dot else path] = value if path in TEXTS else parse_amount(value, field=f"--device-set {path}")
         found["unconfirmed"] = doubts = [figure for figure in doubts if figure != path]
-        if path == "memory_gb":
-            found.pop("memory_bytes", None)
+        if path in ("memory_gb", "memory_bytes"):
+            said = ("memory_bytes", "memory_note", "memory_source") if path == "memory_gb" else MEMORY_SAID
+            found = {key: value for key, value in found.items() if key not in said} | {"memory_kind": "given"}
     title = found.get("title") or found.get("name", "")
     found["title"] = f"{title} with {', '.join(sets)}"
     return found

@@ -78,7 +78,7 @@ ANSWERS = {
     "flops": ["gpt2 --compare"],
     "memory": ["gpt2 --formula"],
     "fit": ["gpt2 --device h100", "gpt2 --device h100 --batch 2 --context 9"],
-    "cost": ["gpt3 --serve-tokens 1M --mfu 0.3"],
+    "cost": ["gpt3 --serve-tokens 1M --mfu 0.3", "gpt3"],
     "serve": ["gpt2 --device h100 --output 2", "gpt3 --device h100"],
     "compare": ["gpt2 gpt3 --device h100"],
     "verify": ["lesson"],

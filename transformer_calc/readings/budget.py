@@ -18,6 +18,7 @@ from transformer_calc.readings.training import Training, state_bytes
 from transformer_calc.storage import precision, storage
 
 if TYPE_CHECKING:
+    from transformer_calc.readings import planner
     from transformer_calc.spec import Device
 
 TERA = 10**12
@@ -193,6 +194,9 @@ class Predicted(NamedTuple):
     tokens_per_second: float
     parts: tuple[tuple[str, float], ...]  # seconds of a step of them, by what they go to
     assumptions: dict[str, str]
+    fits: bool | None  # None: how much memory a device has is unknown
+    searched: int  # plans that were timed
+    fitting: int  # of those whose memory was counted, how many fit
 
 
 def predict(
@@ -215,7 +219,7 @@ def predict(
         "time": f"predicted; the kernels and collectives of a step, most of it {PARTS[found.bound]}; no interruptions",
         "plan": f"{ways}{sequence}; ZeRO {how.zero}, micro-batches of {how.micro_batch}, {how.schedule}"
         f"{f' of {how.virtual} groups' if how.virtual > 1 else ''}, recomputation {how.recompute}, {how.attention} "
-        "attention: the fastest of the usual ones that fit, but for what is given or published",
+        f"attention: {_found(choice)}",
     }
     if device.memory_note:
         said["device memory"] = f"{device.memory_note}: what a plan has to fit into"
@@ -224,7 +228,31 @@ def predict(
     if choice.batch != sizes["batch"]:
         said["plan"] += f"; a step takes as long as {choice.batch:,} sequences, which divide evenly"
     parts = tuple((PARTS[name], seconds) for name, seconds in found.parts)
-    return Predicted(choice.plan, choice.batch, tokens / found.seconds, parts, said | found.assumptions)
+    fits = None if device.memory_bytes is None else choice.fits
+    rate = tokens / found.seconds
+    said |= found.assumptions
+    return Predicted(choice.plan, choice.batch, rate, parts, said, fits, len(choice.tried), choice.fitting)
+
+
+def _found(choice: planner.Choice) -> str:
+    """How a plan was found, in words: among which others."""
+    if not choice.fits:
+        return "on the mesh that is given, where nothing fits, the one that needs the least memory"
+    tried = choice.tried
+    if len(tried) == 1:
+        return "as given"
+    ways = {
+        "tp": {plan.mesh.tp for plan in tried},
+        "pp": {plan.mesh.pp for plan in tried},
+        "ZeRO": {plan.zero for plan in tried},
+        "micro-batches": {plan.micro_batch or 0 for plan in tried},
+        "groups": {plan.virtual for plan in tried},
+    }
+    said = [f"{name} {', '.join(map(str, sorted(values)))}" for name, values in ways.items() if len(values) > 1]
+    again = sorted({plan.recompute for plan in tried}, reverse=True)
+    said += [f"recomputation {' and '.join(again)}"] if len(again) > 1 else []
+    among = f" ({'; '.join(said)}; not all together)" if said else ""
+    return f"the fastest that fits of {len(tried):,} plans tried{among}; what is given or published stays"
 
 
 class Checkpoint(NamedTuple):

@@ -1,8 +1,10 @@
-"""How to spread a training run over devices, where that is not given: the fastest plan that memory holds.
+"""How to spread a training run over devices, where that is not given: the fastest plan found that memory holds.
 
 Tensor parallelism stays inside a node, pipelines are as short as memory allows, and what is left are copies, whose
 optimizer states are divided (ZeRO 1) or whose weights are too (ZeRO 3): the usual order (Megatron-LM, arXiv 2104.04473,
-§3: takeaways 1 to 3). Each candidate is timed as a whole.
+§3: takeaways 1 to 3). From the fastest of these the search goes on to whatever next to it is faster: longer and shorter
+pipelines, other widths, micro-batches, recomputation, groups of layers, until nothing next to it is. Each candidate is
+timed as a whole; not every plan there is is tried.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ class Choice(NamedTuple):
     plan: Training
     batch: int
     estimate: step.Estimate
+    fits: bool  # False where the mesh is given and memory does not hold it: it is timed all the same
+    tried: tuple[Training, ...]  # plans that were timed
+    fitting: int  # of those whose memory was counted, how many fit
 
 
 def choose(
@@ -45,7 +50,7 @@ def choose(
     search = _Search(graph, sizes, device, devices, plan, fixed, family)
     best: Candidate | None = None
     for found in search.plans():
-        for micro in (plan.micro_batch,) if "micro_batch" in fixed else MICRO_BATCHES:
+        for micro in search.micro_batches:
             tried = search.timed(found._replace(micro_batch=micro), best.seconds if best else math.inf)
             if tried is None:
                 break
@@ -53,12 +58,19 @@ def choose(
                 break  # larger micro-batches seldom turn it round
             if best is None or tried.seconds < best.seconds:
                 best = tried
+    fits = best is not None
+    if best is None and {"tp", "pp"} <= fixed:
+        best = search.smallest()
+    elif best is not None:
+        best = search.climbed(best)
     if best is None:
         raise InputError(
             f"--devices is {devices:,}, but no way to spread the model over them fits {device.name}",
             hint="more devices, or tcalc fit --mode train",
         )
-    return Choice(best.plan, best.batch, step.estimate(graph, {**sizes, "batch": best.batch}, best.plan, device))
+    estimate = step.estimate(graph, {**sizes, "batch": best.batch}, best.plan, device)
+    held = sum(search.fitting.values())
+    return Choice(best.plan, best.batch, estimate, fits, tuple(search.seconds), held)
 
 
 class Candidate(NamedTuple):
@@ -86,6 +98,7 @@ class _Search:
         self.plan, self.fixed, self.family = plan, fixed, family
         self.layers = sum(len(cycle) * times for runs in graph.orders.values() for cycle, times in runs)
         self.known: dict[Any, Any] = {}  # times of blocks
+        self.seconds: dict[Training, float] = {}  # of the plans that were timed
         self.fitting: dict[tuple[Training, int], bool] = {}
         self.states: dict[tuple[str, int, int, int, int], int] = {}
         self.stages: dict[tuple[int, int], list[Stage]] = {}
@@ -111,9 +124,7 @@ class _Search:
                         whole = found.mesh.devices == self.devices
                         if not (first or whole):
                             continue
-                        least = found._replace(micro_batch=plan.micro_batch if "micro_batch" in fixed else 1)
-                        if plan.schedule == "interleaved" and "virtual" not in fixed:
-                            least = least._replace(virtual=GROUPS[1])
+                        least = self._least(found._replace(micro_batch=self.micro_batches[0]))
                         if self._valid(least) and self._fits(least):
                             yield found
                             first = False
@@ -130,8 +141,8 @@ class _Search:
 
     def _plan(self, tp: int, pp: int, zero: int, recompute: str) -> Training | None:
         """The plan with as many copies as there are devices for; None where too many are left over."""
-        if zero == 3 and pp > 1 and "zero" not in self.fixed:
-            return None  # frameworks do not gather weights for each micro-batch of a pipeline
+        if zero >= 2 and pp > 1 and "zero" not in self.fixed:
+            return None  # frameworks do not scatter gradients, or gather weights, for each micro-batch of a pipeline
         mesh, fixed = self.plan.mesh, self.fixed
         one = tp * pp * mesh.cp
         dp = mesh.dp if "dp" in fixed else self.devices // one
@@ -205,26 +216,99 @@ class _Search:
             total += count * self.states[key]
         return total
 
-    def timed(self, plan: Training, best: float) -> Candidate | None:
+    @property
+    def micro_batches(self) -> tuple[int | None, ...]:
+        """Those that are tried."""
+        return (self.plan.micro_batch,) if "micro_batch" in self.fixed else MICRO_BATCHES
+
+    def climbed(self, best: Candidate) -> Candidate:
+        """The fastest plan that is reached by steps to what is next to a plan, each of them faster."""
+        seen = set[Training]()
+        while True:
+            start = best
+            for plan in self._near(start.plan):
+                key = plan._replace(virtual=1, schedule="1f1b")
+                if key in seen:
+                    continue
+                seen.add(key)
+                groups = tuple(n for n in range(1, self.layers + 1) if self.layers % (n * plan.mesh.pp) == 0)
+                tried = self.timed(plan, best.seconds, groups or GROUPS) if self._valid(self._least(plan)) else None
+                if tried is not None and tried.seconds < best.seconds and self._fits(tried.plan):
+                    best = tried
+            if best is start:
+                return best
+
+    def _near(self, plan: Training) -> Iterator[Training]:
+        """Plans that differ in one way, exchange tensor parallelism for stages, or what ZeRO frees for sequences."""
+        mesh, fixed = plan.mesh, self.fixed
+        widths = (mesh.tp,) if "tp" in fixed else _powers(min(self.device.node or 1, self.devices))
+        meshes: list[tuple[int, int]] = []
+        lengths = [pp for pp in self._lengths() if self.devices % (mesh.tp * pp * mesh.cp) == 0]
+        if mesh.pp in lengths:
+            at = lengths.index(mesh.pp)
+            meshes += [(mesh.tp, pp) for pp in lengths[max(at - 2, 0) : at + 3]]
+        for tp in (tp for tp in (mesh.tp // 2, 2 * mesh.tp) if tp in widths):
+            meshes += [(tp, mesh.pp), *((tp, pp) for pp in lengths if pp * tp == mesh.pp * mesh.tp)]
+        base = plan._replace(virtual=self.plan.virtual, schedule=self.plan.schedule)
+        again = (plan.recompute,) if "recompute" in fixed else ("none", "full")
+        zeros = (plan.zero,) if "zero" in fixed else (0, 1, 2, 3)
+        micros = [n for n in self.micro_batches if plan.micro_batch is None or n in _beside(plan.micro_batch)]
+        ways = [(tp, pp, plan.zero, plan.recompute, plan.micro_batch) for tp, pp in meshes]
+        ways += [(mesh.tp, mesh.pp, zero, plan.recompute, n) for zero in zeros for n in (plan.micro_batch, *micros)]
+        ways += [(mesh.tp, mesh.pp, plan.zero, recompute, plan.micro_batch) for recompute in again]
+        for tp, pp, zero, recompute, micro in ways:
+            found = self._plan(tp, pp, zero, recompute)
+            if found is not None:
+                yield base._replace(mesh=found.mesh, zero=found.zero, recompute=recompute, micro_batch=micro)
+
+    def _least(self, plan: Training) -> Training:
+        """The plan with the fewest groups of layers that its schedule takes."""
+        several = plan.schedule == "interleaved" and "virtual" not in self.fixed
+        return plan._replace(virtual=GROUPS[1]) if several else plan
+
+    def smallest(self) -> Candidate | None:
+        """Of the plans on the mesh that is given, none of which fits, the one that needs the least memory."""
+        mesh, best = self.plan.mesh, None
+        least = math.inf
+        for zero in (self.plan.zero,) if "zero" in self.fixed else (1, 3):
+            for recompute in (self.plan.recompute,) if "recompute" in self.fixed else ("none", "full"):
+                found = self._plan(mesh.tp, mesh.pp, zero, recompute)
+                if found is None:
+                    continue
+                plan = self._least(found._replace(micro_batch=self.micro_batches[0]))
+                if not self._valid(plan):
+                    continue
+                padded = self._padded(plan)
+                needs = max(self._needs(stage, padded, plan) for stage in self._stages(plan))
+                if needs < least:
+                    seconds = sum(step.timed(self.graph, padded, plan, self.device, known=self.known).values())
+                    self.seconds[plan] = seconds
+                    best, least = Candidate(plan, padded["batch"], seconds), needs
+        return best
+
+    def timed(self, plan: Training, best: float, groups: tuple[int, ...] = GROUPS) -> Candidate | None:
         """The plan with the best number of groups of layers; None where it does not fit.
 
         best:  seconds of the best plan so far; whether slower ones fit is not looked at
+        groups:  those to try where they are not given, from one on
         """
-        groups: tuple[int, ...] = (plan.virtual,)
-        if (plan.mesh.pp > 1 and "schedule" not in self.fixed) or (
-            plan.schedule == "interleaved" and "virtual" not in self.fixed
-        ):
-            groups = GROUPS if plan.schedule != "interleaved" else GROUPS[1:]
+        free = plan.mesh.pp > 1 and "schedule" not in self.fixed
+        if plan.schedule == "interleaved" and "virtual" not in self.fixed:
+            groups = groups[1:] or GROUPS[1:]
+        elif not free:
+            groups = (plan.virtual,)
         fastest: Candidate | None = None
         for virtual in groups:
             how = plan._replace(virtual=virtual, schedule="interleaved" if virtual > 1 else plan.schedule)
             if virtual > 1 and not self._valid(how):
                 continue
             padded = self._padded(how)
-            parts = step.timed(self.graph, padded, how, self.device, known=self.known)
-            seconds = sum(parts.values())
+            if how not in self.seconds:
+                parts = step.timed(self.graph, padded, how, self.device, known=self.known)
+                self.seconds[how] = sum(parts.values())
+            seconds = self.seconds[how]
             if seconds < best and (fastest is None or seconds < fastest.seconds) and not self._fits(how):
-                break
+                continue  # of more groups, fewer activations are held than of two
             if fastest is None or seconds < fastest.seconds:
                 fastest = Candidate(how, padded["batch"], seconds)
         return fastest
@@ -238,6 +322,10 @@ def fullest(every: Iterable[Stage]) -> Iterator[Stage]:
         if not any(all(other.get(key, 0) >= count for key, count in held.items()) for other in before):
             before.append(held)
             yield stage
+
+
+def _beside(micro: int) -> tuple[int, int]:
+    return micro // 2, 2 * micro
 
 
 def _powers(most: int) -> list[int]:

@@ -112,6 +112,20 @@ def check(plan: Training, sizes: Sizes) -> None:
     storage(plan.weights)
 
 
+def idle_selective(plan: Training) -> str:
+    """That selective recomputation changes nothing, where it does not, in words that go after it.
+
+    It computes the attention core again (Korthikanti et al. 2022, arXiv 2205.05198, section 5), of which flash
+    attention keeps nothing: its backward pass makes the scores anew (Dao et al. 2022, arXiv 2205.14135, section 3.1).
+    """
+    if plan.recompute != "selective" or plan.attention != "flash":
+        return ""
+    return (
+        "changes nothing here: flash attention keeps no score matrix, and its backward pass computes the scores again "
+        "by itself (--attention eager)"
+    )
+
+
 def _check_interleaved(plan: Training, sizes: Sizes) -> None:
     mesh = plan.mesh
     if plan.schedule != "interleaved":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc import units
@@ -11,9 +12,10 @@ from transformer_calc.readings import budget, reckoning
 from transformer_calc.readings.budget import Cost
 from transformer_calc.readings.reckoning import Reckoning
 from transformer_calc.readings.schedules import Span, points
-from transformer_calc.readings.training import Training
+from transformer_calc.readings.training import Training, idle_selective
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
 from transformer_calc.report.common import assumed, too_long
+from transformer_calc.report.memory import count, devices_of
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -32,6 +34,7 @@ ANSWERS = (
     ("mfu", "MFU", "of the peak", ("time", "peak")),
     ("hfu", "HFU", "of the peak", ("time", "peak")),
 )
+PLANNED = ("zero", "micro_batch", "schedule", "virtual", "recompute", "attention", "precision", "optimizer")
 SHOWN = (Column("what", "", "text"), Column("value", "", "text"), Column("rests_on", "rests on", "text", 1))
 RAW = (
     Column("what", "what", "text"),
@@ -70,7 +73,7 @@ def build(
         message = f"--serve-tokens is {asked['serve_tokens']:,}, but --mode is infer: there it is --tokens"
         raise InputError(message, "--tokens N")
     found = model.cost(plan=plan, given=given, **everything)
-    found.assumptions.update(too_long(model, found.workload))
+    found.assumptions.update(too_long(model, found.workload) | _without_effect(model, found, given))
     train = isinstance(found.plan, Training)
     rows = _rows(found)
     data: dict[str, Any] = {
@@ -86,6 +89,7 @@ def build(
         "unknown": found.unknown,
         "assumptions": found.assumptions,
     }
+    data |= _plan(model, found)
     facts = _facts(found)
     table = Table(_title(model, found), SHOWN, tuple(_seen(row) for row in rows))
     sections: list[Section] = [table]
@@ -109,6 +113,26 @@ def build(
     sections.append(assumed(found.assumptions))
     main = Table("cost", RAW, tuple(rows))
     return Report("cost", model.describe(), found.workload.to_dict(), data, tuple(sections), main)
+
+
+OF_MEMORY = ("kernels", "recompute_every", "bucket_size", "prefetch", "ddp_buckets", "buffer", "lora_dropout")
+
+
+def _without_effect(model: Transformer, found: Reckoning, given: frozenset[str]) -> dict[str, str]:
+    """What is asked for and changes no time: said, so that nobody reads a difference out of it."""
+    if not isinstance(found.plan, Training):
+        return {}
+    said = {}
+    flags = [f"--{name.replace('_', '-')}" for name in OF_MEMORY if name in given]
+    if flags:
+        verb = "changes" if len(flags) == 1 else "change"
+        said["memory alone"] = f"{' and '.join(flags)} {verb} what memory holds, not the time of a step"
+    if found.predicted and (why := idle_selective(found.plan)):
+        said["selective recomputation"] = f"{why}; HFU counts the attention core once more all the same"
+        model.remark(f"selective recomputation {said['selective recomputation']}")
+    if flags:
+        model.remark(said["memory alone"])
+    return said
 
 
 def _per(flops: int, tokens: int) -> int | float:
@@ -193,9 +217,38 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 99.95 else f"{value:#.3g}"
 
 
+def _plan(model: Transformer, found: Reckoning) -> dict[str, Any]:
+    """The plan that was timed, whether memory holds it, and among how many it was found."""
+    predicted, device = found.predicted, found.device
+    data: dict[str, Any] = dict.fromkeys(("plan", "memory", "fits", "searched", "fitting"))
+    if not predicted or not device:
+        return data
+    how = predicted.plan
+    held = count(model, replace(found.workload, batch=predicted.batch), how).fullest[0]
+    of_plan = {name: getattr(how, name) for name in PLANNED}
+    memory = {"per_device": held, "fits": predicted.fits}
+    ways = {name: getattr(how.mesh, name) for name in ("tp", "pp", "dp", "cp", "ep", "sp")}
+    tried = {"searched": predicted.searched, "fitting": predicted.fitting}
+    return data | {"plan": ways | of_plan, "memory": memory, "fits": predicted.fits} | tried
+
+
+def _planned(found: Reckoning) -> list[Any]:
+    """For people: the plan in a few words."""
+    predicted = found.predicted
+    if not predicted:
+        return []
+    mesh = devices_of(predicted.plan.mesh).partition("(")[2].rstrip(")") or "1 device"
+    among = f"the fastest of {predicted.searched:,} tried that fits"
+    if predicted.fits is False:
+        among = "does not fit: the time is what it would be"
+    elif predicted.searched == 1:
+        among = "as given"
+    return [("plan", f"{mesh}: {among}", "text")]
+
+
 def _facts(found: Reckoning) -> Facts:
     rule = found.six_nd
-    lines: list[Any] = []
+    lines: list[Any] = _planned(found)
     if found.tokens is not None:
         lines.append(("tokens", f"{found.tokens:,}", "text"))
     if found.steps is not None:

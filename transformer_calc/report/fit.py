@@ -14,7 +14,7 @@ from transformer_calc.readings.sharding import Mesh, check, parts_of, stages
 from transformer_calc.readings.training import Training, state_bytes
 from transformer_calc.report import Facts, Report, Text
 from transformer_calc.report.common import device_data, memory_said
-from transformer_calc.report.memory import PARTS, cached_tokens, count, devices_of, memory_of
+from transformer_calc.report.memory import PARTS, cached_tokens, count, devices_of, idle, memory_of
 from transformer_calc.sources.lengths import Length
 from transformer_calc.spec import Patches
 
@@ -111,6 +111,9 @@ def build(
     if search.caches and not run.context:
         prompt = f"the pass over the prompts, {run.seq:,} tokens of every sequence at once"
         said.append(f"counted: {prompt}; --context {run.seq} counts a step of decoding")
+    if why := idle(plan):
+        said.append(f"selective recomputation {why}")
+        model.remark(said[-1])
     if solve == "devices":
         node = f"within a node of {device.node}" if device.node else "of any width"
         copies = f", copies with ZeRO {plan.zero}" if isinstance(plan, Training) else ""

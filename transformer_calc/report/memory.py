@@ -16,7 +16,7 @@ from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import PLAIN, Plan, beside, check, held
 from transformer_calc.readings.sharding import PADDED, Mesh, Stage, layers_of, stages
 from transformer_calc.readings.sharding import check as check_mesh
-from transformer_calc.readings.training import Training, copied, kept, micro_batch
+from transformer_calc.readings.training import Training, copied, idle_selective, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
 from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import assumed, device_data, legend, memory_said, too_long
@@ -148,6 +148,9 @@ def build(
         ends = "; the first and the last have fewer" if fewer else ""
         assumptions["stages"] = f"{few} to {many} layers each: they do not divide{ends}"
     assumptions |= too_long(model, workload)
+    if why := idle(plan):
+        assumptions["selective recomputation"] = why
+        model.remark(f"selective recomputation {why}")
     assumptions["overhead"] = f"{overhead:,} bytes of framework and allocator (--overhead)"
     if device and device.memory_note:
         assumptions["device memory"] = device.memory_note
@@ -197,6 +200,11 @@ def build(
     sections.append(assumed(assumptions))
     ok = not (fit and fits is False)
     return Report("memory", model.describe(), workload.to_dict(), data, tuple(sections), table, ok=ok)
+
+
+def idle(plan: Plan | Training) -> str:
+    """That recomputation saves no memory, where it does not: operator by operator more of attention is kept."""
+    return idle_selective(plan) if isinstance(plan, Training) and plan.kernels == "fused" else ""
 
 
 def _stages(graph: Graph, sizes: Sizes, plan: Plan | Training) -> list[Stage]:

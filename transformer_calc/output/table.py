@@ -1,4 +1,4 @@
-"""Tables for people. Rich draws them; how wide a column is, is decided here, because a digit must never be cut.
+"""Tables for people. How wide a column is, is decided before it is drawn, because a digit must never be cut.
 
 Numbers and shapes keep their width, text and formulas wrap, bars shrink; what still has no room loses
 whole columns, the least important first, and the caption says which. Tables of the same columns that follow
@@ -7,18 +7,14 @@ each other share their widths, so that they read as one.
 
 from __future__ import annotations
 
-import io
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TextIO
 
-from rich.box import SIMPLE, Box
 from rich.cells import cell_len, chop_cells
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text as RichText
 
 from ..report import Column, Facts, Kind, Matrix, Plot, Report, Section, Table, Text
 from . import grids, plots
@@ -30,7 +26,9 @@ _LEAST_BAR = 3  # a shorter bar says nothing
 _BAR_PRIORITY = 2  # columns of a larger priority are left out before bars are
 _TEXT = 14  # a text column is no narrower than this, if its texts are that long
 _LONG_WORD = 32  # a longer word in a text column may be folded
-_ASCII_SIMPLE = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
+_STYLES = {"bold": "\033[1m", "dim": "\033[2m", "cyan": "\033[36m"}  # of a terminal (ECMA-48)
+_PLAIN = "\033[0m"
+_ESCAPES = re.compile(r"\033\[[0-9]+m")
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 # Where a line may end: a text at its spaces, a formula before a sign, a list of shapes before one.
 _BREAKS: dict[Kind, str] = {"text": " ", "mixed": " ", "formula": r" (?=[+−-] )", "shapes": r" (?=\[)"}
@@ -95,19 +93,8 @@ class _Canvas:
         self.width = width
         self.rules, self.bars = can_show("─", stream), can_show(_EIGHTHS, stream)
         self.curves = can_show(plots.EIGHTHS, stream)
-        self._buffer = io.StringIO()
-        self._console = Console(
-            file=self._buffer,
-            width=100_000,  # Rich must never make anything fit: that is done before
-            force_terminal=color,
-            color_system="standard" if color else None,
-            no_color=not color,
-            markup=False,
-            emoji=False,
-            highlight=False,
-            soft_wrap=True,
-            legacy_windows=False,
-        )
+        self.color = color
+        self._lines: list[str] = []
 
     def show(self, text: str) -> str:
         """Return the text as the stream can show it."""
@@ -118,13 +105,20 @@ class _Canvas:
             indent = line[: len(line) - len(line.lstrip())]
             room = None if self.width is None else max(self.width - len(indent), 1)
             for part in _wrap(line.lstrip(), "text", room):
-                self.draw(RichText(indent + part, style=style))
+                self.draw(self.styled(indent + part, style))
 
-    def draw(self, renderable: RichText | RichTable) -> None:
-        self._console.print(renderable)
+    def styled(self, text: str, style: str) -> str:
+        """Return the text as it is to look, on a terminal."""
+        return f"{_STYLES[style]}{text}{_PLAIN}" if style and text and self.color else text
+
+    def draw(self, line: str) -> None:
+        self._lines.append(line.rstrip() + "\n")
+
+    def lines(self, lines: Iterable[str]) -> None:
+        self._lines += [line.rstrip() + "\n" for line in lines]
 
     def finish(self) -> str:
-        return "".join(line.rstrip() + "\n" for line in self._buffer.getvalue().splitlines())
+        return "".join(self._lines)
 
 
 @dataclass(frozen=True)
@@ -168,8 +162,13 @@ class _Layout:
 
 def _draw_tables(canvas: _Canvas, tables: list[Table]) -> None:
     """Draw tables of the same columns, one below the other, with the same widths."""
-    layouts = [[_Layout.of(table, column, canvas) for column in table.columns] for table in tables]
-    kept, left_out = _drop([_Layout.together(column) for column in zip(*layouts, strict=True)], canvas.width)
+    known: dict[tuple[int, int], list[_Layout]] = {}  # of tables that are alike, as layers are, down to their rows
+    alike = [(id(table.rows), id(table.total)) for table in tables]
+    for key, table in zip(alike, tables, strict=True):
+        if key not in known:
+            known[key] = [_Layout.of(table, column, canvas) for column in table.columns]
+    layouts = [known[key] for key in alike]
+    kept, left_out = _drop([_Layout.together(column) for column in zip(*known.values(), strict=True)], canvas.width)
     if tables[0].stacks and canvas.width is not None and _together(kept) > canvas.width:
         for number, table in enumerate(tables):
             if number:
@@ -178,48 +177,58 @@ def _draw_tables(canvas: _Canvas, tables: list[Table]) -> None:
         return
     widths = _share_out(kept, canvas.width)
     columns = [layout.column for layout in kept]
-    for number, table in enumerate(tables):
+    drawn: dict[tuple[int, int], list[str]] = {}
+    for number, (key, table) in enumerate(zip(alike, tables, strict=True)):
         if number:
             canvas.write("")
-        _draw_table(canvas, table, [layout for layout in layouts[number] if layout.column in columns], widths)
+        if table.title:
+            canvas.write(table.title, "bold")
+        if key not in drawn:
+            kept_here = [layout for layout in layouts[number] if layout.column in columns]
+            drawn[key] = list(_drawn_table(canvas, table, kept_here, widths))
+        canvas.lines(drawn[key])
+        if table.caption:
+            canvas.write(table.caption, "dim")
     if left_out:
         names = ", ".join(dict.fromkeys(column.title for column in left_out))
         canvas.write(f"Left out at this width: {names} (--format json has all)", "dim")
 
 
-def _draw_table(canvas: _Canvas, table: Table, layouts: list[_Layout], widths: list[int]) -> None:
-    drawn = RichTable(
-        box=SIMPLE if canvas.rules else _ASCII_SIMPLE,
-        safe_box=False,  # it would put full borders where we have ASCII rules
-        padding=(0, 0, 0, _GAP - 1),  # the box's own divider is the rest of the gap
-        pad_edge=False,
-        show_edge=False,
-        show_footer=any(layout.total for layout in layouts if layout.column.kind in NUMERIC),
-        header_style="bold",
-        footer_style="bold",
-        border_style="dim",
-    )
-    for layout, width in zip(layouts, widths, strict=True):
-        drawn.add_column(
-            RichText("\n".join(_wrap(layout.header, "text", width))),
-            RichText("\n".join(_wrap(layout.total, layout.column.kind, width))),
-            justify="right" if layout.column.kind in NUMERIC else "left",
-            width=width,
-            no_wrap=True,
-        )
-    for number, row in enumerate(table.rows):
-        drawn.add_row(
-            *(
-                _drawn_cell(layout, layout.cells[number], row, width, canvas)
-                for layout, width in zip(layouts, widths, strict=True)
+def _drawn_table(canvas: _Canvas, table: Table, layouts: list[_Layout], widths: list[int]) -> Iterator[str]:
+    """Yield the lines of a table: header, rule, rows, and where it has a total a rule and that."""
+    footer = any(layout.total for layout in layouts if layout.column.kind in NUMERIC)
+    rule = canvas.styled(("─" if canvas.rules else "-") * (sum(widths) + _GAP * (len(widths) - 1)), "dim")
+
+    def drawn(cells: Iterable[Sequence[str]], style: str = "") -> Iterator[str]:
+        """Yield the lines of a row: those of each cell, as wide as its column is."""
+        for lines in zip_longest(*cells, fillvalue=""):
+            padded = (
+                _justified(text, layout.column.kind, width)
+                for text, layout, width in zip(lines, layouts, widths, strict=True)
             )
+            yield (" " * _GAP).join(canvas.styled(text, style) for text in padded)
+
+    headers = [_wrap(layout.header, "text", width) for layout, width in zip(layouts, widths, strict=True)]
+    height = max(map(len, headers), default=0)
+    yield from drawn(([""] * (height - len(lines)) + lines for lines in headers), "bold")  # they stand on the rule
+    yield rule
+    for number, row in enumerate(table.rows):
+        yield from drawn(
+            _drawn_cell(layout, layout.cells[number], row, width, canvas)
+            for layout, width in zip(layouts, widths, strict=True)
+        )
+    if footer:
+        yield rule
+        yield from drawn(
+            (_wrap(layout.total, layout.column.kind, width) for layout, width in zip(layouts, widths, strict=True)),
+            "bold",
         )
 
-    if table.title:
-        canvas.write(table.title, "bold")
-    canvas.draw(drawn)
-    if table.caption:
-        canvas.write(table.caption, "dim")
+
+def _justified(text: str, kind: Kind, width: int) -> str:
+    """A line of a cell with the spaces that its column has beside it."""
+    room = " " * (width - cell_len(_ESCAPES.sub("", text) if "\033" in text else text))
+    return room + text if kind in NUMERIC else text + room
 
 
 def _draw_stacked(canvas: _Canvas, table: Table) -> None:
@@ -285,17 +294,15 @@ def _share_out(layouts: list[_Layout], width: int | None) -> list[int]:
     return widths
 
 
-def _drawn_cell(layout: _Layout, text: str, row: Mapping[str, object], width: int, canvas: _Canvas) -> RichText:
+def _drawn_cell(layout: _Layout, text: str, row: Mapping[str, object], width: int, canvas: _Canvas) -> Sequence[str]:
     column = layout.column
-    lines = RichText("\n".join(_wrap(text, column.kind, width)))
     share = row.get(column.key)
     if column.kind == "share" and isinstance(share, (int, float)):
         number = max(cell_len(shown) for shown in (*layout.cells, layout.total))
         room = min(width - number - 1, _BAR)
         if room >= _LEAST_BAR:
-            bar = RichText(_bar(share, room, canvas.bars), style="cyan")
-            return bar.append(" " + text.rjust(number), style="default")
-    return lines
+            return (f"{canvas.styled(_bar(share, room, canvas.bars), 'cyan')} {text.rjust(number)}",)
+    return _wrap(text, column.kind, width)
 
 
 def _bar(share: float, length: int, unicode: bool) -> str:
@@ -316,17 +323,17 @@ def _draw_facts(canvas: _Canvas, facts: Facts) -> None:
     for label, text, kind in items:
         value = text.rjust(number_width) if kind in NUMERIC else text
         room = None if canvas.width is None else canvas.width - label_width - _GAP
-        line = RichText(label, style="dim")
+        line = canvas.styled(label, "dim")
         if room is None or room >= _widths(value, kind)[0]:
-            line.append(" " * (label_width - cell_len(label) + _GAP), style="default")
+            line += " " * (label_width - cell_len(label) + _GAP)
             indent = " " * (label_width + _GAP)
         else:  # no room beside the label: below it
             canvas.draw(line)
-            line, indent = RichText("  "), "  "
+            line, indent = "  ", "  "
             room = max((canvas.width or 0) - len(indent), 1)
         for part in _wrap(value, kind, room):
-            canvas.draw(line.append(part, style="default"))
-            line = RichText(indent)
+            canvas.draw(line + part)
+            line = indent
 
 
 def _draw_matrix(canvas: _Canvas, matrix: Matrix) -> None:
@@ -336,14 +343,14 @@ def _draw_matrix(canvas: _Canvas, matrix: Matrix) -> None:
     for line in matrix.lines:
         canvas.write(line)
     for line in grids.drawn(matrix, canvas.show, canvas.width):
-        canvas.draw(RichText(line))
+        canvas.draw(line)
 
 
 def _draw_plot(canvas: _Canvas, plot: Plot) -> None:
     """The title and the curve."""
     canvas.write(plot.title, "bold")
     for line in plots.drawn(plot, canvas.show, canvas.width, unicode=canvas.curves):
-        canvas.draw(RichText(line))
+        canvas.draw(line)
 
 
 def _widths(text: str, kind: Kind) -> tuple[int, int]:

@@ -6,7 +6,7 @@ This module knows nothing of transformers and nothing of terminals; the modules 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 SCHEMA = "tcalc/1"
@@ -122,20 +122,21 @@ class Report(NamedTuple):
 
     def beyond(self) -> str | None:
         """Where the answer holds what is no finite number, and what it is; None where all of them are finite."""
-        shown = {str(n): part for n, part in enumerate(self.sections)}
-        return next((f"{key} is {value}" for key, value in _not_finite({**self.data, "": shown})), None)
+        rest: list[tuple[str, object]] = [("", self.data), *(("", section) for section in self.sections)]
+        seen = set[int]()
+        while rest:
+            key, part = rest.pop()
+            if isinstance(part, float):
+                if not math.isfinite(part):
+                    return f"{key} is {part}"
+            elif isinstance(part, Mapping):
+                where = f"{key}." if key else ""
+                rest += [(f"{where}{name}", inner) for name, inner in part.items() if type(inner) not in _FINITE]
+            elif isinstance(part, list | tuple) and id(part) not in seen:
+                seen.add(id(part))  # tables of equal layers share their rows
+                label = part[0] if part and isinstance(part[0], str) else key
+                rest += [(label, inner) for inner in part if type(inner) not in _FINITE]
+        return None
 
 
-def _not_finite(part: object, key: str = "") -> Iterable[tuple[str, float]]:
-    """Each number within a part of an answer that is infinite or none, with the key that it stands under."""
-    if isinstance(part, float):
-        if not math.isfinite(part):
-            yield key, part
-    elif isinstance(part, Mapping):
-        for name, inner in part.items():
-            yield from _not_finite(inner, f"{key}.{name}" if key and not name.isdigit() else name)
-    elif isinstance(part, list | tuple):
-        label = part[0] if part and isinstance(part[0], str) else key
-        for inner in part:
-            if not isinstance(inner, str | int):
-                yield from _not_finite(inner, label)
+_FINITE = frozenset({str, int, bool, type(None)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.graph.core import Graph, Sizes
@@ -32,20 +32,39 @@ def build(model: Transformer, workload: Workload, *, expand: bool = False, layer
     """Every operation, repeated layers once with their count, or with `expand` each; `layer`: only that one."""
     graph = model.graph
     sizes = graph.sizes(workload)
-    ops: list[Shaped] = []
+    ops: list[dict[str, Any]] = []
+    every: list[dict[str, Any]] = []  # rows of all tables
     tables = []
+    known: dict[tuple[str, str], _Block] = {}  # with --expand a block stands at many places
     for place in _chosen(graph, sizes, expand=expand, layer=layer):
+        key = place.block.path, place.block.title
+        block = known[key] = known.get(key) or _Block.of(place, graph, sizes)
+        paths = [f"{place.path}.{op.path}" if place.path else op.path for op in place.block.ops]
+        ops += [{**op, "path": path} for op, path in zip(block.ops, paths, strict=True)]
+        every += [{**row, "path": path} for row, path in zip(block.rows, paths, strict=True)]
+        tables.append(Table(place.title, COLUMNS, block.rows, block.total))
+    values, symbols = legend(graph, sizes)
+    data = {"symbols": values, "ops": ops}
+    head = Text(f"{model.title}: {_workload(workload)}; {params(graph, sizes).total:,} parameters")
+    main = Table("shapes", COLUMNS, tuple(every))
+    return Report("shapes", model.describe(), workload.to_dict(), data, (head, symbols, *tables), main)
+
+
+class _Block(NamedTuple):
+    """A block's operations as JSON has them, and as rows of a table."""
+
+    ops: list[dict[str, Any]]
+    rows: tuple[dict[str, Any], ...]
+    total: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, place: Place, graph: Graph, sizes: Sizes) -> _Block:
+        """The block at one of its places."""
         found = [shaped(op, place, graph, sizes) for op in place.block.ops]
-        ops += found
-        rows = tuple(_cells(op, op.path.removeprefix(f"{place.path}.") if place.path else op.path) for op in found)
+        rows = tuple(_cells(op, inner.path) for op, inner in zip(found, place.block.ops, strict=True))
         whose = ("of one" if place.block.copies else "shared by all") if place.repeat > 1 else ""
         total = {"path": f"parameters {whose}".rstrip(), "params": sum(op.params for op in found)}
-        tables.append(Table(place.title, COLUMNS, rows, total if total["params"] else None))
-    values, symbols = legend(graph, sizes)
-    data = {"symbols": values, "ops": [_plain(op) for op in ops]}
-    head = Text(f"{model.title}: {_workload(workload)}; {params(graph, sizes).total:,} parameters")
-    main = Table("shapes", COLUMNS, tuple(_cells(op, op.path) for op in ops))
-    return Report("shapes", model.describe(), workload.to_dict(), data, (head, symbols, *tables), main)
+        return cls([_plain(op) for op in found], rows, total if total["params"] else None)
 
 
 def _workload(workload: Workload) -> str:

@@ -19,7 +19,7 @@ from transformer_calc.readings.flops import of_source_alone
 from transformer_calc.readings.params import components
 from transformer_calc.readings.roofline import How, Rates
 from transformer_calc.readings.serving import Plan, rows_and_tensors, weight_type
-from transformer_calc.readings.sharding import stages
+from transformer_calc.readings.sharding import content, stages
 from transformer_calc.spec import Device
 from transformer_calc.storage import storage
 
@@ -124,10 +124,14 @@ class Server:
             tokens=each * own * mesh.ep,
             last_only=plan.logits == "last",
         )
-        every = [self._stage(stage.blocks, local, how, decode=decode) for stage in stages(self.graph, mesh)]
-        total = every[0]
-        for more in every[1:]:
-            total = total.plus(more)
+        known: dict[Any, Pass] = {}  # of stages that hold the same
+        total: Pass | None = None
+        for stage in stages(self.graph, mesh):
+            key = content(stage)
+            if key not in known:
+                known[key] = self._stage(stage.blocks, local, how, decode=decode)
+            total = known[key] if total is None else total.plus(known[key])
+        assert total is not None
         if mesh.pp > 1:
             whole = how.size * each * own * float(local[next(a for a in local if a.startswith("d_model"))])  # type: ignore[arg-type]
             joined = self.links["pp"]

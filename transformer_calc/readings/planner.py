@@ -103,6 +103,7 @@ class _Search:
         self.states: dict[tuple[str, int, int, int, int], int] = {}
         self.stages: dict[tuple[int, int], list[Stage]] = {}
         self.parts: dict[int, list[tuple[Component, int]]] = {}  # of a stage in `stages`
+        self.every: Stage | None = None  # the whole model as one
 
     def plans(self) -> Iterator[Training]:
         """Plans for each width of tensor parallelism: the shortest pipeline that fits, with each way to save memory.
@@ -125,7 +126,7 @@ class _Search:
                         if not (first or whole):
                             continue
                         least = self._least(found._replace(micro_batch=self.micro_batches[0]))
-                        if self._valid(least) and self._fits(least):
+                        if self._may_fit(least) and self._valid(least) and self._fits(least):
                             yield found
                             first = False
                             if whole:
@@ -185,11 +186,23 @@ class _Search:
         padded = self._padded(plan)
         key = plan, padded["batch"]
         if key not in self.fitting:
-            those = self._stages(plan)
+            those, known = self._stages(plan), dict[Any, Any]()
             self.fitting[key] = all(self._at_least(stage, plan) <= room for stage in those) and all(
-                self._needs(stage, padded, plan) <= room for stage in those
+                self._needs(stage, padded, plan, known) <= room for stage in those
             )
         return self.fitting[key]
+
+    def _may_fit(self, plan: Training) -> bool:
+        """Whether memory holds an equal part of what all stages hold at the least: then one holds no less than that.
+
+        Of thousands of layers there are as many pipelines, and this looks at none of their stages.
+        """
+        room = self.device.memory_bytes
+        if room is None or plan.mesh.pp == 1:
+            return True
+        if self.every is None:
+            (self.every,) = stages(self.graph, Mesh())
+        return self._at_least(self.every, plan) <= room * plan.mesh.pp
 
     def _stages(self, plan: Training) -> list[Stage]:
         """The stages of which one is the fullest."""
@@ -198,8 +211,8 @@ class _Search:
             self.stages[key] = list(fullest(stages(self.graph, plan.mesh, plan.virtual)))
         return self.stages[key]
 
-    def _needs(self, stage: Stage, padded: Sizes, plan: Training) -> int:
-        total: int = training.kept(stage, self.graph, padded, plan, self.family).total
+    def _needs(self, stage: Stage, padded: Sizes, plan: Training, known: dict[Any, Any]) -> int:
+        total: int = training.kept(stage, self.graph, padded, plan, self.family, known).total
         return total
 
     def _at_least(self, stage: Stage, plan: Training) -> int:
@@ -278,8 +291,8 @@ class _Search:
                 plan = self._least(found._replace(micro_batch=self.micro_batches[0]))
                 if not self._valid(plan):
                     continue
-                padded = self._padded(plan)
-                needs = max(self._needs(stage, padded, plan) for stage in self._stages(plan))
+                padded, known = self._padded(plan), dict[Any, Any]()
+                needs = max(self._needs(stage, padded, plan, known) for stage in self._stages(plan))
                 if needs < least:
                     seconds = sum(step.timed(self.graph, padded, plan, self.device, known=self.known).values())
                     self.seconds[plan] = seconds

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
@@ -89,6 +90,11 @@ class Local(NamedTuple):
         for axis in axes:
             entries = entries * ceil_div(self.sizes[axis], split.get(axis, 1))
         return each * entries
+
+
+def content(stage: Stage) -> tuple[tuple[str, str, int], ...]:
+    """What is alike in stages that hold the same: of a long pipeline nearly all of them do."""
+    return tuple((block.path, block.title, count) for block, count in stage.blocks)
 
 
 def layers_of(stage: Stage) -> int:
@@ -212,7 +218,7 @@ def _bounds(layers: int, wanted: int) -> list[int]:
     middle = wanted // 2 - more // 2
     for number in range(middle, middle + more):
         sizes[number] += 1
-    return [sum(sizes[:number]) for number in range(wanted + 1)]
+    return [0, *accumulate(sizes)]
 
 
 def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:

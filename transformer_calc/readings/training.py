@@ -22,7 +22,7 @@ from transformer_calc.readings.activations import Saved
 from transformer_calc.readings.flops import RECOMPUTE
 from transformer_calc.readings.frozen import Frozen
 from transformer_calc.readings.params import Component
-from transformer_calc.readings.sharding import Local, Mesh, Stage, divisor, parts_of, share, tied
+from transformer_calc.readings.sharding import Local, Mesh, Stage, content, divisor, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved")
@@ -169,8 +169,41 @@ def micro_batch(plan: Training, sizes: Sizes) -> int:
     return plan.micro_batch or (local if plan.mesh.pp == 1 else 1)
 
 
-def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Kept:
-    """One device of a stage at the moment that needs the most."""
+class _Still(NamedTuple):
+    """What a device holds whatever is under way."""
+
+    weights: int
+    gradients: int
+    states: int
+    buffers: buffers.Buffers
+
+
+Known = dict[Any, Any]  # what stages of one plan have in common, by their content
+
+
+def kept(
+    stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "", known: Known | None = None
+) -> Kept:
+    """One device of a stage at the moment that needs the most.
+
+    known:  of stages before it, which hold the same
+    """
+    known = {} if known is None else known
+    key = "still", content(stage)
+    if key not in known:
+        known[key] = _still(stage, graph, sizes, plan)
+    weights, gradients, states, held = known[key]
+    start, layer = _activations(stage, graph, sizes, plan, family, known)
+    moments = (
+        (start, START, held.at_start),
+        (layer, LAYER if plan.recompute == "none" else AGAIN, held.in_layer),
+    )
+    most, peak, others = max(moments, key=lambda moment: moment[0].bytes + sum(moment[2].values()))
+    return Kept(weights, gradients, states, most.bytes, in_flight(stage, sizes, plan), peak, others, most.loss)
+
+
+def _still(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> _Still:
+    """One device of a stage, its activations apart."""
     weights = gradients = states = 0
     paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
     bound = lora.bound(sizes, plan.lora)
@@ -182,13 +215,7 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str =
     held = buffers.of_stage(stage, graph, local_of(graph, sizes, plan), units, plan, each)
     if copy := copied(stage, bound, plan):
         held.in_layer[serving.COPY] = copy.bytes
-    start, layer = _activations(stage, graph, sizes, plan, family)
-    moments = (
-        (start, START, held.at_start),
-        (layer, LAYER if plan.recompute == "none" else AGAIN, held.in_layer),
-    )
-    most, peak, others = max(moments, key=lambda moment: moment[0].bytes + sum(moment[2].values()))
-    return Kept(weights, gradients, states, most.bytes, in_flight(stage, sizes, plan), peak, others, most.loss)
+    return _Still(weights, gradients, states, held)
 
 
 def shared(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Iterator[tuple[Component, int]]:
@@ -305,21 +332,31 @@ class AtOnce(NamedTuple):
     loss: int
 
 
-def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str) -> tuple[AtOnce, AtOnce]:
+def _activations(
+    stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str, known: Known
+) -> tuple[AtOnce, AtOnce]:
     """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers."""
     running = in_flight(stage, sizes, plan)
     if stage.chunks:
-        groups = [one_pass(chunk, graph, sizes, plan, family) for chunk in stage.chunks]
+        groups = [_known_pass(chunk, graph, sizes, plan, family, known) for chunk in stage.chunks]
         most = interleaved([group.kept for group in groups], running, passes(plan, sizes), plan.mesh.pp)
         kept = sum(n * group.kept for n, group in zip(most, groups, strict=True))
         losses = most[-1]
         last = groups[-1]._replace(working=max(group.working for group in groups))
     else:
-        last = one_pass(stage, graph, sizes, plan, family)
+        last = _known_pass(stage, graph, sizes, plan, family, known)
         kept, losses = running * last.kept, running
     start = AtOnce(kept + last.moment, losses * last.loss + last.moment)
     # in a layer's the loss of that micro-batch is no longer needed
     return start, AtOnce(kept + last.working - last.loss, max(losses - 1, 0) * last.loss)
+
+
+def _known_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str, known: Known) -> Pass:
+    key = "pass", content(stage)
+    if key not in known:
+        known[key] = one_pass(stage, graph, sizes, plan, family)
+    found: Pass = known[key]
+    return found
 
 
 def interleaved(kept: list[int], running: int, passes: int, pp: int) -> list[int]:
@@ -328,16 +365,19 @@ def interleaved(kept: list[int], running: int, passes: int, pp: int) -> list[int
     Each group takes `pp` micro-batches, then the next group the same ones; backward begins with the last group.
     """
     total, turn = len(kept) * passes, pp * len(kept)
-    counts = [0] * len(kept)
-    for k in range(running):
-        counts[k % turn // pp] += 1
+    whole, rest = divmod(running, turn)
+    counts = [whole * pp + min(max(rest - group * pp, 0), pp) for group in range(len(kept))]
     held = most = sum(n * size for n, size in zip(counts, kept, strict=True))
     found = list(counts)
-    for k in range(min(total - running, turn)):  # then it begins anew
-        one, other = (running + k) % turn // pp, -1 - k % turn // pp
-        counts[one] += 1
-        counts[other] -= 1
-        held += kept[one] - kept[other]
+    k, end = 0, min(total - running, turn)  # then it begins anew
+    while k < end:
+        one, other = (running + k) % turn // pp, -1 - k // pp
+        # as many at once as are of the same two groups: what is held only grows, or only shrinks, meanwhile
+        times = min(pp - (running + k) % pp, pp - k % pp, end - k)
+        counts[one] += times
+        counts[other] -= times
+        held += times * (kept[one] - kept[other])
+        k += times
         if held > most:
             most, found = held, list(counts)
     return found

@@ -14,7 +14,7 @@ from transformer_calc.readings.cache import cached, elements, per_token
 from transformer_calc.readings.frozen import freeze as find_frozen
 from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import PLAIN, Plan, beside, check, held
-from transformer_calc.readings.sharding import PADDED, Mesh, Stage, layers_of, stages
+from transformer_calc.readings.sharding import PADDED, Mesh, Stage, content, layers_of, stages
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training, copied, idle_selective, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
@@ -104,7 +104,10 @@ def count(model: Transformer, workload: Workload, plan: Plan | Training, overhea
     sizes = graph.sizes(workload)
     check_mesh(plan.mesh, graph, sizes)
     context = 0 if isinstance(plan, Training) else cached_tokens(model, workload)
-    every = [_parts(model, graph, sizes, stage, plan, context, overhead) for stage in _stages(graph, sizes, plan)]
+    known: dict[Any, Any] = {}
+    every = [
+        _parts(model, graph, sizes, stage, plan, context, overhead, known) for stage in _stages(graph, sizes, plan)
+    ]
     held = [(of, peak) for of, peak, *_ in every]
     others, losses = [others for *_, others, _ in every], [loss for *_, loss in every]
     return Counted(graph, sizes, context, held, others, losses, plan)
@@ -226,12 +229,17 @@ def _parts(
     plan: Plan | Training,
     context: int,
     overhead: int,
+    known: dict[Any, Any],
 ) -> tuple[dict[str, int], str, dict[str, int], int]:
-    """Bytes of each kind on one device of a stage, when training needs them, what `other` is made of, and the loss."""
+    """Bytes of each kind on one device of a stage, when training needs them, what `other` is made of, and the loss.
+
+    known:  what is known of stages before it, which hold the same
+    """
     if isinstance(plan, Training):
-        of = kept(stage, graph, sizes, plan, model.spec.family)._asdict()
+        of = kept(stage, graph, sizes, plan, model.spec.family, known)._asdict()
     else:
-        of = held(stage, graph, sizes, plan, context)._asdict()
+        key = content(stage)
+        of = known[key] = known.get(key) or held(stage, graph, sizes, plan, context)._asdict()
     others = of["buffers"] | ({"overhead": overhead} if overhead else {})
     parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS} | {"other": sum(others.values())}
     return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others, of.get("loss", 0)

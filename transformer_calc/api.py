@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformer_calc.readings.serving import Plan
     from transformer_calc.readings.shapes import Shaped
     from transformer_calc.readings.training import Training
+    from transformer_calc.sources.published import Checkpoint
     from transformer_calc.spec import Device
 
 DEFAULT_PRESET = "gpt2"
@@ -39,12 +40,14 @@ class Transformer:
         changes: Iterable[str] = (),
         described: Mapping[str, Any] | None = None,
         made_for: Length | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.spec, self.source, self.notes = spec, source, list(notes)
         self.changes = list(changes)
         self.described = described or {}  # the preset's file or the config.json, as it stands
         self.usual = dict(workload or {})
         self.made_for = made_for  # the length that is stated of it, where that is no table
+        self.checkpoint = checkpoint  # how its config says that its numbers are stored
 
     @cached_property
     def graph(self) -> Graph:
@@ -311,6 +314,7 @@ class Transformer:
             "source": self.source,
             "changes": self.changes,
             "length": self.length and self.length._asdict(),
+            "checkpoint": self.checkpoint and self.checkpoint.to_dict(),
             "notes": list(self.notes),
         }
 
@@ -347,7 +351,7 @@ def load(
     default:  the preset where nothing says which model is meant
     Raises InputError, with one clear sentence, if the description is wrong.
     """
-    from transformer_calc.sources import lengths, settings
+    from transformer_calc.sources import lengths, published, settings
 
     given = [
         name for name, value in (("MODEL", model), ("--preset", preset), ("--config", config)) if value is not None
@@ -367,6 +371,7 @@ def load(
             raise InputError(f"there is no file or folder {shown(text, 100)}", hint=presets.suggestion(last))
     usual: Mapping[str, int] = {}
     described: Mapping[str, Any] = {}
+    where = ""
     first: list[str] = []
     if model is not None and preset is not None and os.path.lexists(preset):
         first = [f"{preset} is the preset of that name; the file or folder here is ./{preset}"]
@@ -385,7 +390,7 @@ def load(
         from transformer_calc.sources import huggingface
 
         if isinstance(config, Mapping):
-            data, where, source = dict(config), "", "config"
+            data, source = dict(config), "config"
         else:
             path = Path(config)
             data, where, source = huggingface.read(path), f"{path}: ", str(path)
@@ -411,9 +416,10 @@ def load(
         notes, source = first + notes, f"preset {path.stem}"
     sets = tuple(sets)
     changes = [*([] if source == "hyperparameters" else (f"{k}={v}" for k, v in fields.items())), *sets]
-    return Transformer(
-        settings.apply(spec, sets), source, notes, usual, changes, described, lengths.stated(described, fields)
-    )
+    length = lengths.stated(described, fields)
+    config_of = described if "model_type" in described else described.get("config")
+    stored = published.read(config_of, where) if config_of else None
+    return Transformer(settings.apply(spec, sets), source, notes, usual, changes, described, length, stored)
 
 
 def _is_new(fields: Mapping[str, Any], default: str) -> bool:

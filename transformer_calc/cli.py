@@ -322,6 +322,8 @@ def answering(
                 for model in models:
                     for note in model.notes:
                         streams.say("note", f"{model.spec.name}: {note}")
+                for note in _of_checkpoint(report):
+                    streams.say("note", note)
             elif with_model:
                 sizes = _counts(given, WORKLOAD_FIELDS)
                 model = _load(given, default)
@@ -330,7 +332,7 @@ def answering(
                     streams.say("note", note)
                 plans = [plan(**{parameter.name: given[parameter.name] for parameter in of_plan})] if plan else []
                 report = body(model, workload, *plans, **options)
-                for note in model.notes[len(said) :]:
+                for note in (*model.notes[len(said) :], *_of_checkpoint(report)):
                     streams.say("note", note)
             else:
                 report = body(**options)
@@ -354,6 +356,13 @@ def answering(
         return body
 
     return register
+
+
+def _of_checkpoint(report: "Report") -> list[str]:
+    """What the answer says of a checkpoint that is stored otherwise than it was counted."""
+    assumptions = report.data.get("assumptions")
+    found = assumptions if isinstance(assumptions, dict) else {}
+    return [f"{name}: {text}" for name, text in found.items() if name.startswith("checkpoint")]
 
 
 def _load(given: Mapping[str, Any], default: str | None = None) -> Any:

@@ -11,6 +11,8 @@ from transformer_calc.report import Column, Facts, Table
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
+    from transformer_calc.readings.serving import Plan
+    from transformer_calc.readings.training import Training
     from transformer_calc.spec import Device, Workload
 
 
@@ -33,6 +35,33 @@ def device_data(device: Device) -> dict[str, Any]:
 def memory_said(device: Device) -> str:
     """How much memory a device has, and what that figure is."""
     return f"{units.format_bytes(device.memory_bytes or 0)}, {device.memory_basis}"
+
+
+def stored_otherwise(model: Transformer, plan: Plan | Training) -> dict[str, str]:
+    """What the config says of how its checkpoint is stored, where its weights are not counted so, as an assumption."""
+    from transformer_calc.readings.serving import Plan
+    from transformer_calc.storage import precision, storage
+
+    checkpoint = model.checkpoint
+    recipe = "" if isinstance(plan, Plan) or plan.lora else plan.precision  # of what is trained whole
+    if checkpoint is None or (not recipe and not isinstance(plan, Plan) and not plan.lora):
+        return {}
+    counted = precision(recipe).weights if recipe else storage(plan.weights).name
+    near = storage(checkpoint.storage).name if checkpoint.storage else None
+    if near == counted:
+        return {}
+    said = f"{checkpoint.said} by its {'quantization_config' if checkpoint.quantization else 'dtype'}; "
+    if recipe:
+        return {"checkpoint": f"{said}training keeps its weights in {counted} (--precision {recipe})"}
+    if plan.weights != Plan().weights:
+        return {"checkpoint": f"{said}weights are counted in {counted} (--weights)"}
+    way = f"--weights {checkpoint.storage} counts them so" if near else "no --weights comes near it"
+    return {"checkpoint": f"{said}weights are counted in {counted}: {way}"}
+
+
+def said_of(assumptions: Mapping[str, str]) -> list[Any]:
+    """What of a checkpoint stands in the first lines of an answer."""
+    return [(name, text, "text") for name, text in assumptions.items()]
 
 
 def legend(graph: Graph, sizes: Sizes, *, used: Iterable[str] | None = None) -> tuple[dict[str, int], Table]:

@@ -21,7 +21,7 @@ from transformer_calc.readings.flops import totals
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.training import Training
 from transformer_calc.report import Column, Facts, Kind, Report, Section, Table, Text
-from transformer_calc.report.common import assumed
+from transformer_calc.report.common import assumed, stored_otherwise
 from transformer_calc.report.memory import build as memory
 from transformer_calc.spec import (
     Attention,
@@ -533,6 +533,11 @@ def build(
             subject.model.notes.append(f"serving is left out: {subject.refused}")
     differing = sum(not line["same"] for line in found)
     lines = [line for line in found if not line["same"]] if diff else found
+    stored = {
+        f"checkpoint of {name}": text
+        for name, model in zip(names, models, strict=True)
+        for text in stored_otherwise(model, SERVED).values()
+    }
     data = {
         "compare": {
             "models": names,
@@ -540,9 +545,9 @@ def build(
             "described": [model.describe() for model in models],
             "workloads": [run.to_dict() if run else None for run in runs],
         },
-        "assumptions": ASSUMPTIONS,
+        "assumptions": stored | ASSUMPTIONS,
     }
-    said = [assumed(ASSUMPTIONS)]
+    said = [assumed(stored | ASSUMPTIONS)]
     if terms.device:
         data |= _on_device(terms, names, subjects)
         said += _rests(names, subjects)

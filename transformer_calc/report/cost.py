@@ -14,7 +14,7 @@ from transformer_calc.readings.reckoning import Reckoning
 from transformer_calc.readings.schedules import Span, points
 from transformer_calc.readings.training import Training, idle_selective
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
-from transformer_calc.report.common import assumed, too_long
+from transformer_calc.report.common import assumed, said_of, stored_otherwise, too_long
 from transformer_calc.report.memory import count, devices_of
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def build(
         raise InputError(message, "--tokens N")
     found = model.cost(plan=plan, given=given, **everything)
     found.assumptions.update(too_long(model, found.workload) | _without_effect(model, found, given))
+    stored = stored_otherwise(model, found.plan)
     train = isinstance(found.plan, Training)
     rows = _rows(found)
     data: dict[str, Any] = {
@@ -87,10 +88,11 @@ def build(
         "device": found.device and {"name": found.device.name, "peak_flops": found.terms.peak},
         "six_nd": found.six_nd._asdict(),
         "unknown": found.unknown,
-        "assumptions": found.assumptions,
+        "assumptions": stored | found.assumptions,
     }
     data |= _plan(model, found)
     facts = _facts(found)
+    facts = facts._replace(items=(*said_of(stored), *facts.items))
     table = Table(_title(model, found), SHOWN, tuple(_seen(row) for row in rows))
     sections: list[Section] = [table]
     sections += [facts] if facts.items else []
@@ -110,7 +112,7 @@ def build(
         data["serving"] = found.serving._asdict()
         lines: list[Any] = [(name, _person(key, getattr(found.serving, key)), "text") for key, name, *_ in ANSWERS[:6]]
         sections.append(Facts(f"serving {asked['serve_tokens']:,} tokens", tuple(lines)))
-    sections.append(assumed(found.assumptions))
+    sections.append(assumed(data["assumptions"]))
     main = Table("cost", RAW, tuple(rows))
     return Report("cost", model.describe(), found.workload.to_dict(), data, tuple(sections), main)
 

@@ -19,7 +19,15 @@ from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training, copied, idle_selective, kept, micro_batch
 from transformer_calc.readings.training import check as check_training
 from transformer_calc.report import Column, Facts, Report, Table
-from transformer_calc.report.common import assumed, device_data, legend, memory_said, too_long
+from transformer_calc.report.common import (
+    assumed,
+    device_data,
+    legend,
+    memory_said,
+    said_of,
+    stored_otherwise,
+    too_long,
+)
 from transformer_calc.storage import optimizer, precision, storage
 
 if TYPE_CHECKING:
@@ -150,7 +158,7 @@ def build(
         fewer = max(layers_each[0], layers_each[-1]) < min(layers_each[1:-1], default=0)
         ends = "; the first and the last have fewer" if fewer else ""
         assumptions["stages"] = f"{few} to {many} layers each: they do not divide{ends}"
-    assumptions |= too_long(model, workload)
+    assumptions = (stored := stored_otherwise(model, plan)) | assumptions | too_long(model, workload)
     if why := idle(plan):
         assumptions["selective recomputation"] = why
         model.remark(f"selective recomputation {why}")
@@ -190,7 +198,7 @@ def build(
         lines = (*lines, ("of all devices together", data["memory"]["all_devices"], "bytes"))
     if part := data["lora"] or data["freeze"]:
         lines = (("parameters that learn", part["trainable_params"], "count"), *lines)
-    facts = Facts("", lines)
+    facts = Facts("", (*said_of(stored), *lines))
     sections: list[Any] = [table, facts]
     if plan.mesh.pp > 1:
         rows = tuple({**row, "stage": str(row["stage"])} for row in data["stages"])

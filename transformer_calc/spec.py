@@ -344,7 +344,7 @@ class Layers(Record):
             runs.append((cycle, times))
 
         for coded, times in parts:
-            if times == 1 or len(coded) == 1:
+            if times == 1 or len(coded) == 1 or len(coded) * times < sum(count for _, count in coded) // 64:
                 for kind, count in coded:
                     push((number(kind),), count * times)
             else:
@@ -530,6 +530,7 @@ class Dense(Record):
 
     name: str = named()
     width: int | None = integer(default=None)  # None: its outputs are logits over the vocabulary
+    vocab: int | None = integer(default=None)  # of these logits, where that is not the token table's (Marian)
     bias: bool = True
     activation: str = one_of("", *ACTIVATIONS, default="")
     tied: bool = False  # its weight is the token table

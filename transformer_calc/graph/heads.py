@@ -146,7 +146,7 @@ def _head_axis(b: Builder, stack: Stack, step: Dense) -> str:
     if step.width is None:
         tokens = stack.embedding
         assert isinstance(tokens, Tokens)
-        return vocab_axis(b, tokens)
+        return b.axis("vocab", step.vocab) if step.vocab else vocab_axis(b, tokens)
     if step.name == "projection":
         return b.axis("d_projection", step.width)
     if step.width == stack.d_model:

@@ -242,8 +242,10 @@ def _head(small: Sizes, head: Head, old: Stack, new: Stack) -> Head:
         if isinstance(s, Probe):
             ffn = replace(s.ffn, d_ff=_d_ff(small, s.ffn.d_ff, old.d_model, new.d_model))
             return replace(s, attention=_attention(small, s.attention), ffn=ffn)
-        if not isinstance(s, Dense) or s.width is None:
+        if not isinstance(s, Dense):
             return s
+        if s.width is None:
+            return replace(s, vocab=s.vocab and small("vocab", s.vocab))
         if s.name == "projection":  # two stacks meet there
             return replace(s, width=small.given["d_model"].get(s.width) or small("wide", s.width))
         return replace(s, width=_width(small, s.width, old, new), pixels=s.pixels and 3)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from transformer_calc.errors import InputError, did_you_mean
+from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.spec import (
     Attention,
     Dense,
@@ -75,6 +75,7 @@ FLAGS = {
 }
 
 MISSING: Any = object()
+MOST_LISTED = 10**5  # layers that a pattern may name one by one
 K = TypeVar("K")
 Count = int  # within Config, `int` is the method
 
@@ -101,9 +102,11 @@ class Config:
     def __init__(self, data: Mapping[str, Any], family: Family, where: str = "") -> None:
         self.family, self.where = family, where
         self.given = dict(data)
+        self.called: dict[str, str] = {}  # keys that were given under another name -> that name
         for alias, key in family.aliases.items():
             if alias in self.given:
                 self.given[key] = self.given.pop(alias)
+                self.called[key] = alias
         self.read: set[str] = set()
         self.parts: dict[str, Config] = {}
 
@@ -111,6 +114,10 @@ class Config:
         """The object under a key as a config of its own; its unknown keys are reported with this one's."""
         self.parts[key] = Config(self.mapping(key, None), family, f"{self.where}{key}.")
         return self.parts[key]
+
+    def called_by(self, key: str) -> str:
+        """What the config itself calls a key, for messages."""
+        return f"{self.where}{self.called.get(key, key)}"
 
     def raw(self, key: str, default: Any = MISSING) -> Any:
         """The value of a key as it stands, or the family's default."""
@@ -125,7 +132,7 @@ class Config:
     def _typed(self, key: str, default: Any, ok: Callable[[Any], bool], what: str) -> Any:
         value = self.raw(key, default)
         if not ok(value):
-            raise InputError(f"{self.where}{key} is {_short(value)}; it must be {what}")
+            raise InputError(f"{self.called_by(key)} is {_short(value)}; it must be {what}")
         return value
 
     def int(self, key: str, default: Any = MISSING, minimum: Count = 1) -> Count:
@@ -143,9 +150,9 @@ class Config:
         return None if self.raw(key, default) is None else self.int(key, default, minimum)
 
     def num(self, key: str, default: Any = MISSING) -> float:
-        """A number."""
-        ok = lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v == v  # noqa: E731
-        return float(self._typed(key, default, ok, "a number"))
+        """A number, in the range that its name asks for."""
+        ok, what = next((fits, words) for name, fits, words in RANGES if name.search(key))
+        return float(self._typed(key, default, lambda v: is_number(v) and ok(v), what))
 
     def maybe_num(self, key: str, default: Any = MISSING) -> float | None:
         """A number or null."""
@@ -192,14 +199,14 @@ class Config:
         value = self.raw(key, right)
         if value != right and value is not None:
             because = f" ({why})" if why else ""
-            raise InputError(f"{self.where}{key} is {_short(value)}; only {_short(right)} is understood{because}")
+            raise InputError(f"{self.called_by(key)} is {_short(value)}; only {_short(right)} is understood{because}")
 
     def activation(self, key: str = "hidden_act", default: Any = MISSING) -> str:
         """An activation function, by our name."""
         name = self.text(key, default)
         if name not in ACTIVATIONS:
             raise InputError(
-                f"{self.where}{key} is {name!r}, which is not a known activation",
+                f"{self.called_by(key)} is {shown(name, 60)}, which is not a known activation",
                 hint=did_you_mean(name, ACTIVATIONS) or f"known: {', '.join(sorted(ACTIVATIONS))}",
             )
         return ACTIVATIONS[name]
@@ -242,6 +249,25 @@ class Config:
         """The value of an unread key, for people."""
         name, _, inner = key.partition(".")
         return self.parts[name].shown(inner) if name in self.parts and inner else _short(self.given[key])
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, of a size that can still be reckoned with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e30
+
+
+# what a key's name says of its number: of dropouts, of what is divided by, and of what is taken to a power
+RANGES: tuple[tuple[re.Pattern[str], Callable[[float], bool], str], ...] = tuple(
+    (re.compile(name), fits, words)
+    for name, fits, words in (
+        (r"drop|_prob$", lambda v: 0 <= v < 1, "a number of at least 0 and less than 1"),
+        (r"partial_rotary|rotary_pct", lambda v: 0 < v <= 1, "a number above 0 and at most 1"),
+        (r"softcapping|_scalar$|theta|_base|limit$|clip_qkv", lambda v: v >= 1e-30, "a number above 0"),
+        (r"logits_scaling", lambda v: abs(v) >= 1e-30, "a number other than 0"),
+        (r"eps|jitter|norm_min", lambda v: v >= 0, "a number of at least 0"),
+        (r"", lambda v: True, "a number"),
+    )
+)
 
 
 def _short(value: Any) -> str:
@@ -305,7 +331,7 @@ def rotary(
     c: Config,
     d_head: int,
     *,
-    part: float = 1.0,
+    part: float | None = None,
     interleaved: bool = False,
     theta: float | None = None,
     kind: str = "",
@@ -313,31 +339,49 @@ def rotary(
 ) -> Rotary:
     """Rotary settings from rope_theta and rope_scaling, or from the newer rope_parameters that holds both.
 
-    `theta` and `part` are what holds where these say nothing. `kind`: the entry of rope_parameters where it has
-    one for each kind of layer; `scaled`: rope_scaling, which knows of no kinds, is meant for this one.
+    `theta` and `part` are what holds where these say nothing; `part` None: the class turns whole heads. `kind`: the
+    entry of rope_parameters, which has one for each kind of layer and nothing else; `scaled`: rope_scaling, which knows
+    of no kinds, is meant for this one, and changes its entry.
     The scaling that comes out is complete: its type, and every number that the frequencies follow from.
     """
     old, given = c.mapping("rope_scaling", None), c.mapping("rope_parameters", None)
-    if kind in given:
-        given = given[kind] if isinstance(given[kind], dict) else {}
-    given = old if old and scaled else given
+    if kind:
+        entry = given.get(kind)
+        if not isinstance(entry, dict | None):
+            raise InputError(f"{c.where}rope_parameters.{kind} is {_short(entry)}; it must be an object")
+        given = {"rope_type": "default"} | (entry or {}) | (old if scaled else {})
+    elif old:
+        given = old
     usual = c.num("rope_theta", 10000.0)
-    base, part = given.get("rope_theta", usual if theta is None else theta), given.get("partial_rotary_factor", part)
-    if not isinstance(base, int | float) or base <= 0:
+    base, turned = given.get("rope_theta", usual if theta is None else theta), given.get("partial_rotary_factor")
+    if not is_number(base) or base < 1e-30:
         raise InputError(f"{c.where}rope_theta is {_short(base)}; it must be a positive number")
-    if not isinstance(part, int | float) or not 0 < part <= 1:
-        raise InputError(f"{c.where}partial_rotary_factor is {_short(part)}; it must be between 0 and 1")
-    dims = int(d_head * part)
-    paired = dims + dims % 2 if dims < d_head else dims  # an odd part of a head is rounded up to pairs
-    over = dims if paired != dims else None
     scaling = _rope_scaling(c, given)
+    if turned is None:
+        turned = 1.0 if part is None else part
+    if not is_number(turned) or not 0 < turned <= 1:
+        raise InputError(f"{c.where}partial_rotary_factor is {_short(turned)}; it must be above 0 and at most 1")
+    if part is None and turned < 1:
+        if scaling:  # which the class's frequencies follow, and its heads do not
+            raise InputError(
+                f"{c.where}partial_rotary_factor is {_short(turned)}; {c.family.model_type} turns all of a head"
+            )
+        turned = 1.0
+    dims = int(d_head * turned)
+    paired = dims + dims % 2 if dims < d_head else dims  # an odd part of a head is rounded up to pairs
+    if dims < 2 or paired % 2:
+        of = f" (partial_rotary_factor {turned:g})" if turned < 1 else ""
+        raise InputError(
+            f"{c.where}the rotary dimensions are {dims} of a head's {d_head}{of}; they come in pairs and must be even"
+        )
+    over = dims if paired != dims else None
     return Rotary(dims=paired, over=over, theta=float(base), interleaved=interleaved, scaling=scaling)
 
 
 def _rope_scaling(c: Config, given: dict[str, Any]) -> tuple[tuple[str, object], ...]:
     kind = given.get("rope_type", given.get("type", "default"))
     kind = "longrope" if kind == "su" else kind
-    if kind not in ROPE_NEEDS:
+    if not isinstance(kind, str) or kind not in ROPE_NEEDS:
         raise InputError(f"{c.where}rope_scaling type is {_short(kind)}; it must be one of {', '.join(ROPE_NEEDS)}")
     trained = c.maybe_int("original_max_position_embeddings", None)
     longest = c.maybe_int("max_position_embeddings", None)
@@ -345,6 +389,13 @@ def _rope_scaling(c: Config, given: dict[str, Any]) -> tuple[tuple[str, object],
         return ()
     scaling = {k: v for k, v in given.items() if k not in ("rope_theta", "partial_rotary_factor", "type")}
     scaling["rope_type"] = kind
+    for key, value in scaling.items():
+        numbers = value if isinstance(value, list) else [value]
+        ok, what = ROPE_RANGES.get(key, (lambda v: True, "a number, or numbers"))
+        if key != "rope_type" and not all(
+            v is None or isinstance(v, bool) or (is_number(v) and ok(v)) for v in numbers
+        ):
+            raise InputError(f"{c.where}rope_scaling's {key} is {_short(value)}; it must be {what}")
     if kind in ("yarn", "longrope", "llama3", "dynamic"):
         before = trained or scaling.get("original_max_position_embeddings") or longest
         scaling["original_max_position_embeddings"] = before = longest if kind == "dynamic" else before
@@ -354,11 +405,18 @@ def _rope_scaling(c: Config, given: dict[str, Any]) -> tuple[tuple[str, object],
     for key in ROPE_NEEDS[kind].split():
         if scaling.get(key) is None:
             raise InputError(f"{c.where}rope_scaling of type {kind} has no {key}")
-    for key, value in scaling.items():
-        numbers = value if isinstance(value, list) else [value]
-        if key != "rope_type" and not all(v is None or isinstance(v, int | float) for v in numbers):
-            raise InputError(f"{c.where}rope_scaling's {key} is {_short(value)}; it must be a number, or numbers")
     return tuple(sorted((k, _freeze(v)) for k, v in scaling.items() if v is not None))
+
+
+# what the numbers of a rope_scaling are, where that is not any number
+ROPE_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    **dict.fromkeys(
+        ("factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor"),
+        (lambda v: v >= 1e-30, "a number above 0"),
+    ),
+    **dict.fromkeys(("short_factor", "long_factor"), (lambda v: v >= 1e-30, "a list of numbers above 0")),
+    "original_max_position_embeddings": (lambda v: v >= 1 and v == int(v), "a whole number of at least 1"),
+}
 
 
 def _freeze(value: Any) -> Any:
@@ -421,7 +479,7 @@ def causal_heads(
 def unknown_architecture(c: Config, known: str) -> InputError:
     """The refusal of a class whose head is not known."""
     return InputError(
-        f"{c.where}architectures names {c.architecture!r}, whose head is not known for {c.family.model_type}",
+        f"{c.where}architectures names {shown(c.architecture, 60)}, whose head is not known for {c.family.model_type}",
         hint=f"known: {known}",
     )
 
@@ -448,7 +506,7 @@ def by_rule(
     """Layers whose kind follows from their number: as it comes for the first `head`, then with a period."""
     head = min(head, n)
     period = min(period, n - head)
-    if head + period > 10**5:
+    if head + period > MOST_LISTED:
         raise InputError(f"{c.where}the layers' pattern repeats only after {head + period:,} of them; that is too many")
     number = {name: i for i, name in enumerate(kinds)}
     order = [number[kind_of(i)] for i in range(head + period)]
@@ -458,6 +516,7 @@ def by_rule(
 
 
 __all__ = [
+    "MOST_LISTED",
     "Attention",
     "Config",
     "Dense",

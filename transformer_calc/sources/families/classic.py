@@ -229,7 +229,7 @@ def _gpt(c: Config) -> Model:
     function = c.text("afn")
     if function not in known:
         hint = did_you_mean(function, known) or f"known: {', '.join(known)}"
-        raise InputError(f"{c.where}afn is {function!r}, which is not a known activation", hint=hint)
+        raise InputError(f"{c.where}afn is {function!r:.60}, which is not a known activation", hint=hint)
     layer = Layer(
         mixer=attention(c, "n_embd", "n_head", qkv=True, o=True, dropout=c.num("attn_pdrop")),
         ffn=Mlp(d_ff=4 * d_model, activation=known[function]),

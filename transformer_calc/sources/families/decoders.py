@@ -166,7 +166,7 @@ ONE_NORM = NAMES | {"norm": "input_layernorm"}
 
 def _cohere2(c: Config) -> Model:
     norm, bias, window = _layer_norm(c, bias=False), c.flag("attention_bias"), c.maybe_int("sliding_window")
-    mixer = attention(c, qkv=bias, o=bias, interleaved=True, d_head="")
+    mixer = attention(c, qkv=bias, o=bias, interleaved=True)
     far = replace(mixer, rotary=None)  # only layers with a window have positions
     layer = Layer(mixer=mixer if window else far, ffn=gated(c), norm=norm, parallel="shared")
     layers = windowed(c, layer, every=c.int("sliding_window_pattern"), full=far)
@@ -523,7 +523,7 @@ FAMILIES = [
         "cohere2",
         COHERE | {"sliding_window": 4096, "sliding_window_pattern": 4, "layer_types": None},
         _cohere2,
-        inert="head_dim cache_implementation order_of_interleaved_layers rotary_pct use_embedding_sharing "
+        inert="cache_implementation order_of_interleaved_layers rotary_pct use_embedding_sharing "
         "use_gated_activation use_parallel_block use_parallel_embedding position_embedding_type layer_switch "
         "use_qk_norm",
         aliases={"_sliding_window_pattern": "sliding_window_pattern"},

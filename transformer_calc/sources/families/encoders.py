@@ -172,7 +172,7 @@ def bert_layer(c: Config, **more: Any) -> Layer:
     mixer = Attention(
         n_heads=n_heads,
         d_head=divide("hidden_size", d_model, "num_attention_heads", n_heads),
-        causal=c.flag("is_decoder", False),
+        causal=c.flag("is_decoder", False) and c.family.model_type not in NO_DECODERS,
         bias_q=True,
         bias_k=True,
         bias_v=True,
@@ -191,6 +191,10 @@ def bert_layer(c: Config, **more: Any) -> Layer:
         place="post",
         dropout=c.num("hidden_dropout_prob"),
     )
+
+
+# classes that take no notice of is_decoder
+NO_DECODERS = ("albert", "deberta-v2", "mpnet")
 
 
 def bert_embedding(c: Config, **more: Any) -> Tokens:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from transformer_calc.errors import shown
 from transformer_calc.sources.families.base import (
     Attention,
     Config,
@@ -159,6 +160,11 @@ def _deepseek_v32(c: Config, *, interleaved: bool = False) -> Model:
 def _glm_moe_dsa(c: Config) -> Model:
     types = c.words("indexer_types", ("full", "shared"), None) or ()
     pattern = c.raw("index_topk_pattern", None) or ()
+    letters = ("F", "S", "full", "shared")
+    if not (isinstance(pattern, str | list | tuple) and all(letter in letters for letter in pattern)):
+        raise InputError(
+            f"{c.where}index_topk_pattern is {shown(str(pattern))}; it must be an F (full) or S (shared) for each layer"
+        )
     if (
         "shared" in types
         or {"S", "shared"} & set(pattern)

@@ -101,7 +101,7 @@ def attention(
     *,
     qkv: bool = False,
     o: bool = False,
-    part: float = 1.0,
+    part: float | None = None,
     interleaved: bool = False,
     d_head: str = "head_dim",
     default: int | None = None,

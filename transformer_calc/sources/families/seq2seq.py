@@ -7,7 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from transformer_calc.record import LARGEST
 from transformer_calc.sources.families.base import (
+    MOST_LISTED,
     Attention,
     Config,
     Dense,
@@ -84,8 +86,8 @@ def _classification(c: Config, d_model: int, n_labels: int) -> Head:
     return Head(name="classification", take="end", end_token=end, end_last=True, steps=steps)
 
 
-def _lm(vocab: int, *, tied: bool, scale: float = 1.0, buffer: bool = False) -> tuple[Head, ...]:
-    lm = Dense(name="lm", bias=False, tied=tied, buffer=buffer)
+def _lm(*, tied: bool, scale: float = 1.0, buffer: bool = False, vocab: int | None = None) -> tuple[Head, ...]:
+    lm = Dense(name="lm", bias=False, tied=tied, buffer=buffer, vocab=vocab)
     return (Head(scale=scale, steps=(lm,), softmax=True),)
 
 
@@ -140,7 +142,7 @@ def _t5_feed_forward(c: Config) -> Mlp:
     form = c.text("feed_forward_proj")
     kind, _, last = form.rpartition("-")
     if kind not in ("", "gated"):
-        raise InputError(f"{c.where}feed_forward_proj is {form!r}; it must be gated-ACTIVATION or ACTIVATION")
+        raise InputError(f"{c.where}feed_forward_proj is {form!r:.60}; it must be gated-ACTIVATION or ACTIVATION")
     return Mlp(
         d_ff=c.int("d_ff"),
         activation=c.activation("dense_act_fn", "gelu_new" if form == "gated-gelu" else last),
@@ -163,21 +165,24 @@ def _t5_depths(c: Config) -> dict[str, int]:
 def _t5(
     c: Config,
     *,
-    scaled: bool | None = None,
+    unscaled: bool = False,
     every_layer: bool = False,
     tasks: Iterable[str] = T5_TASKS,
     sparse: bool = False,
 ) -> Model:
     """T5: no positions but a bias for each distance, unscaled scores, norms without bias (arXiv 1910.10683).
 
-    The first T5 scales what goes into its tied head, later ones do neither; `scaled` is for classes that have a rule
-    of their own: mT5's never scales, umT5's always.
+    The first T5 scales what goes into its tied head, later ones do neither. Transformers 5 writes that as
+    tie_word_embeddings true with scale_decoder_outputs false, and loads two matrices. `unscaled`: mT5's never scales.
     """
     c.must("is_decoder", False)
     task, d_model, vocab = _task(c, tasks), c.int("d_model"), c.int("vocab_size")
-    c.raw("scale_decoder_outputs", None)  # of the head for generation only
     drop, norm = c.num("dropout_rate"), Norm(kind="rmsnorm", eps=c.num("layer_norm_epsilon"))
     tied = c.raw("tie_word_embeddings") is None or c.flag("tie_word_embeddings")
+    scales = tied and not unscaled  # what goes into the head for generation
+    if not (unscaled or sparse):
+        scales = c.flag("scale_decoder_outputs", tied)
+        tied = tied and scales
     spare = sparse and not tied  # only Switch's class unties the embeddings, too
     ffn = _switch_feed_forward(c) if sparse else _t5_feed_forward(c)
 
@@ -215,8 +220,7 @@ def _t5(
     depths = _t5_depths(c)
     heads: tuple[Head, ...] = ()
     if task == GENERATION:
-        shrink = c.flag("scale_decoder_outputs", tied) if scaled is None else scaled
-        heads = _lm(vocab, tied=tied, scale=d_model**-0.5 if shrink else 1.0)
+        heads = _lm(tied=tied, scale=d_model**-0.5 if scales else 1.0)
     elif task == "SequenceClassification":
         heads = (_classification(c, d_model, c.n_labels),)
     elif task == "TokenClassification":
@@ -244,9 +248,13 @@ def _switch_feed_forward(c: Config) -> Mlp:
 
 
 def _switch_layers(c: Config, dense: Layer, name: str, n: int) -> Layers:
-    """Experts in the second of every `step` layers (arXiv 2101.03961); none lost to a full expert."""
-    count = c.int(f"num_sparse_{name}_layers", minimum=0)
-    step = n // count if count else n
+    """Experts in the second of every `step` layers (arXiv 2101.03961); none lost to a full expert.
+
+    As in the class, the step follows from how many layers are to be sparse, unless the config has it, too.
+    """
+    own = c.int("num_layers") if name == "encoder" else n
+    count = c.int(f"num_sparse_{name}_layers", minimum=-LARGEST)
+    step = c.int(f"{name}_sparse_step", own // count if count > 0 else own, minimum=-LARGEST)
     ffn = dense.ffn
     assert isinstance(ffn, Mlp)
     experts = Moe(
@@ -259,7 +267,18 @@ def _switch_layers(c: Config, dense: Layer, name: str, n: int) -> Layers:
         dropout=ffn.dropout,
     )
     kinds = (replace(dense, name="dense"), replace(dense, name="moe", ffn=experts))
-    return Layers.cycle(kinds, [int(i % step == 1 or step == 1) for i in range(max(step, 1))], n)
+    if step <= 1:  # below 1: no layer is sparse
+        return Layers.uniform(kinds[step == 1], n)
+    if min(step, n) <= MOST_LISTED:
+        return Layers.cycle(kinds, [int(i == 1) for i in range(min(step, n))], n)
+    if n // step > MOST_LISTED:
+        raise InputError(f"{c.where}{name}_sparse_step is {step:,}; of {n:,} layers that are too many turns to list")
+    turns = [
+        ((kind,), min(count, n - start - at))
+        for start in range(0, n, step)
+        for at, kind, count in ((0, 0, 1), (1, 1, 1), (2, 0, step - 2))
+    ]
+    return Layers.spans(kinds, *turns)
 
 
 T5: dict[str, Any] = {
@@ -311,8 +330,8 @@ T5_ALIASES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "hea
 T5_INERT = "n_positions max_position_embeddings scalable_attention tie_encoder_decoder"
 SWITCH_INERT = (
     f"{T5_INERT} router_z_loss_coef router_aux_loss_coef add_router_probs router_ignore_padding_tokens router_dtype "
-    "router_type expert_capacity batch_prioritized_routing num_selected_experts capacity_factor encoder_sparse_step "
-    "decoder_sparse_step feed_forward_proj is_gated_act"
+    "router_type expert_capacity batch_prioritized_routing num_selected_experts capacity_factor feed_forward_proj "
+    "is_gated_act"
 )
 
 # --- BART ---------------------------------------------------------------------------------------------------
@@ -398,12 +417,13 @@ def _bart(
 ) -> Model:
     """BART and its relatives (arXiv 1910.13461), which differ in their positions and in where they have norms."""
     task, d_model, vocab = _task(c, tasks), c.int("d_model"), c.int("vocab_size")
-    tied, share = c.flag("tie_word_embeddings"), c.flag("share_encoder_decoder_embeddings", True)
-    # Marian's decoder has a vocabulary of its own where it is not shared, and where it stands alone
-    own = not share or task == "CausalLM"
-    target = c.maybe_int("decoder_vocab_size", None, minimum=0) or vocab if own else vocab
-    if task == "CausalLM" and target != vocab:
-        raise InputError(f"{c.where}decoder_vocab_size ({target}) is not vocab_size ({vocab}), which the head needs")
+    tied, alone, marian = c.flag("tie_word_embeddings"), task == "CausalLM", c.family.model_type == "marian"
+    share = not marian or c.flag("share_encoder_decoder_embeddings")
+    # Marian's decoder has a vocabulary of its own where its table is not the one that all share
+    own = marian and (alone or not (share and tied))
+    target = c.maybe_int("decoder_vocab_size", minimum=0) or vocab if own else vocab
+    # and what is scored is the other one where the head has a table to itself
+    scored = vocab if target != vocab and not tied and (alone or share) else None
     pad = c.int("pad_token_id", minimum=0) if positions == "sinusoidal" else None
     offset = offset if pad is None else pad + 1
 
@@ -425,22 +445,22 @@ def _bart(
             # where the norm comes first, the class leaves the scale out
             scale=d_model**0.5 if c.flag("scale_embedding") and (encoder or not norm_first) else 1.0,
             dropout=c.num("dropout"),
-            shared="encoder" if tied and share and not encoder and task != "CausalLM" else "",
+            shared="encoder" if tied and share and not encoder and not alone else "",
             spare=share and not tied and encoder,
         )
         return _stack(c, name, embedding, place=place, final_norm=final_norm)
 
-    halves = ("decoder",) if task == "CausalLM" else ("encoder", "decoder")
+    halves = ("decoder",) if alone else ("encoder", "decoder")
     heads: tuple[Head, ...] = ()
     if task in (GENERATION, "CausalLM"):
-        heads = _lm(target, tied=tied, buffer=buffer and task == GENERATION)
+        heads = _lm(tied=tied, buffer=buffer and task == GENERATION, vocab=scored)
     elif task == "SequenceClassification":
         given = c.raw("num_labels", None) or c.raw("id2label", None)
         heads = (_classification(c, d_model, c.n_labels if given else n_labels),)
     elif task == "QuestionAnswering":
         heads = (Head(steps=(Dense(name="qa", width=2),)),)
     names = BART_NAMES | ({"encoder.embed.tokens": "~shared"} if tied and share else {})
-    shifts = c.family.model_type == "bart" and task != "CausalLM"
+    shifts = c.family.model_type == "bart" and not alone
     return _model(c, map(stack, halves), heads, names, "" if task == "Model" else "model.", shifts=shifts)
 
 
@@ -459,7 +479,7 @@ def _whisper(c: Config) -> Model:
     halves = {"CausalLM": ("decoder",), "AudioClassification": ("encoder",)}.get(task, ("encoder", "decoder"))
     heads: tuple[Head, ...] = ()
     if task in (GENERATION, "CausalLM"):
-        heads = _lm(vocab, tied=tied)
+        heads = _lm(tied=tied)
     elif task == "AudioClassification":
         steps = (
             Dense(name="projection", width=c.int("classifier_proj_size")),
@@ -550,11 +570,18 @@ def _relative(model_type: str, build: Any, defaults: dict[str, Any] | None = Non
 
 FAMILIES = [
     Family("t5", T5, _t5, flags=T5_FLAGS, inert=T5_INERT, aliases=T5_ALIASES),
-    Family("mt5", MT5, partial(_t5, scaled=False), flags=T5_FLAGS, inert=T5_INERT, aliases=T5_ALIASES),
+    Family(
+        "mt5",
+        MT5,
+        partial(_t5, unscaled=True),
+        flags=T5_FLAGS,
+        inert=f"{T5_INERT} scale_decoder_outputs",
+        aliases=T5_ALIASES,
+    ),
     Family(
         "umt5",
         MT5,
-        partial(_t5, scaled=True, every_layer=True),
+        partial(_t5, every_layer=True),
         flags=T5_FLAGS,
         inert=T5_INERT,
         aliases=T5_ALIASES,

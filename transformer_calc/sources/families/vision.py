@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from transformer_calc.record import LARGEST
 from transformer_calc.sources.families.base import (
     Attention,
     Config,
@@ -66,8 +67,8 @@ def _pair(c: Config, key: str) -> tuple[int, int]:
     if not isinstance(c.raw(key), list):
         return (c.int(key), c.int(key))
     pair = c.numbers(key) or []
-    if len(pair) != 2 or min(pair) < 1:
-        raise InputError(f"{c.where}{key} is {pair}; it must be a whole number of pixels, or [height, width]")
+    if len(pair) != 2 or not 1 <= min(pair) <= max(pair) <= LARGEST:
+        raise InputError(f"{c.where}{key} is {pair!s:.60}; it must be a whole number of pixels, or [height, width]")
     return (pair[0], pair[1])
 
 

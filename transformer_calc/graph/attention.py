@@ -27,9 +27,9 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
     d_value = d_head if a.d_value in (None, a.d_head) else b.axis("d_value", a.d_value)
     memory = source or x
 
-    q = b.linear("q", x, (heads, d_head), bias=a.bias_q, note="Q = X·W_q")
-    k = b.linear("k", memory, (kv_heads, d_head), bias=a.bias_k, note="K = X·W_k")
-    v = b.linear("v", memory, (kv_heads, d_value), bias=a.bias_v, note="V = X·W_v")
+    q = b.linear("q", x, (heads, d_head), bias=a.bias_q)
+    k = b.linear("k", memory, (kv_heads, d_head), bias=a.bias_k)
+    v = b.linear("v", memory, (kv_heads, d_value), bias=a.bias_v)
     if a.qk_norm and a.qk_norm_over == "inner":
         q, k = b.norm("q_norm", q, a.qk_norm), b.norm("k_norm", k, a.qk_norm)
     if a.clip_qkv is not None:
@@ -56,9 +56,7 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
         k, v = (_repeat_heads(b, n, t, heads) for n, t in (("k", k), ("v", v)))
 
     scale = a.scale if a.scale is not None else a.d_head**-0.5
-    note = "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {a.scale:g}"
-    note = f"{note} / layer" if a.scale_by_layer else note if scale != 1.0 else "Q·Kᵀ"
-    scores = _scores(b, q, k, scale, note, by_layer=a.scale_by_layer)
+    scores = _scores(b, q, k, scale, by_layer=a.scale_by_layer)
     if a.disentangled:
         scores = _disentangled(b, a, x, q, k, scores, (heads, d_head), scale)
     if a.relative_projection:
@@ -72,7 +70,7 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
     if a.softcap:
         scores = b.map("softcap", "softcap", scores, cap=a.softcap)
     weights = _weights(b, a, scores, heads, cross=source is not None)
-    mixed = b.einsum("mix", weights, v, (*q.dims[:-1], v.dims[-1]), note="softmax(…)·V")
+    mixed = b.einsum("mix", weights, v, (*q.dims[:-1], v.dims[-1]))
     return _output(b, mixed, d_model, bias=a.bias_o)
 
 
@@ -80,7 +78,7 @@ def averaging(b: Builder, x: Tensor, queries: str, keys: str) -> Tensor:
     """Z = A·X, with a given A of [queries, keys]. x: [B, queries, D]; returns the same."""
     batch, _, d_model = x.dims
     weights, looked_at = Tensor("A", ((queries,), (keys,))), Tensor(x.name, (batch, (keys,), d_model))
-    return b.einsum("mix", weights, looked_at, x.dims, note="Z = A·X")
+    return b.einsum("mix", weights, looked_at, x.dims)
 
 
 def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, keys: str) -> Tensor:
@@ -100,7 +98,7 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
         low = b.norm("q_norm", low, a.norm)
         q = b.linear("q_up", low, (heads, d_head), bias=False, note="every head's query")
     else:
-        q = b.linear("q", x, (heads, d_head), bias=False, note="Q = X·W_q")
+        q = b.linear("q", x, (heads, d_head), bias=False)
     q = _heads_first(b, "q", _split(b, "q", q))
     q_nope = b.emit("slice", "q_nope", (q,), (*q.dims[:-1], (nope,)), take="first", note="without position")
     q_rope = b.emit("slice", "q_rope", (q,), (*q.dims[:-1], (rope,)), take="last", note="to be rotated")
@@ -116,7 +114,7 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
 
     scale = a.scale if a.scale is not None else (a.d_nope + a.d_rope) ** -0.5
     if b.absorbed:
-        q_latent = b.by_head("k_up", q_nope, (heads,), (nope,), latent.dims[-1], note="Q·W_uk, to the latent")
+        q_latent = b.by_head("k_up", q_nope, (heads,), (nope,), latent.dims[-1], note="to the latent")
         content = b.einsum("content", q_latent, latent, (*q.dims[:-1], (keys,)), note="against the latent", scale=scale)
         place = b.einsum("place", q_rope, k_rope, content.dims, note="against the rotary keys", scale=scale)
         scores = b.map("scores", "add", content, place, note="both parts")
@@ -127,7 +125,7 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
         k_nope, v = (_heads_first(b, n, _split(b, n, t)) for n, t in (("k_up", k_nope), ("v_up", v)))
         k_rope = b.emit("repeat", "k_rope_repeat", (k_rope,), (*k_nope.dims[:-1], (rope,)), note="to every head")
         k = _concat(b, "k_full", k_rope, k_nope, d_head)
-        scores = _scores(b, q, k, scale, "Q·Kᵀ / √E" if a.scale is None else f"Q·Kᵀ · {scale:.4g}")
+        scores = _scores(b, q, k, scale)
     masked = _mask(b, scores, causal=a.causal)
     if a.indexer:
         worth = _indexer(b, a.indexer, x, low, keys, causal=a.causal)
@@ -136,10 +134,10 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
     weights = b.emit("softmax", "softmax", (masked,), scores.dims, note="over the keys")
     weights = b.dropout("dropout", weights, a.dropout)
     if b.absorbed:
-        found = b.einsum("mix", weights, latent, (*q.dims[:-1], latent.dims[-1]), note="softmax(…)·latent")
-        mixed = b.by_head("v_up", found, (heads,), (d_value,), (d_value,), note="·W_uv, to every head's value")
+        found = b.einsum("mix", weights, latent, (*q.dims[:-1], latent.dims[-1]))
+        mixed = b.by_head("v_up", found, (heads,), (d_value,), (d_value,), note="to every head's value")
     else:
-        mixed = b.einsum("mix", weights, v, (*q.dims[:-1], (d_value,)), note="softmax(…)·V")
+        mixed = b.einsum("mix", weights, v, (*q.dims[:-1], (d_value,)))
     return _output(b, mixed, d_model, bias=a.bias)
 
 
@@ -153,10 +151,10 @@ def _indexer(b: Builder, i: Indexer, x: Tensor, low: Tensor, keys: str, *, causa
         k = b.norm("k_norm", b.linear("k", x, (width,), bias=False, note="one key for all heads"), i.norm)
         k = _rotate(b, "k", b.view("k_head", k, (batch, (), tokens, (width,)), "as one head"), i.rotary)
         k = b.view("k_rows", _cache(b, "k", k, keys), (batch, (keys,), (width,)), "one row a token")
-        scores = b.einsum("scores", q, k, (*q.dims[:-1], (keys,)), note="Q·Kᵀ / √E", scale=i.d_head**-0.5)
-        scores = b.map("act", "relu", scores, note="relu")
+        scores = b.einsum("scores", q, k, (*q.dims[:-1], (keys,)), scale=i.d_head**-0.5)
+        scores = b.map("act", "relu", scores)
         weights = b.linear("weights", x, (heads,), bias=False, note="of each head, by the query")
-        total = b.einsum("total", weights, scores, (batch, tokens, (keys,)), note="Σ heads", scale=i.n_heads**-0.5)
+        total = b.einsum("total", weights, scores, (batch, tokens, (keys,)), scale=i.n_heads**-0.5)
         worth = b.view("total_head", total, (batch, (), tokens, (keys,)), "as one head")
         return _mask(b, worth, causal=causal)
 
@@ -218,9 +216,9 @@ def _concat(b: Builder, path: str, rope: Tensor, nope: Tensor, d_head: str) -> T
     return b.emit("concat", path, (nope, rope), (*nope.dims[:-1], (d_head,)), note="both parts of each head")
 
 
-def _scores(b: Builder, q: Tensor, k: Tensor, scale: float, note: str, *, by_layer: bool = False) -> Tensor:
+def _scores(b: Builder, q: Tensor, k: Tensor, scale: float, *, by_layer: bool = False) -> Tensor:
     attrs: dict[str, Any] = {"scale": scale, "by_layer": True} if by_layer else {"scale": scale}
-    return b.einsum("scores", q, k, (*q.dims[:-1], k.dims[-2]), note=note, **attrs)
+    return b.einsum("scores", q, k, (*q.dims[:-1], k.dims[-2]), **attrs)
 
 
 def _mask(
@@ -235,9 +233,9 @@ def _mask(
     batch, _, queries, keys = scores.dims
     if causal or window or chunk:
         seen = Tensor("mask", (queries, keys))
-        limits = [f"the latest {window:,}" if causal else f"{window:,} around"] if window else []
-        limits += [f"chunks of {chunk:,}"] if chunk else []
-        note = ", ".join((["−∞ above the diagonal"] if causal else []) + limits)
+        limits = [f"outside the latest {window:,}" if causal else f"outside {window:,} around"] if window else []
+        limits += [f"outside chunks of {chunk:,}"] if chunk else []
+        note = "−∞ " + " and ".join((["above the diagonal"] if causal else []) + limits)
     else:
         seen, note = Tensor("padding_mask", (batch, keys)), "−∞ at padding"
     if window or chunk:
@@ -259,7 +257,7 @@ def _output(b: Builder, mixed: Tensor, d_model: Dim, *, bias: bool) -> Tensor:
     batch, heads, queries, width = mixed.dims
     back = b.view("tokens_first", mixed, (batch, queries, heads, width), "tokens first")
     joined = b.view("concat", back, (batch, queries, heads + width), "heads side by side")
-    return b.linear("o", joined, d_model, bias=bias, note="back to the model's width")
+    return b.linear("o", joined, d_model, bias=bias)
 
 
 def _relative_bias(b: Builder, a: Attention, heads: str, queries: str, keys: str) -> Tensor:
@@ -299,13 +297,15 @@ def _disentangled(
             continue
         bias = a.bias_k if other == "k" else a.bias_q
         if spec.shared_projections:
-            projected = b.linear(f"pos_{other}", table, inner, bias=bias, of=other, note=f"positions through W_{other}")
+            projected = b.linear(
+                f"pos_{other}", table, inner, bias=bias, of=other, note=f"positions through the content's W_{other}"
+            )
         else:
             projected = b.linear(f"pos_{other}", table, inner, bias=bias, note="positions projected")
         rows, (heads, width) = projected.dims
         split = b.view(f"pos_{other}_split", projected, (rows, (heads,), (width,)), "split into heads")
         by_head = b.view(f"pos_{other}_heads", split, ((heads,), rows, (width,)), "heads first")
-        note = f"{name}: content·positionᵀ"
+        note = "content to position" if name == "c2p" else "position to content"
         part = b.einsum(name, content, by_head, (*content.dims[:-1], rows), note=note, scale=scale)
         by, note = "query" if other == "k" else "key", "at each pair's distance"
         gather = f"{name}_gather"
@@ -323,16 +323,16 @@ def _relative(b: Builder, a: Attention, q: Tensor, scores: Tensor, inner: Dim, d
     heads, width = inner
     note = sinusoid_formula(b, d_model, "alternating", 0, name="R[d")
     distances = b.emit("sinusoid", "distances", (), ((keys,), d_model), order="alternating", spread=0, note=note)
-    r = b.linear("r", distances, inner, bias=False, note="R·W_r")
+    r = b.linear("r", distances, inner, bias=False)
     r = b.view("r_split", r, ((keys,), (heads,), (width,)), "split into heads")
     r = b.view("r_heads", r, ((heads,), (keys,), (width,)), "heads first")
     if spec.biases:
         u = b.emit("parameter", "content_bias", (), ((heads,), (), (width,)), (Param("weight", ((heads,), (width,))),))
         w = b.emit("parameter", "position_bias", (), ((heads,), (), (width,)), (Param("weight", ((heads,), (width,))),))
-        content = b.einsum("bias_scores", u, r, ((heads,), (), (keys,)), note="u·Rᵀ")
+        content = b.einsum("bias_scores", u, r, ((heads,), (), (keys,)))
         scores = b.map("add_content", "add", scores, content)
-        q = b.map("q_position", "add", q, w, note="Q + v")
-    part = b.einsum("r_scores", q, r, scores.dims, note="(Q + v)·Rᵀ")
+        q = b.map("q_position", "add", q, w)
+    part = b.einsum("r_scores", q, r, scores.dims)
     part = b.emit("shift", "r_shift", (part,), scores.dims, note="at each pair's distance")
     return b.map("add_relative", "add", scores, part)
 

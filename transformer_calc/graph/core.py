@@ -396,7 +396,7 @@ class Builder:
 
     def dropout(self, path: str, x: Tensor, rate: float) -> Tensor:
         """Dropout where the architecture has it."""
-        return self.emit("dropout", path, (x,), x.dims, rate=rate, note=f"drop {rate:g}") if rate else x
+        return self.emit("dropout", path, (x,), x.dims, rate=rate, note=f"dropout {rate:g}") if rate else x
 
 
 def suffix_of(axis: str, name: str) -> str:

@@ -34,7 +34,7 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
         note = "stored, and never read"
         b.emit("parameter", "spare", (), table.dims, (Param("weight", table.dims),), embedding=True, note=note)
     if e.scale != 1.0:
-        x = b.map("scale", "scale", x, factor=e.scale, note=f"· {e.scale:g}")
+        x = b.map("scale", "scale", x, factor=e.scale)
     if e.norm and e.norm_first:
         x = b.norm("norm", x, e.norm)
 
@@ -74,11 +74,11 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
                 pad=e.positions.pad,
                 **_table(b, e.positions, x.dims[-1]),
             )
-        x = b.map("add_positions", "add", x, table_of, note="X + …")
+        x = b.map("add_positions", "add", x, table_of)
     if e.segments:
         weight = Param("weight", ((b.axis("segments", e.segments),), x.dims[-1]))
         segment = b.emit("lookup", "segments", (Tensor("segment_ids", dims),), x.dims, (weight,), note="which sentence")
-        x = b.map("add_segments", "add", x, segment, note="X + …")
+        x = b.map("add_segments", "add", x, segment)
     if project and early and e.norm_last:
         x = to_model(x)
     if e.norm and not e.norm_first:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from transformer_calc.graph.core import Builder, Dims, Param, Tensor
 from transformer_calc.spec import Mlp, Moe
 
-GATED = "gate · up, entry by entry"
-
 
 def mlp(b: Builder, m: Mlp, x: Tensor, width: str = "d_ff") -> Tensor:
     """down(act(up(x))), or down(act(gate(x)) * up(x)). x: [B, S, D]; returns the same."""
     d_ff = (b.axis(width, m.d_ff),)
     if m.gated:
-        gate = b.linear("gate", x, d_ff, bias=m.bias_in, note="X·W_gate")
-        up = b.linear("up", x, d_ff, bias=m.bias_in, note="X·W_up")
-        inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note=GATED)
+        gate = b.linear("gate", x, d_ff, bias=m.bias_in)
+        up = b.linear("up", x, d_ff, bias=m.bias_in)
+        inner = b.map("product", "multiply", _activation(b, m.activation, gate), up)
     else:
-        inner = _activation(b, m.activation, b.linear("up", x, d_ff, bias=m.bias_in, note="X·W_up"))
+        inner = _activation(b, m.activation, b.linear("up", x, d_ff, bias=m.bias_in))
     inner = b.dropout("inner_dropout", inner, m.dropout)
-    return b.linear("down", inner, x.dims[-1], bias=m.bias_out, note="back to the model's width")
+    return b.linear("down", inner, x.dims[-1], bias=m.bias_out)
 
 
 def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
@@ -51,7 +49,7 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
     inward, outward = ("out_in", "in_out") if m.layout == "rows" else (m.layout, m.layout)
     with b.scope("experts"):
         first, *second = [
-            b.experts(name, sent, chosen, d_expert, bias=m.bias, layout=inward, note=f"X·W_{name} of its experts")
+            b.experts(name, sent, chosen, d_expert, bias=m.bias, layout=inward)
             for name in (("gate", "up") if m.gated else ("up",))
         ]
         if m.gated:
@@ -59,12 +57,12 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
             if m.limit is not None:
                 gate = b.map("gate_clip", "clip", gate, high=m.limit)
                 up = b.map("up_clip", "clip", up, limit=m.limit)
-                up = b.map("up_shift", "scale", up, add=1.0, note="up + 1")
-            inner = b.map("product", "multiply", _activation(b, m.activation, gate), up, note=GATED)
+                up = b.map("up_shift", "scale", up, add=1.0)
+            inner = b.map("product", "multiply", _activation(b, m.activation, gate), up)
         else:
             inner = _activation(b, m.activation, first)
         inner = b.dropout("inner_dropout", inner, m.dropout)
-        out = b.experts("down", inner, chosen, d_model, bias=m.bias, layout=outward, note="back to the model's width")
+        out = b.experts("down", inner, chosen, d_model, bias=m.bias, layout=outward)
     by = (out,) if r.scoring == "sigmoid-input" else (out, weights)
     total = b.emit("combine", "combine", by, x.dims, note="weighted sum over its experts")
     if m.d_shared:

@@ -22,7 +22,7 @@ def head_of(b: Builder, model: Model, head: Head, outputs: dict[str, Tensor], *,
         if head.take != "all":
             x = _take(b, head, stack, x)
         if head.scale != 1.0:
-            x = b.map("scale", "scale", x, factor=head.scale, note=f"· {head.scale:.4g}")
+            x = b.map("scale", "scale", x, factor=head.scale)
         for step in head.steps:
             if isinstance(step, Dense):
                 x = _dense(b, model, stack, step, x)
@@ -85,7 +85,7 @@ def _probe(b: Builder, p: Probe, x: Tensor) -> Tensor:
         z = b.norm("norm", y, p.norm)
         with b.scope("ffn"):
             z = mlp(b, p.ffn, z)
-        y = b.map("residual", "add", y, z, note="X + …")
+        y = b.map("residual", "add", y, z)
         return b.view("vector", y, (batch, d_model), "the query's vector")
 
 
@@ -111,15 +111,14 @@ def _dense(b: Builder, model: Model, stack: Stack, step: Dense, x: Tensor) -> Te
     if step.spare_bias:
         spare = (Param("bias", ((out,),)),)
         b.emit("parameter", f"{step.name}_spare", (), ((out,),), spare, note="stored, and never read")
-    note = "logits" if step.width is None else ""
-    x = b.linear(step.name, x, (out,), bias=step.bias, tied=tied, layout=layout, note=note)
+    x = b.linear(step.name, x, (out,), bias=step.bias, tied=tied, layout=layout)
     if step.buffer:
         dims: Dims = ((), (out,))
         param = Param("weight", dims, buffer=True)
         kept = b.emit("parameter", f"{step.name}_bias", (), dims, (param,), note="stored, but no parameter")
         x = b.map(f"{step.name}_add_bias", "add", x, kept)
     if step.scale != 1.0:
-        x = b.map(f"{step.name}_scale", "scale", x, factor=step.scale, note=f"· {step.scale:g}")
+        x = b.map(f"{step.name}_scale", "scale", x, factor=step.scale)
     if step.softcap:
         x = b.map(f"{step.name}_softcap", "softcap", x, cap=step.softcap)
     if step.activation:
@@ -180,8 +179,8 @@ def contrast(b: Builder, results: list[Tensor], *, bias: bool) -> None:
     (text, image), width = (r.name for r in results), results[0].dims[-1]
     other = b.axis("batch_images", rule=lambda s: s["batch"])
     with b.block("", "similarity", "head"):
-        t = b.map("text_unit", "unit", Tensor(f"text.{text}", (("batch",), width)), note="to length 1")
-        i = b.map("image_unit", "unit", Tensor(f"vision.{image}", ((other,), width)), note="to length 1")
+        t = b.map("text_unit", "unit", Tensor(f"text.{text}", (("batch",), width)))
+        i = b.map("image_unit", "unit", Tensor(f"vision.{image}", ((other,), width)))
         scale, *learned = [b.emit("parameter", path, (), one, params, note="learned") for path, params in numbers]
         logits = b.einsum("logits", t, i, (("batch",), (other,)), note="cosines")
         logits = b.map("scaled", "multiply", logits, b.map("scale", "exp", scale), note="· e^scale")

@@ -29,7 +29,7 @@ def layer_of(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str, sourc
             vector = b.emit("parameter", f"{name}_layer_scale", (), dims, (Param("weight", dims),), note="learned")
             y = b.map(f"{name}_scaled", "multiply", y, vector, note="· a vector")
         if layer.residual_scale != 1.0:
-            y = b.map(f"{name}_scale", "scale", y, factor=layer.residual_scale, note=f"· {layer.residual_scale:g}")
+            y = b.map(f"{name}_scale", "scale", y, factor=layer.residual_scale)
         dropped = layer.dropped in ("both", "ffn" if name == "ffn" else "mixer")
         return start, b.dropout(f"{name}_dropout", y, layer.dropout if dropped else 0.0)
 
@@ -45,7 +45,7 @@ def layer_of(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str, sourc
                     attention(b, layer.cross, x_cross, queries, keys, x_cross)  # type: ignore[arg-type]
             continue
         start, y = part(name, x, run)
-        x = b.map(f"{name}_residual", "add", start, y, note="X + …") if layer.residual else y
+        x = b.map(f"{name}_residual", "add", start, y) if layer.residual else y
         if layer.place == "post":
             x = b.norm(f"{name}_norm", x, layer.norm)
     return _convolve(b, layer.convolution, given, x) if layer.convolution else x
@@ -76,7 +76,7 @@ def _convolve(b: Builder, c: Convolution, given: Tensor, x: Tensor) -> Tensor:
         y = b.view("rows", y, (batch, tokens, (outer,)), "a vector for each token")
         y = without_padding(b, "zero_padding", y)
         y = b.map("act", c.activation, b.dropout("dropout", y, c.dropout), note=c.activation)
-        z = b.norm("norm", b.map("residual", "add", x, y, note="X + …"), c.norm)
+        z = b.norm("norm", b.map("residual", "add", x, y), c.norm)
         return without_padding(b, "output", z)
 
 
@@ -95,7 +95,7 @@ def _parallel(b: Builder, layer: Layer, x: Tensor, queries: str, keys: str) -> T
     z = b.dropout("ffn_dropout", z, each)
     both = b.map("parts", "add", y, z, note="attention + feed-forward")
     both = b.dropout("dropout", both, layer.dropout) if layer.dropped == "sum" else both
-    return b.map("residual", "add", x, both, note="X + …")
+    return b.map("residual", "add", x, both)
 
 
 def _run(b: Builder, layer: Layer, run: str, x: Tensor, queries: str, keys: str, source: Tensor | None) -> Tensor:

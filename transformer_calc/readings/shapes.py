@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product, shape
 from transformer_calc.graph.ops import KINDS, flops
+from transformer_calc.readings.algebra import block_lines
 
 
 class Value(NamedTuple):
@@ -20,7 +21,10 @@ class Value(NamedTuple):
 
 
 class Shaped(NamedTuple):
-    """One operation, as it stands `repeat` times in the model; params, flops and other_flops are of one of them."""
+    """One operation, as it stands `repeat` times in the model; params, flops and other_flops are of one of them.
+
+    `note` is its line of algebra, in which X is what comes in.
+    """
 
     path: str
     op: str
@@ -98,15 +102,20 @@ def n_layers(graph: Graph) -> int:
     return max(sum(len(cycle) * times for cycle, times in runs) for runs in graph.orders.values())
 
 
-def shaped(op: Op, place: Place, graph: Graph, sizes: Sizes) -> Shaped:
-    """One operation at its place."""
+def shaped(place: Place, graph: Graph, sizes: Sizes) -> list[Shaped]:
+    """The operations of one block."""
+    lines = block_lines(graph, place.block)
+    return [_shaped(op, place, graph, sizes, lines[op.path].short) for op in place.block.ops]
+
+
+def _shaped(op: Op, place: Place, graph: Graph, sizes: Sizes, line: str) -> Shaped:
     matmul, other = flops(op, sizes)
     counts = [product(param.dims, sizes) for param in op.params if param.counted]
     return Shaped(
         path=f"{place.path}.{op.path}" if place.path else op.path,
         op=op.kind,
         what=KINDS[op.kind].word,
-        note=op.note,
+        note=line,
         inputs=[_value(t.name, t.dims, graph, sizes) for t in op.inputs],
         weights=[
             _value(p.name, p.dims, graph, sizes)._replace(tied=p.tied.removeprefix("@") or None) for p in op.params
@@ -131,4 +140,4 @@ def symbols_of(dims: Dims, graph: Graph) -> list[str]:
 
 def shapes(graph: Graph, sizes: Sizes) -> list[Shaped]:
     """Every operation in order, repeated layers once with their count."""
-    return [shaped(op, place, graph, sizes) for place in places(graph, sizes) for op in place.block.ops]
+    return [op for place in places(graph, sizes) for op in shaped(place, graph, sizes)]

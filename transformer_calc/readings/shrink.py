@@ -1,10 +1,12 @@
 """A tiny model of the same structure: the same pieces, kinds of layers, pattern, ratios and flags, in small sizes.
 
 The sizes differ from one another wherever the model's structure lets them, so that no two axes can be confused.
+Factors that are made of a width, as 1/√d_head or √d_model are, are made of the small one; others stay as they are.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +89,15 @@ def workload(model: Model) -> Workload:
     return Workload(batch=WORKLOAD["batch"], seq=seq, target=target)
 
 
+def _factor(factor: float, *widths: tuple[float, float]) -> float:
+    """A factor that is a width, its root, or one divided by either: of the small width then. widths: (old, small)."""
+    for old, new in widths:
+        for power in (-1.0, -0.5, 0.5, 1.0):
+            if old > 1 and math.isclose(factor, old**power, rel_tol=1e-6):
+                return float(new**power)
+    return factor
+
+
 def _stack(small: Sizes, stack: Stack) -> Stack:
     d_model = _d_model(small, stack)
     kinds = tuple(_layer(small, layer, stack.d_model, d_model) for layer in stack.layers.kinds)
@@ -109,7 +120,7 @@ def _d_model(small: Sizes, stack: Stack) -> int:
     mixer, known = stack.layers.kinds[0].mixer, small.given.setdefault("d_model", {})
     if stack.d_model not in known:
         if isinstance(mixer, Attention) and mixer.n_heads * mixer.d_head == stack.d_model:
-            shrunk = _attention(small, mixer)
+            shrunk = _attention(small, mixer, (1, 1))
             known[stack.d_model] = shrunk.n_heads * shrunk.d_head
         else:
             known[stack.d_model] = small("d_other", stack.d_model)
@@ -119,7 +130,7 @@ def _d_model(small: Sizes, stack: Stack) -> int:
 def _layer(small: Sizes, layer: Layer, old: int, d_model: int) -> Layer:
     mixer: Any = layer.mixer
     if isinstance(mixer, Attention):
-        mixer = _attention(small, mixer)
+        mixer = _attention(small, mixer, (old, d_model))
     elif isinstance(mixer, LatentAttention):
         mixer = _latent(small, mixer)
     ffn: Any = layer.ffn
@@ -130,7 +141,7 @@ def _layer(small: Sizes, layer: Layer, old: int, d_model: int) -> Layer:
     convolution = layer.convolution and replace(
         layer.convolution, kernel=3, groups=2 if layer.convolution.groups > 1 else 1
     )
-    cross = layer.cross and _attention(small, layer.cross)
+    cross = layer.cross and _attention(small, layer.cross, (old, d_model))
     return replace(layer, mixer=mixer, cross=cross, ffn=ffn, convolution=convolution)
 
 
@@ -139,15 +150,21 @@ def _d_ff(small: Sizes, d_ff: int, old: int, d_model: int) -> int:
     return d_ff // old * d_model if d_ff % old == 0 and 1 < d_ff // old <= 8 else small("d_ff", d_ff)
 
 
-def _attention(small: Sizes, a: Attention) -> Attention:
+def _attention(small: Sizes, a: Attention, d_model: tuple[int, int]) -> Attention:
+    """d_model: the model's width as it is, and the small one."""
     d_head = small("d_head", a.d_head)
     grouped = a.n_kv_heads not in (None, a.n_heads)
     kv_heads = small("kv_heads", a.kv_heads) if grouped and a.kv_heads > 1 else a.n_kv_heads
     heads = small("heads", a.n_heads)
     if grouped and kv_heads and heads % kv_heads:
         heads = 2 * kv_heads
+    kinds = range(2, 10)  # of scores that are added up: each takes its share (DeBERTa's √(3·d_head))
+    share = d_model[0] / a.n_heads, max(1, round(d_model[1] / heads))  # Gemma 2 27B's query_pre_attn_scalar
+    widths = ((a.d_head, d_head), share, *((n * a.d_head, n * d_head) for n in kinds))
     return replace(
         a,
+        scale=a.scale and _factor(a.scale, *widths),
+        alibi_scale=_factor(a.alibi_scale, (a.d_head, d_head)),
         n_heads=heads,
         n_kv_heads=kv_heads if grouped else (heads if a.n_kv_heads else None),
         d_head=d_head,
@@ -181,12 +198,15 @@ def _latent(small: Sizes, a: LatentAttention) -> LatentAttention:
     if indexer:
         rotary = indexer.rotary and _rotary(indexer.rotary, a.d_rope, d_rope)
         indexer = replace(indexer, n_heads=5, d_head=12, top_k=4, rotary=rotary)
+    d_nope = small("d_nope", a.d_nope)
     return replace(
         a,
+        # YaRN's factor on top of 1/√(width of a head) stays
+        scale=a.scale and a.scale * math.sqrt((a.d_nope + a.d_rope) / (d_nope + d_rope)),
         n_heads=small("heads", a.n_heads),
         q_rank=a.q_rank and small("q_rank", a.q_rank),
         kv_rank=small("kv_rank", a.kv_rank),
-        d_nope=small("d_nope", a.d_nope),
+        d_nope=d_nope,
         d_rope=d_rope,
         d_value=small("d_value", a.d_value),
         rotary=a.rotary and _rotary(a.rotary, a.d_rope, d_rope),
@@ -226,6 +246,7 @@ def _embedding(small: Sizes, stack: Stack, d_model: int) -> Tokens | Patches | A
     width = e.d_embed and (d_model if e.d_embed == stack.d_model else small("d_embed", e.d_embed))
     return replace(
         e,
+        scale=_factor(e.scale, (stack.d_model, d_model), (e.d_embed or stack.d_model, width or d_model)),
         vocab=small("vocab", e.vocab),
         pad_to=min(e.pad_to, 8),
         d_embed=width,
@@ -241,9 +262,11 @@ def _head(small: Sizes, head: Head, old: Stack, new: Stack) -> Head:
     def step(s: Any) -> Any:
         if isinstance(s, Probe):
             ffn = replace(s.ffn, d_ff=_d_ff(small, s.ffn.d_ff, old.d_model, new.d_model))
-            return replace(s, attention=_attention(small, s.attention), ffn=ffn)
+            attention = _attention(small, s.attention, (old.d_model, new.d_model))
+            return replace(s, attention=attention, ffn=ffn)
         if not isinstance(s, Dense):
             return s
+        s = replace(s, scale=_factor(s.scale, (old.d_model, new.d_model)))
         if s.width is None:
             return replace(s, vocab=s.vocab and small("vocab", s.vocab))
         if s.name == "projection":  # two stacks meet there
@@ -251,7 +274,8 @@ def _head(small: Sizes, head: Head, old: Stack, new: Stack) -> Head:
         return replace(s, width=_width(small, s.width, old, new), pixels=s.pixels and 3)
 
     end = head.end_token and min(head.end_token, 1)
-    return replace(head, steps=tuple(step(s) for s in head.steps), end_token=end)
+    scale = _factor(head.scale, (old.d_model, new.d_model))
+    return replace(head, steps=tuple(step(s) for s in head.steps), end_token=end, scale=scale)
 
 
 def _width(small: Sizes, width: int, old: Stack, new: Stack) -> int:

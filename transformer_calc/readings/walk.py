@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transformer_calc.errors import InputError, did_you_mean, shown
-from transformer_calc.graph.core import Dims, Graph, Op, Param, Sizes, Tensor, shape
+from transformer_calc.graph.core import Block, Dim, Dims, Graph, Op, Param, Sizes, Tensor, shape
 from transformer_calc.readings import algebra
+from transformer_calc.readings.kernels import sinusoids
 from transformer_calc.readings.run import Machine
 from transformer_calc.readings.shapes import expanded, symbols_of
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Stack, Tokens, Vectors
@@ -23,7 +24,7 @@ from transformer_calc.spec import Audio, Averaging, Model, Patches, Stack, Token
 Array = np.ndarray[Any, np.dtype[Any]]
 
 LOWEST = float(np.finfo(np.float64).min)  # what a mask writes: softmax makes 0 of it
-WIDE = 8  # inputs of a weight matrix from which on its entries are halved, quartered …
+WIDE = 8  # a weight matrix of more inputs has its entries halved, quartered …
 UNSEEN = ("mask", "padding_mask")  # inputs that the run makes by itself
 
 
@@ -78,37 +79,29 @@ class Walker(Machine):
         super().__init__(graph, sizes, weights, inputs)
         self.steps: list[Step] = []
         self.last = last
-        self.letters = algebra.Letters(graph)
-        self.named: dict[int, str] = {}  # arrays that operations made: all of them are kept, so their ids stay
-        self.products: dict[int, str] = {}  # the right sides of those that are products
+        self.lines = algebra.lines(graph)
+        self.made: set[int] = set()  # arrays that operations made: all of them are kept, so their ids stay
 
     def look(self, op: Op, inputs: Sequence[Array], params: Sequence[Array], y: Array) -> None:
         """Note one operation."""
-        names = [
-            self.named.get(id(v), algebra.GIVEN.get(_last(t), _last(t))) for v, t in zip(inputs, op.inputs, strict=True)
-        ]
-        weights = [algebra.weight(op, param, self.block) for param in op.params]
-        letter = self.letters.of(op, self.block, names)
+        made, line = next(self.lines)
+        assert made.path == op.path
         shown_in = [
-            self._seen(t.name, letter_of, t.dims, v, given=id(v) not in self.named)
-            for t, letter_of, v in zip(op.inputs, names, inputs, strict=True)
+            self._seen(t.name, letter, t.dims, v, given=id(v) not in self.made)
+            for t, letter, v in zip(op.inputs, line.inputs, inputs, strict=True)
             if t.name not in UNSEEN
         ]
         shown_weights = [
             self._seen(p.name, w, p.dims, v, key=self._key(op, p))
-            for p, w, v in zip(op.params, weights, params, strict=True)
+            for p, w, v in zip(op.params, line.weights, params, strict=True)
         ]
-        self.named[id(y)] = letter
+        self.made.add(id(y))
         prefix = self.block.path
         if self.layer is not None:
             prefix = f"{self.block.stack}.layers.{self.layer}" if self.block.stack else f"layers.{self.layer}"
         path = f"{prefix}.{op.path}" if prefix else op.path
-        made_by = self.products.get(id(inputs[0]), "") if inputs else ""
-        text = algebra.line(letter, op, names, weights, made_by)
-        if op.kind == "linear":
-            self.products[id(y)] = algebra.right_side(op, names, weights)
-        output = self._seen(op.path, letter, op.output.dims, y)
-        self.steps.append(Step(path, op, text, shown_in, shown_weights, output, _by_hand(op, inputs, params, y)))
+        output = self._seen(op.path, line.letter, op.output.dims, y)
+        self.steps.append(Step(path, op, line.text, shown_in, shown_weights, output, _by_hand(op, inputs, params, y)))
         if path == self.last:
             raise _Stop
 
@@ -123,10 +116,6 @@ class Walker(Machine):
             return param.tied, 0
         own = param.tied[1:] or f"{op.path}.{param.name}"
         return (f"{self.block.path}.{own}" if self.block.path else own), self.copy
-
-
-def _last(tensor: Tensor) -> str:
-    return tensor.name.rpartition(".")[2]
 
 
 def _by_hand(op: Op, inputs: Sequence[Array], params: Sequence[Array], y: Array) -> Any:
@@ -407,19 +396,27 @@ def seeded_weights(
 ) -> Callable[[str, int], Array]:
     """The given weights, and small ones in place of those that are missing.
 
-    integers: tables of −1 … 2, matrices and biases of −1, 0 and 1, halved or quartered where a row has many; norms
-    leave what they scale as it is. random: everything in −1 … 1, with two decimals.
+    integers: tables of −1 … 2, matrices and biases of −1, 0 and 1; norms leave what they scale as it is. random:
+    everything in −1 … 1, with two decimals. Both are halved as often as keeps what flows near 1 in size, so that a
+    softmax has something to choose from (`_halvings`).
     """
     ops = {
-        _join(b.path, op.path, p.name): (op, p) for b in graph.blocks for op in b.ops for p in op.params if not p.tied
+        _join(b.path, op.path, p.name): (b, op, p)
+        for b in graph.blocks
+        for op in b.ops
+        for p in op.params
+        if not p.tied
     }
     made = dict(known)
 
     def weight(path: str, copy: int) -> Array:
         if (path, copy) not in made:
-            op, param = ops[path]
+            block, op, param = ops[path]
             size = tuple(int(n) for n in shape(param.dims, sizes))  # type: ignore[arg-type]
             rng = random.Random(f"{path}/{copy}/{seed}")
+            if op.attrs.get("fixed"):  # a stored table of sines and cosines is no matter of choice
+                made[path, copy] = sinusoids(np.arange(size[0]), size[1], op.attrs["order"], op.attrs["spread"])
+                return made[path, copy]
             if op.kind == "norm":
                 first = 1.0 - op.attrs["offset"] if param.name == "weight" else 0.0
                 fresh = np.full(size, first)
@@ -427,10 +424,38 @@ def seeded_weights(
                     fresh = (fresh + _small(rng, style, size, 0, 0) / 2).round(2)
             else:
                 fresh = _small(rng, style, size, -1, 2 if op.kind == "lookup" else 1)
-                if param.name == "weight" and op.kind in ("linear", "expert_linear", "convolution"):
-                    inner = math.prod(int(n) for n in shape((op.inputs[0].dims[-1],), sizes))  # type: ignore[arg-type, misc]
-                    fresh = fresh / 2 ** max(0, round(math.log2(inner / WIDE) / 2))
+                if param.name == "weight":
+                    fresh = fresh / 2 ** _halvings(op, block, graph, sizes)
+                    fresh = fresh.round(2) if style == "random" else fresh
             made[path, copy] = fresh
         return made[path, copy]
 
     return weight
+
+
+def _halvings(op: Op, block: Block, graph: Graph, sizes: Sizes) -> int:
+    """How often the entries of a seeded weight are halved.
+
+    A matrix of many rows: √(rows · ⅔) sums of −1, 0 and 1 are of that size. Queries whose scores are not divided by
+    √E, as T5's initial weights are. A table whose rows are multiplied (√D), or that no norm follows.
+    """
+
+    def length(*dims: Dim) -> int:
+        return math.prod(int(n) for n in shape(dims, sizes))  # type: ignore[arg-type]
+
+    if op.kind == "lookup" and op.path.endswith("embed.tokens"):
+        factor = next((o.attrs["factor"] for o in block.ops if o.path == "embed.scale"), 1.0)
+        layer = next((b for b in graph.blocks if b.repeat and b.stack == block.stack), block)
+        bare = layer.ops[0].kind != "norm" and not any(o.kind == "norm" for o in block.ops)
+        halved = max(0, round(math.log2(factor))) if factor > 1 else 0
+        return min(halved, 60) + (bare and any(o.kind == "softmax" for o in layer.ops))
+    if op.kind not in ("linear", "expert_linear", "convolution"):
+        return 0
+    inner = length(*op.params[0].dims[1:]) if op.kind == "convolution" else length(op.inputs[0].dims[-1])
+    times = max(0, round(math.log2(inner * 2 / 3) / 2)) if inner > WIDE else 0
+    scope, _, last = op.path.rpartition(".")
+    scores = next((o for o in block.ops if o.path == f"{scope}.scores" and o.kind == "einsum"), None)
+    if scores and last in ("q", "q_up"):
+        size = scores.attrs.get("scale", 1.0) * math.sqrt(length(scores.inputs[0].dims[-1]))
+        times += min(max(0, round(math.log2(size))), 60) if size > 1 else 0
+    return times

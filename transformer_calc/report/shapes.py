@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 LONGEST = 1000  # layers that are written out one by one
 COLUMNS = (
     Column("path", "operation", "text"),
-    Column("note", "what it does", "text", 3),
+    Column("note", "what it does", "text", 1),
     Column("in", "in", "shapes", 5),
-    Column("weights", "weights", "shapes", 2),
-    Column("out_symbols", "out", "shape", 1),
+    Column("weights", "weights", "shapes", 3),
+    Column("out_symbols", "out", "shape", 2),
     Column("out", "sizes", "shape"),
     Column("params", "parameters", "count", 4),
 )
@@ -60,7 +60,7 @@ class _Block(NamedTuple):
     @classmethod
     def of(cls, place: Place, graph: Graph, sizes: Sizes) -> _Block:
         """The block at one of its places."""
-        found = [shaped(op, place, graph, sizes) for op in place.block.ops]
+        found = shaped(place, graph, sizes)
         rows = tuple(_cells(op, inner.path) for op, inner in zip(found, place.block.ops, strict=True))
         whose = ("of one" if place.block.copies else "shared by all") if place.repeat > 1 else ""
         total = {"path": f"parameters {whose}".rstrip(), "params": sum(op.params for op in found)}
@@ -113,9 +113,9 @@ def _plain(op: Shaped) -> dict[str, Any]:
 
 def _cells(op: Shaped, path: str) -> dict[str, Any]:
     """One operation as a table's row."""
-    note = f"{op.note or op.what}{', tied' if any(weight.tied for weight in op.weights) else ''}"
+    note = f"{op.note}{', tied' if any(weight.tied for weight in op.weights) else ''}"
     if op.op == "mask":  # what it is added to has the output's shape; its own is the lesson
-        note = f"mask {op.inputs[-1].shape}: {note}"
+        note = f"mask {op.inputs[-1].shape}: {note.partition(', ')[2]}"
     elif op.inputs and op.inputs[0].name.endswith(".output"):  # of another stack: cross-attention
         note = f"{note}, X = {op.inputs[0].name}"
     return {

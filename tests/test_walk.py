@@ -14,6 +14,7 @@ import pytest
 
 from transformer_calc import InputError, load
 from transformer_calc.cli import run
+from transformer_calc.readings.shrink import shrink
 from transformer_calc.report.walk import build
 
 Rows = list[list[float]]
@@ -376,6 +377,246 @@ class TestNumbers:
         else:
             assert "### layers.0.attn.mix" in out
             assert "```text\nZ = A·X" in out
+
+
+class TestWhatIsSaidOfNumbers:
+    """Every sentence beside a matrix follows from the matrix."""
+
+    def exercise(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], a: Rows) -> str:
+        file = tmp_path / "mine.json"
+        file.write_text(json.dumps({"A": a}))
+        return printed(capsys, "exercise", "--input", str(file), "--step", "layers.0.attn.mix")
+
+    @pytest.mark.parametrize(
+        ("a", "words"),
+        [
+            (A, "A [5, 5] (rows sum to 1)"),
+            # X1 := X1 + X2, X2 := X2 + X3 and so on, the last one around
+            ([[float(j in (i, (i + 1) % 5)) for j in range(5)] for i in range(5)], "A [5, 5] (rows sum to 2)"),
+            ([[1, 0, 0, 0, 0], *([[0, 0.5, 0, 0, 0]] * 4)], "A [5, 5] (not all rows sum to 1)"),
+            ([[0] * 5, *([[1, 1, 1, 1, -1]] * 4)], "A [5, 5] (no row sums to 1)"),
+            ([[-1, 0, 0, 0, 2]] * 5, "A [5, 5] (rows sum to 1)"),
+            ([[0] * 5] * 5, "A [5, 5] (rows sum to 0)"),
+            ([[0.25, 0, 0, 0, 0]] * 5, "A [5, 5] (rows sum to 0.25)"),
+            ([[1 / 3, 0, 0, 0, 0]] * 5, "A [5, 5] (no row sums to 1)"),
+        ],
+    )
+    def test_sums_of_given_rows(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], a: Rows, words: str) -> None:
+        out = self.exercise(tmp_path, capsys, a)
+        assert words in out
+        assert out.count("Σ = 1 ") + out.count("Σ = 1\n") == sum(abs(sum(row) - 1) < 1e-9 for row in a)
+
+    def test_a_sink_takes_its_part_of_each_row(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, "gpt-oss-20b", "--shrink", "--step", "layers.0.attn.softmax")
+        assert "(rows sum to 1)" not in out
+        assert "(no row sums to 1)" in out
+
+    def test_a_row_that_is_masked_everywhere(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file = tmp_path / "mine.json"
+        file.write_text(json.dumps({"attention_mask": [0, 1, 1]}))
+        args = ("--input", str(file))
+        assert "−∞ above the diagonal and at padding" in printed(capsys, *args, "--step", "layers.0.attn.mask")
+        out = printed(capsys, *args, "--step", "layers.0.attn.softmax")
+        assert "a row that is masked everywhere looks at all alike" in out
+        assert "looks at all alike" not in printed(capsys, "--step", "layers.0.attn.softmax")
+
+    def test_a_mask_that_hides_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, "walk-translation", "--until", "encoder.layers.0.attn.mask")
+        assert "scores, −∞ at padding: none here" in out
+        assert out.endswith("  the same numbers\n")
+
+    def test_weights_too_small_for_a_number(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file = tmp_path / "mine.json"
+        big = (1000 * np.eye(4)).tolist()
+        file.write_text(json.dumps({"layers.attn.q.weight": big, "layers.attn.k.weight": big}))
+        out = printed(capsys, "--input", str(file), "--step", "layers.0.attn.softmax")
+        assert "some are 0 because e to that power is smaller than any number here" in out
+
+    @pytest.mark.parametrize("path", ["layers.0.attn.dropout", "layers.0.attn_dropout", "embed.dropout"])
+    def test_dropout_changes_nothing_here(self, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, "gpt2", "--shrink", "--step", path)
+        said = "dropout 0.1: in training only (there, what is kept is ÷ 0.9)"
+        assert said in " ".join(out.split())
+        assert "the same numbers" in out
+        grids = [line for line in out.splitlines() if line in ("  A", "  O", "  X₀", "  emb", "  A, head 1")]
+        assert len(grids) == 1  # not the same matrix twice
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({}, "inputs and weights: seeded small whole numbers (seed 0)"),
+            ({"token_ids": [1, 2, 3]}, "inputs as given, weights: seeded small whole numbers (seed 0)"),
+            (
+                {"layers.attn.q.weight": np.eye(4).tolist()},
+                "some weights as given; what is not given: seeded small whole numbers (seed 0)",
+            ),
+        ],
+    )
+    def test_where_numbers_are_from(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: dict[str, Any], said: str
+    ) -> None:
+        file = tmp_path / "mine.json"
+        file.write_text(json.dumps(given))
+        assert said in printed(capsys, "--input", str(file))
+
+    def test_seeded_numbers_are_as_whole_as_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "seeded small multiples of 1/16 (seed 0)" in printed(capsys, "gpt2", "--shrink")
+        for step in steps(load("gpt2"), shrink=True).values():
+            for weight in step["weights"]:
+                entries = 16 * np.array(weight["values"])
+                assert entries == pytest.approx(entries.round())
+
+    def test_random_ones_have_two_decimals_in_tiny_models_too(self) -> None:
+        for step in steps(load("t5-small"), shrink=True, weights="random").values():
+            for weight in step["weights"]:
+                entries = 100 * np.array(weight["values"])
+                assert entries == pytest.approx(entries.round())
+
+
+SEQ2SEQ = {"model_type": "m2m_100", "d_model": 8} | {
+    f"{side}_{what}": size
+    for side in ("encoder", "decoder")
+    for what, size in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 8))
+}
+
+
+class TestSines:
+    def test_the_formula_and_an_entry_are_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = printed(capsys, "walk-translation", "--step", "encoder.embed.positions")
+        formula = "PE[p, 2i] = sin(p / 10000^(2i/D)), PE[p, 2i+1] = cos(p / 10000^(2i/D))"
+        assert formula in " ".join(out.split())
+        assert "row 2, column 3: PE[1, 2] = sin(1 / 10000^(2/4)) ≈ 0.010" in out
+        assert "0.841   0.540  0.010  1.000" in out
+
+    @pytest.mark.parametrize(
+        ("config", "entry"),
+        [
+            (SEQ2SEQ, "PE[3, 1] = sin(3 / 10000^(1/(4 − 1)))"),  # the rows before are padding's and one that is unused
+            (
+                {"model_type": "xglm", "num_layers": 1, "attention_heads": 2, "ffn_dim": 8, "d_model": 8},
+                "PE[3, 1] = sin(3",
+            ),
+        ],
+    )
+    def test_of_families_that_store_halves(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: dict[str, Any], entry: str
+    ) -> None:
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps({**config, "vocab_size": 11}))
+        path = "encoder.embed.positions" if config["model_type"] == "m2m_100" else "embed.positions"
+        out = printed(capsys, str(file), "--until", path)
+        assert entry in out
+
+    @pytest.mark.parametrize("family", ["marian", "whisper"])
+    def test_a_stored_table_is_filled_as_its_class_fills_it(self, family: str) -> None:
+        config = {"model_type": family, "encoder_layers": 1, "decoder_layers": 1}
+        found = steps(load(config=config), shrink=True)["encoder.embed.positions"]
+        row = np.array(found["output"]["values"])[1]
+        half = len(row) // 2
+        wide = half if family == "marian" else half - 1
+        wanted = [f(1 / 10000 ** (i / wide)) for f in (math.sin, math.cos) for i in range(half)]
+        assert row == pytest.approx(np.array(wanted))
+
+
+class TestWhereNormsStand:
+    @pytest.mark.parametrize(
+        "model", ["lesson", "lesson-ffn", "lesson-translation", "walk-translation", "transformer-base"]
+    )
+    def test_lessons_add_then_norm(self, model: str) -> None:
+        for stack in load(model).spec.stacks:
+            assert {layer.place for layer in stack.layers.kinds} == {"post"}
+            assert stack.final_norm is None
+
+    def test_a_post_norm_stack_normalises_once(self) -> None:
+        model = load("walk", sets=["place=post"])
+        assert model.notes == ["the final norm is left out: with place=post no norm follows the layers"]
+        found = steps(model)
+        assert found["layers.0.ffn_norm"]["algebra"].startswith("N₂ = LayerNorm(X₂)")
+        assert found["head.lm"]["algebra"] == "logits = N₂·W_Eᵀ"
+
+    @pytest.mark.parametrize(
+        ("model", "sets", "ends", "note"),
+        [
+            ("gpt2", ["place=post"], [False], "the final norm is left out"),
+            ("gpt2", ["place=post", "final_norm=none"], [False], ""),
+            ("gpt2", ["place=post", "final_norm.eps=1e-6"], [True], ""),  # whoever sets it keeps it
+            ("gpt2", ["place=sandwich"], [True], ""),
+            ("bert-base-uncased", ["place=pre"], [True], "the layers are followed by a final norm, as place=pre needs"),
+            ("bert-base-uncased", ["place=pre", "final_norm=none"], [False], ""),
+            ("t5-small", ["decoder.place=post"], [True, False], "the decoder's final norm is left out"),
+            ("transformer-base", ["encoder.place=pre"], [True, False], "the encoder's layers are followed by"),
+            ("walk", ["place=none"], [False], "the final norm is left out"),
+        ],
+    )
+    def test_the_final_norm_follows_the_place(self, model: str, sets: list[str], ends: list[bool], note: str) -> None:
+        changed = load(model, sets=sets)
+        assert [stack.final_norm is not None for stack in changed.spec.stacks] == ends
+        assert "; ".join(changed.notes).startswith(note) if note else not changed.notes
+
+    def test_parallel_parts_have_their_norm_before_them(self) -> None:
+        with pytest.raises(InputError, match="place must be 'pre'"):
+            load("gpt-j-6b", sets=["place=post"])
+
+
+# every kind of attention and of factor
+SANE = (
+    "walk walk-translation lesson-translation transformer-base gpt2 gpt-neo-125m t5-small t5-v1_1-base gemma-2-27b "
+    "gemma-2b bert-base-uncased albert-base-v2 deberta-v3-base falcon-40b starcoder opt-350m bart-base deepseek-v3 "
+    "gpt-oss-20b llama-4-scout mixtral-8x7b chinchilla whisper-tiny vit-base clip-vit-b-32 command-r-35b palm-8b "
+    "phi-3.5-moe"
+).split()
+
+
+@pytest.mark.parametrize("style", ["integers", "random"])
+@pytest.mark.parametrize("name", SANE)
+def test_a_softmax_has_something_to_choose_from(name: str, style: str) -> None:
+    small = name.startswith("walk")
+    largest: list[float] = []
+    for path, step in steps(load(name), shrink=not small, weights=style).items():
+        if path.endswith(".softmax"):
+            scores, found = np.array(step["inputs"][0]["values"]), values(step)
+            several = (scores > -1e300).sum(-1) > 1
+            largest += found.max(-1)[several].tolist()
+            assert np.abs(scores[scores > -1e300]).max() < 60
+    assert largest
+    assert np.median(largest) < 0.95
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "wanted"),
+    [
+        ("lesson-translation", lambda m: m.stacks[0].embedding.scale, lambda m: m.stacks[0].d_model ** 0.5),
+        ("gemma-2b", lambda m: m.stacks[0].embedding.scale, lambda m: m.stacks[0].d_model ** 0.5),
+        ("gemma-2-27b", lambda m: m.stacks[0].layers.kinds[0].mixer.scale, lambda m: 3**-0.5),  # 20 / 6 heads
+        ("deberta-v3-base", lambda m: m.stacks[0].layers.kinds[0].mixer.scale, lambda m: 24**-0.5),  # 3 · 8
+        ("t5-small", lambda m: m.heads[0].scale, lambda m: m.stacks[-1].d_model ** -0.5),
+        ("t5-small", lambda m: m.stacks[0].layers.kinds[0].mixer.scale, lambda m: 1.0),  # of no width
+        ("command-r-35b", lambda m: m.heads[0].steps[0].scale, lambda m: 1 / 16),
+    ],
+)
+def test_factors_made_of_a_width_shrink_with_it(name: str, read: Any, wanted: Any) -> None:
+    tiny = shrink(load(name).spec)
+    assert read(tiny) == pytest.approx(wanted(tiny))
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["--step", "layers.0.attn.scores"], ") / √2 ≈ "),
+        (["walk", "--set", "attention.scale=0.125", "--step", "layers.0.attn.scores"], ") / 8 "),
+        (["walk", "--set", "attention.scale=0.3", "--step", "layers.0.attn.scores"], ") · 0.3 "),
+        (["walk", "--set", "attention.scale=1", "--step", "layers.0.attn.scores"], "scores = Q·Kᵀ    ["),
+    ],
+)
+def test_factors_of_scores_are_written_as_what_they_are(
+    args: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert line in printed(capsys, *args)
+
+
+def test_scores_that_are_divided_by_the_layer_s_number_are_worked_out_so(capsys: pytest.CaptureFixture[str]) -> None:
+    args = ("--layers", "2", "--set", "attention.scale_by_layer=true", "--step", "layers.1.attn.scores")
+    assert ") / √2 / 2 ≈" in printed(capsys, *args)
 
 
 @pytest.mark.parametrize(

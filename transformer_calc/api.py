@@ -416,10 +416,12 @@ def load(
         notes, source = first + notes, f"preset {path.stem}"
     sets = tuple(sets)
     changes = [*([] if source == "hyperparameters" else (f"{k}={v}" for k, v in fields.items())), *sets]
+    spec, said = settings.settled(spec, settings.apply(spec, sets), sets)
+    notes = [*notes, *said]
     length = lengths.stated(described, fields)
     config_of = described if "model_type" in described else described.get("config")
     stored = published.read(config_of, where) if config_of else None
-    return Transformer(settings.apply(spec, sets), source, notes, usual, changes, described, length, stored)
+    return Transformer(spec, source, notes, usual, changes, described, length, stored)
 
 
 def _is_new(fields: Mapping[str, Any], default: str) -> bool:

@@ -280,6 +280,13 @@ class Layer(Record):
     # parts whose output it is on; sum: on that of parallel ones, once
     dropped: str = one_of("both", "mixer", "ffn", "sum", default="both")
 
+    def __post_init__(self) -> None:
+        if self.parallel != "no" and self.place != "pre":
+            raise InputError(
+                f"place is {self.place!r}, but parallel is {self.parallel!r}: parallel parts have their norm before "
+                "them, so place must be 'pre'"
+            )
+
 
 @record
 class Layers(Record):

@@ -317,7 +317,7 @@ class _Writer:
             case "elementwise":
                 return self._entrywise(op, inputs)
             case "dropout":
-                return f"{x}, {_kept(op, cached=True)}"
+                return f"{x}, {_kept(op, cached=not self.numbered)}"
             case "view" | "cache" | "repeat" | "slice" | "concat" | "rotary":
                 return f"{', '.join(inputs)}{note}"
             case "parameter":
@@ -374,5 +374,7 @@ def head_part(op: Op) -> tuple[Dim, ...]:
 def _kept(op: Op, *, cached: bool) -> str:
     """What happens to a tensor that stays what it is called; `cached`: there may be tokens in the cache."""
     if op.kind == "dropout":
-        return f"{op.note}: in training only"
+        return f"{op.note}: in training only" + (
+            "" if cached else f" (there, what is kept is ÷ {1 - op.attrs['rate']:g})"
+        )
     return f"{op.note or KINDS[op.kind].word}{': none here' if op.kind == 'cache' and not cached else ''}"

@@ -59,6 +59,7 @@ class Step(NamedTuple):
     weights: list[Seen]
     output: Seen
     by_hand: tuple[tuple[int, int], list[tuple[float, float]], list[float]] | None = None
+    layer: int | None = None
 
 
 class Given(NamedTuple):
@@ -101,9 +102,22 @@ class Walker(Machine):
             prefix = f"{self.block.stack}.layers.{self.layer}" if self.block.stack else f"layers.{self.layer}"
         path = f"{prefix}.{op.path}" if prefix else op.path
         output = self._seen(op.path, line.letter, op.output.dims, y)
-        self.steps.append(Step(path, op, line.text, shown_in, shown_weights, output, _by_hand(op, inputs, params, y)))
+        text = line.text + self._masked(op, y)
+        worked = _by_hand(op, inputs, params, y)
+        self.steps.append(Step(path, op, text, shown_in, shown_weights, output, worked, self.layer))
         if path == self.last:
             raise _Stop
+
+    def _masked(self, op: Op, y: Array) -> str:
+        """What a mask's line does not say: that it hides nothing here, or padding, too."""
+        if op.kind != "mask":
+            return ""
+        if not (y == LOWEST).any():
+            return ": none here"
+        source = ("source",) in op.inputs[0].dims
+        mask = self.inputs.get("encoder.attention_mask") if source else self._own("attention_mask")
+        padded = mask is not None and not np.all(mask)
+        return " and at padding" if padded and "padding" not in op.note else ""
 
     def _seen(self, name: str, letter: str, dims: Dims, values: Array, **more: Any) -> Seen:
         axes = ["*".join(dim) or "1" for dim in dims]
@@ -441,7 +455,7 @@ def _halvings(op: Op, block: Block, graph: Graph, sizes: Sizes) -> int:
     """
 
     def length(*dims: Dim) -> int:
-        return math.prod(int(n) for n in shape(dims, sizes))  # type: ignore[arg-type]
+        return math.prod(int(n) for n in shape(dims, sizes))  # type: ignore[arg-type, misc]
 
     if op.kind == "lookup" and op.path.endswith("embed.tokens"):
         factor = next((o.attrs["factor"] for o in block.ops if o.path == "embed.scale"), 1.0)

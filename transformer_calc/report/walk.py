@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
+from transformer_calc.readings.algebra import by
 from transformer_calc.readings.params import params
 from transformer_calc.readings.shrink import shrink as shrunk
 from transformer_calc.readings.verify import too_long
@@ -44,7 +45,7 @@ SIDE = 12  # rows and columns of a matrix that are shown; of a larger one its co
 CORNER = 6
 BLOCKS = 8  # matrices of one tensor that are shown
 FACTORS = 6  # of an entry that is worked out
-UNCHANGED = ("view", "cache", "dropout", "repeat")
+UNCHANGED = ("view", "cache", "dropout", "repeat", "mask")
 BATCH = ("batch", "batch_images")
 WORDS = {
     "batch": "sequence",
@@ -104,6 +105,7 @@ def build(
     only = set(chosen(run_graph, step, "--step")) if step is not None else None
     last = last_of(run_graph, until, "--until") if until is not None else None
     steps = walk(run_graph, sizes, used, inputs, last)
+    told = _told(known, inputs, weights, seed, steps, checkpoint)
     steps = [one for one in steps if only is None or one.path in only]
     shown = _Shown(decimals, whole=whole)
     sections = [section for one in steps for section in shown.step(one)]
@@ -113,7 +115,7 @@ def build(
     letters, symbols = legend(graph, sizes, used=axes)
     title = f"{model.title}, shrunk: a tiny model of the same structure" if shrink else model.title
     run_on = f"{_count(on.batch, 'sequence')} of {_count(on.seq, 'token')}{_target(on)}"
-    head = Text(f"{title}: {run_on}\n{_told(known, weights, seed, steps, checkpoint)}")
+    head = Text(f"{title}: {run_on}\n{told}")
     data = {
         "seed": seed,
         "weights": weights,
@@ -200,19 +202,45 @@ def _target(on: Workload) -> str:
     return f", {_count(on.target, 'target token')}" if on.target else ""
 
 
-def _told(known: Given, weights: str, seed: int, steps: Iterable[Step], checkpoint: str | None) -> str:
+def _told(
+    known: Given,
+    inputs: Mapping[str, Any],
+    weights: str,
+    seed: int,
+    steps: Sequence[Step],
+    checkpoint: str | None,
+) -> str:
     """Where the numbers are from."""
-    style = "small whole numbers" if weights == "integers" else "random numbers of two decimals"
-    what = f"seeded {style} (seed {seed})"
-    used = {seen.key for step in steps for seen in step.weights}
-    fresh = any(key not in known.weights for key in used)
+    used = {seen.key: seen for step in steps for seen in step.weights}
+    fresh = [seen for key, seen in used.items() if key not in known.weights]
+    needed = [name for name in inputs if not name.endswith("attention_mask")]
+    missing = [name for name in needed if name not in known.inputs]
     if checkpoint:
-        return f"weights from {checkpoint}; inputs seeded (seed {seed})"
-    if known.weights and known.inputs and not fresh:
-        return "inputs and weights as given"
-    if known.weights:
-        return f"{'inputs and ' if known.inputs else ''}weights as given; what is not given: {what}"
-    return f"inputs as given, weights: {what}" if known.inputs else f"inputs and weights: {what}"
+        return f"weights from {checkpoint}; inputs {'as given' if not missing else f'seeded (seed {seed})'}"
+    computed = {step.weights[0].key for step in steps if step.op.attrs.get("fixed")}
+    made = [seen.values for seen in fresh if seen.key not in computed] + [
+        inputs[name] for name in missing if not name.endswith(("A", "token_ids"))
+    ]
+    what = f"seeded {_style(weights, made)} (seed {seed})"
+    some = [name.rpartition(".")[2].replace("vectors", "x") for name in known.inputs if name in needed]
+    given = ["inputs"] if some and not missing else sorted(set(some))
+    given += ["weights"] if used and not fresh else ["some weights"] if len(fresh) < len(used) else []
+    if not given:
+        return f"inputs and weights: {what}"
+    if not (missing or fresh):
+        return f"{' and '.join(given)} as given"
+    if given == ["inputs"]:
+        return f"inputs as given, weights: {what}"
+    return f"{', '.join(given[:-1]) + ' and ' if given[1:] else ''}{given[-1]} as given; what is not given: {what}"
+
+
+def _style(weights: str, made: Sequence[Any]) -> str:
+    """What seeded numbers are like: as whole as they say."""
+    if weights != "integers":
+        return "random numbers of two decimals"
+    entries = {abs(float(x)) for values in made for x in set(values.ravel().tolist())}
+    part = next((n for n in range(64) if all((x * 2**n).is_integer() for x in entries)), 64)
+    return "small whole numbers" if not part else f"small multiples of 1/{2**part}"
 
 
 # --- for programs -------------------------------------------------------------------------------------------------
@@ -275,21 +303,36 @@ class _Shown:
         parts = [seen for seen in step.inputs if self._is_new(seen) and not _same_as(seen, out)] + [
             w for w in step.weights if self._is_new(w)
         ]
-        aside = [grid for seen in parts for grid in self._grids(seen, self._weighs(step, seen))]
         made = self._grids(out, step.op.kind == "softmax")
         self.seen.add(id(out.values))
-        if step.op.kind in UNCHANGED and step.inputs and not parts and not step.inputs[0].given:
+        if step.op.kind in UNCHANGED and step.inputs and not step.inputs[0].given:
             before = self._grids(step.inputs[0], False)
             if [grid.rows for grid in before] == [grid.rows for grid in made]:
-                yield Matrix(step.path, (*lines, "  the same numbers"), ())
+                lines.append("  the same numbers")
+                yield Matrix(step.path, tuple(lines), tuple((grid,) for grid in made) if parts else ())
                 return
+        aside = [grid for seen in parts for grid in self._grids(seen, self._weighs(step, seen))]
         weighed = [seen for seen in parts if self._weighs(step, seen)] + ([out] if step.op.kind == "softmax" else [])
-        if any(_has_zero(seen) for seen in weighed):
-            lines.append("  · is 0: what a query does not look at")
+        lines += self._of_zeros(step, weighed)
         if len(made) == 1:
             yield Matrix(step.path, tuple(lines), ((*aside, *made),))
         else:
             yield Matrix(step.path, tuple(lines), (*((tuple(aside),) if aside else ()), *((grid,) for grid in made)))
+
+    @staticmethod
+    def _of_zeros(step: Step, weighed: Sequence[Seen]) -> list[str]:
+        """What is said of weights that are exactly 0, and of rows in which everything is masked."""
+        if step.op.kind != "softmax":
+            return ["  · is 0: what a query does not look at"] if any(_has_zero(seen) for seen in weighed) else []
+        masked = step.inputs[0].values == LOWEST
+        lines = []
+        if (masked & (step.output.values == 0)).any():
+            lines.append("  · is 0: what a query does not look at")
+        if (~masked & (step.output.values == 0)).any():
+            lines.append("  some are 0 because e to that power is smaller than any number here")
+        if masked.all(-1).any():
+            lines.append("  a row that is masked everywhere looks at all alike")
+        return lines
 
     def _is_new(self, seen: Seen) -> bool:
         """What a step uses is shown with it, unless it was shown before."""
@@ -300,11 +343,13 @@ class _Shown:
 
     @staticmethod
     def _weighs(step: Step, seen: Seen) -> bool:
-        """Whether these are attention weights: their rows sum to 1."""
-        return step.op.path.rpartition(".")[2] == "mix" and step.inputs[:1] == [seen]
+        """Whether these weigh what is summed: the sum of each row is shown beside it."""
+        return step.op.path.rpartition(".")[2] == "mix" and step.inputs[0] is seen
 
     def _by_hand(self, step: Step) -> list[str]:
-        """One entry of a product, one row of a softmax or norm, worked out."""
+        """One entry of a product or of a table of sines, one row of a softmax or norm, worked out."""
+        if step.op.kind == "sinusoid":
+            return self._sine_by_hand(step)
         if step.op.kind in ("softmax", "norm") and step.output.values.ndim > 1:
             return self._row_by_hand(step)
         if not step.by_hand or len(step.by_hand[1]) > FACTORS:
@@ -313,11 +358,32 @@ class _Shown:
         terms = [f"{self._brief(a, sign=True)}·{self._brief(b, sign=True)}" for a, b in pairs]
         terms += [self._brief(x, sign=True) for x in added]
         scale = step.op.attrs.get("scale", 1.0)
+        factor = by(scale, str(len(pairs)), len(pairs))
+        if step.op.attrs.get("by_layer") and step.layer:
+            factor += f" / {step.layer + 1}"
         total = " + ".join(terms)
-        if scale != 1.0:
-            total = f"({total}) · {self._brief(scale)}"
-        exact = all(_same(x, self.decimals) for x in (*(x for pair in pairs for x in pair), *added, entry, scale))
+        if factor:
+            total = f"({total}){factor}"
+        exact = all(_same(x, self.decimals) for x in (*(x for pair in pairs for x in pair), *added, entry))
+        exact = exact and ("√" not in factor or _same(1 / scale, 0))
         return [f"  row {row}, column {column}: {total} {'=' if exact else '≈'} {self._brief(entry)}"]
+
+    def _sine_by_hand(self, step: Step) -> list[str]:
+        """An entry of a table of sines and cosines: of the second position, and the second frequency."""
+        table, attrs = step.output.values, step.op.attrs
+        if table.ndim != 2:
+            return []
+        row, width = min(1, len(table) - 1), table.shape[-1]
+        of = step.inputs[0].values.ravel()[row].item() + attrs.get("offset", 0) if step.inputs else row
+        i = 1 if width > 2 else 0
+        column = 2 * i if attrs["order"] == "alternating" else i
+        spread = attrs["spread"]
+        exponent = f"{i}/({width // 2} − {spread})" if spread else f"{2 * i}/{width}"
+        entry = self._brief(table[row, column].item())
+        name = "PE" if step.inputs else "R"
+        return [
+            f"  row {row + 1}, column {column + 1}: {name}[{of}, {column}] = sin({of} / 10000^({exponent})) ≈ {entry}"
+        ]
 
     def _row_by_hand(self, step: Step) -> list[str]:
         x, y = (v.reshape(-1, v.shape[-1]) for v in (step.inputs[0].values, step.output.values))
@@ -366,16 +432,16 @@ class _Shown:
                 for i, dim, n in zip(index, dims, leading, strict=False)
                 if n > 1 and not (dim and dim[0] in BATCH and not self.whole)
             ]
-            label = self._label(seen, ", ".join(words), weighs=weighs)
+            label = self._label(seen, ", ".join(words)) + (_of_sums(v[index].sum(-1).tolist()) if weighs else "")
             cut = self._rows(v[index], places, weighs=weighs)
             line = (len(cut[0]) - 1,) if weighs else _bars(v, bars)
             grids.append(Grid(label, cut, line if weighs or v.shape[-1] <= SIDE or self.whole else ()))
         return grids
 
     @staticmethod
-    def _label(seen: Seen, where: str, *, weighs: bool = False) -> str:
+    def _label(seen: Seen, where: str) -> str:
         label = seen.letter + (f" {seen.shape}" if seen.given or seen.key[0] else "")
-        return f"{label}{', ' if where else ''}{where}" + (" (rows sum to 1)" if weighs else "")
+        return f"{label}{', ' if where else ''}{where}"
 
     def _rows(self, v: Any, places: int, *, weighs: bool) -> tuple[tuple[str, ...], ...]:
         """A matrix as text; of a large one the corner."""
@@ -394,6 +460,17 @@ class _Shown:
         if x == LOWEST:
             return "−∞"
         return "·" if weighs and x == 0 else _number(x, places)
+
+
+def _of_sums(sums: Sequence[float]) -> str:
+    """What the sums of a matrix's rows have in common; of a corner that is shown, too."""
+    if all(math.isclose(total, sums[0], rel_tol=1e-9) for total in sums) and _same(sums[0], 3):
+        return f" (rows sum to {_number(sums[0], _places([sums[0]], 3))})"
+    return (
+        " (no row sums to 1)"
+        if not any(math.isclose(total, 1, rel_tol=1e-9) for total in sums)
+        else (" (not all rows sum to 1)")
+    )
 
 
 def _corner(row: list[str], dots: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformer_calc import units
 from transformer_calc.errors import InputError, did_you_mean
-from transformer_calc.spec import Layers, Model
+from transformer_calc.spec import Layers, Model, Stack
 
 ALIASES = {"attention": "mixer"}
 TRANSPARENT = ("stacks", "heads", "layers", "kinds", "steps")  # looked through where a path does not name them
@@ -33,6 +33,37 @@ def apply(model: Model, sets: Iterable[str]) -> Model:
             raise InputError(f"--set {path.strip()}: there is no such field in this model", hint=hint)
         model = changed
     return model
+
+
+def settled(before: Model, after: Model, sets: Iterable[str]) -> tuple[Model, list[str]]:
+    """The changed model with the norm at the end of its stacks that its layers need, and what is to be said of it.
+
+    Layers whose norms come first leave the sum of all parts bare, so that a norm follows the last one; after a sum, the
+    last layer's own norm is the end (Xiong et al. 2020, arXiv 2002.04745, figure 1). Who sets final_norm has it so.
+    """
+    paths = [text.partition("=")[0].strip().split(".") for text in sets]
+    if not any(path[-1] == "place" for path in paths) or any("final_norm" in path for path in paths):
+        return after, []
+    stacks, notes = [], []
+    for old, new in zip(before.stacks, after.stacks, strict=True):
+        bare, was = _ends_bare(new), _ends_bare(old)
+        whose = f"the {new.name}'s " if len(after.stacks) > 1 else "the "
+        if was and not bare and new.final_norm:
+            notes.append(
+                f"{whose}final norm is left out: with place={new.layers.kinds[-1].place} no norm follows the layers"
+            )
+            new = replace(new, final_norm=None)
+        elif bare and not was and not new.final_norm:
+            place = new.layers.kinds[-1].place
+            notes.append(f"{whose}layers are followed by a final norm, as place={place} needs (--set final_norm=none)")
+            new = replace(new, final_norm=new.layers.kinds[-1].norm)
+        stacks.append(new)
+    return replace(after, stacks=tuple(stacks)), notes
+
+
+def _ends_bare(stack: Stack) -> bool:
+    """Whether what a stack's layers hand on is a sum that no norm has seen, though they have norms."""
+    return any(layer.place not in ("post", "none") for layer in stack.layers.kinds)
 
 
 def _set(node: Any, words: list[str], value: str, path: str) -> tuple[Any, set[str]]:
@@ -77,6 +108,8 @@ def _parse(value: str, kind: str, path: str) -> Any:
     if value.lower() in ("none", "null"):
         if "None" in kinds:
             return None
+        if "str" in kinds:  # of some words it is one
+            return value.lower()
         raise InputError(f"--set {path} is {value}; it cannot be left out")
     if "bool" in kinds:
         if value.lower() not in ("true", "false"):

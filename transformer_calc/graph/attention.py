@@ -125,7 +125,7 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
         k_nope, v = (_heads_first(b, n, _split(b, n, t)) for n, t in (("k_up", k_nope), ("v_up", v)))
         k_rope = b.emit("repeat", "k_rope_repeat", (k_rope,), (*k_nope.dims[:-1], (rope,)), note="to every head")
         k = _concat(b, "k_full", k_rope, k_nope, d_head)
-        scores = _scores(b, q, k, scale)
+        scores = _scores(b, q, k, scale, stretched=a.scale is not None)
     masked = _mask(b, scores, causal=a.causal)
     if a.indexer:
         worth = _indexer(b, a.indexer, x, low, keys, causal=a.causal)
@@ -216,8 +216,12 @@ def _concat(b: Builder, path: str, rope: Tensor, nope: Tensor, d_head: str) -> T
     return b.emit("concat", path, (nope, rope), (*nope.dims[:-1], (d_head,)), note="both parts of each head")
 
 
-def _scores(b: Builder, q: Tensor, k: Tensor, scale: float, *, by_layer: bool = False) -> Tensor:
-    attrs: dict[str, Any] = {"scale": scale, "by_layer": True} if by_layer else {"scale": scale}
+def _scores(
+    b: Builder, q: Tensor, k: Tensor, scale: float, *, by_layer: bool = False, stretched: bool = False
+) -> Tensor:
+    """Q·Kᵀ times a scale; `stretched`: which is 1/√E times a factor of its own (YaRN, arXiv 2309.00071, §3.4)."""
+    attrs: dict[str, Any] = {"scale": scale}
+    attrs |= {name: True for name, on in (("by_layer", by_layer), ("stretched", stretched)) if on}
     return b.einsum("scores", q, k, (*q.dims[:-1], k.dims[-2]), **attrs)
 
 

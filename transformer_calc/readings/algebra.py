@@ -89,11 +89,13 @@ def _root(x: float, symbol: str, size: int) -> str:
     return f"√{round(square)}" if square < LARGEST_ROOT and _close(square, round(square)) else ""
 
 
-def by(scale: float, symbol: str = "", size: int = 0) -> str:
+def by(scale: float, symbol: str = "", size: int = 0, *, stretched: bool = False) -> str:
     """What a product is multiplied with: ` / √E`, ` / √144`, ` / 8`, ` · 0.1`; nothing where that is 1.
 
-    symbol, size: of the dimension that is summed over.
+    symbol, size: of the dimension that is summed over; stretched: there is a factor on top of 1/√size.
     """
+    if stretched and size:
+        return f"{by(scale * math.sqrt(size))} / √{symbol}"
     if scale == 1.0:
         return ""
     if 0 < scale < 1 and (root := _root(1 / scale, symbol, size)):
@@ -351,7 +353,8 @@ class _Writer:
         (a, b), out = (tensor.dims for tensor in op.inputs), op.output.dims
         summed = [dim for dim in a if dim in b and dim not in out]
         over = summed[0] if summed else a[-1]
-        scale = by(op.attrs.get("scale", 1.0), self._symbol(over), self._size(over))
+        stretched = op.attrs.get("stretched", False)
+        scale = by(op.attrs.get("scale", 1.0), self._symbol(over), self._size(over), stretched=stretched)
         scale += " / (layer + 1)" if op.attrs.get("by_layer") else ""
         note = f": {op.note}" if op.note else ""
         rows = len(a) > 1 and len(b) > 1 and summed == [a[-1]] and a[-2] == out[-2]

@@ -358,7 +358,7 @@ class _Shown:
         terms = [f"{self._brief(a, sign=True)}·{self._brief(b, sign=True)}" for a, b in pairs]
         terms += [self._brief(x, sign=True) for x in added]
         scale = step.op.attrs.get("scale", 1.0)
-        factor = by(scale, str(len(pairs)), len(pairs))
+        factor = by(scale, str(len(pairs)), len(pairs), stretched=step.op.attrs.get("stretched", False))
         if step.op.attrs.get("by_layer") and step.layer:
             factor += f" / {step.layer + 1}"
         total = " + ".join(terms)

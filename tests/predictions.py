@@ -1,15 +1,16 @@
-"""Published runs against what is predicted for them, from nothing but their configuration.
+"""Published runs against what `tcalc cost` and `tcalc serve` predict for them, from nothing but their configuration.
 
 python tests/predictions.py            the errors of each source
-python tests/predictions.py SOURCE     every run of it
+python tests/predictions.py SOURCE     every run of it, with its command line
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import shlex
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import mean, median
@@ -17,17 +18,14 @@ from typing import Any, NamedTuple
 
 import transformer_calc
 from transformer_calc.api import Transformer
-from transformer_calc.graph.model import build
-from transformer_calc.readings import flops, step
-from transformer_calc.readings.latency import Server
-from transformer_calc.readings.serving import Plan
-from transformer_calc.readings.sharding import Mesh
-from transformer_calc.readings.training import Training
+from transformer_calc.cli import run as tcalc
+from transformer_calc.readings import flops
 from transformer_calc.sources import hardware
 
 GOLDEN = Path(__file__).parent / "golden"
-RECIPES = {"fp16": "fp16-mixed", "bf16": "bf16-mixed", "fp8": "fp8"}
+RECIPES = {"fp16": "fp16-mixed", "bf16": "bf16-mixed"}
 FIELDS = ("layers", "d_model", "heads", "kv_heads", "d_head", "d_ff", "vocab")
+OVERRIDES = ("node", "network", "bandwidth")  # of the device's file, where a system differs
 
 
 class Prediction(NamedTuple):
@@ -37,6 +35,8 @@ class Prediction(NamedTuple):
     predicted: float
     published: float
     note: str = ""
+    command: str = ""
+    fits: bool | None = None  # by the count of memory
 
     @property
     def source(self) -> str:
@@ -47,6 +47,31 @@ class Prediction(NamedTuple):
     def error(self) -> float:
         """Of the published seconds."""
         return self.predicted / self.published - 1
+
+
+class Unanswered(NamedTuple):
+    """A run of which the command line predicts nothing, and why."""
+
+    id: str
+    why: str
+
+
+Found = tuple[list[Prediction], list[Unanswered]]
+
+
+def ask(words: list[str]) -> tuple[dict[str, Any], str]:
+    """The answer to a command line, and what its error says."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        tcalc([*words, "--json"])
+    error = next((line for line in err.getvalue().splitlines() if line.startswith("error: ")), "")
+    return json.loads(out.getvalue() or "{}"), error.removeprefix("error: ")
+
+
+def runs(kind: str) -> list[dict[str, Any]]:
+    """The golden rows."""
+    rows: list[dict[str, Any]] = json.loads((GOLDEN / f"{kind}_runs.json").read_text())["runs"]
+    return rows
 
 
 @cache
@@ -60,33 +85,54 @@ def _model(name: str | None, shape: str) -> Transformer:
     return transformer_calc.load(fields=fields)
 
 
-def _device(run: dict[str, Any]) -> Any:
-    own = {key: run[key] for key in ("node", "network", "bandwidth") if key in run}
-    return replace(hardware.load(run["device"]), **own)
+def training_line(run: dict[str, Any]) -> list[str]:
+    """The command line of a training run: all of its configuration is given."""
+    words: list[object] = ["cost"]
+    if run["model"]:
+        words.append(run["model"])
+    else:
+        shape = run["shape"]
+        for field in FIELDS:
+            words += [f"--{field.replace('_', '-')}", shape[field]] if field in shape else []
+        words += ["--max-positions", shape["positions"]] if shape.get("positions") else []
+    words += ["--device", run["device"], "--devices", run["devices"], "--tokens", "1T"]
+    words += _overrides(run)
+    for name in ("batch", "seq", "dp", "tp", "pp", "cp", "ep", "zero", "recompute", "attention"):
+        words += [f"--{name}", run[name]]
+    words += ["--sp" if run["sp"] and run["tp"] > 1 else "--no-sp", "--micro-batch", run["micro_batch"] or 1]
+    words += ["--precision", RECIPES.get(run["precision"], run["precision"])]
+    words += ["--schedule", "interleaved" if run["virtual"] > 1 else "1f1b", "--virtual", run["virtual"]]
+    return [str(word) for word in words]
 
 
-def training() -> Iterator[Prediction]:
-    """Every training run whose mesh the calculator takes."""
-    for run in json.loads((GOLDEN / "training_runs.json").read_text())["runs"]:
+def _overrides(run: dict[str, Any]) -> list[str]:
+    return [word for name in OVERRIDES if name in run for word in ("--device-set", f"{name}={run[name]}")]
+
+
+@cache
+def predicted_training() -> Found:
+    """Every training run of which `tcalc cost` predicts a step, and those of which it does not."""
+    found: list[Prediction] = []
+    without: list[Unanswered] = []
+    for run in runs("training"):
+        words = training_line(run)
+        data, error = ask(words)
+        seconds = data.get("cost", {}).get("step_seconds")
+        if seconds is None:
+            without.append(Unanswered(run["id"], error or data["unknown"]["time"]))
+            continue
+        parts = data["step"]["parts"]
         model = _model(run["model"], json.dumps(run.get("shape")))
-        mesh = Mesh(**{name: run[name] for name in ("dp", "tp", "pp", "cp", "ep")}, sp=run["sp"] and run["tp"] > 1)
-        plan = Training(
-            mesh=mesh,
-            micro_batch=run["micro_batch"] or 1,
-            zero=run["zero"],
-            recompute=run["recompute"],
-            attention=run["attention"],
-            precision=RECIPES.get(run["precision"], ""),
-            schedule="interleaved" if run["virtual"] > 1 else "1f1b",
-            virtual=run["virtual"],
-        )
         workload = {"batch": run["batch"], "seq": run["seq"], "target": run["seq"], "cached": 0}
         sizes = model.graph.bind({axis: workload[axis] for axis in model.graph.workload_axes})
-        try:
-            found = step.estimate(model.graph, sizes, plan, _device(run), model.spec.family)
-        except transformer_calc.InputError:  # a mesh that is not taken: experts split over tensor parallelism, fp4
-            continue
-        yield Prediction(run["id"], found.seconds, _published(run, model, sizes), found.bound)
+        published, bound = _published(run, model, sizes), max(parts, key=parts.__getitem__)
+        found.append(Prediction(run["id"], seconds, published, bound, shlex.join(["tcalc", *words]), data["fits"]))
+    return found, without
+
+
+def training() -> list[Prediction]:
+    """The training runs that are predicted."""
+    return predicted_training()[0]
 
 
 def _published(run: dict[str, Any], model: Transformer, sizes: Any) -> float:
@@ -119,36 +165,58 @@ WEIGHTS = {
 }
 
 
-def inference() -> Iterator[Prediction]:
-    """Every inference run, as a prefill, a decoding step, or both in turn."""
-    for run in json.loads((GOLDEN / "inference_runs.json").read_text())["runs"]:
-        model, device = transformer_calc.load(run["model"]), _device(run)
-        compute = run["compute"] if device.peak(run["compute"]) else None
-        weights = WEIGHTS[run["weights"].replace(" (groups of 32)", "")]
-        weights = "fp8" if compute == "fp8" else weights
-        mesh = Mesh(tp=run["tp"], dp=run["devices"] // run["tp"])
-        plan = Plan(
-            mesh=mesh,
-            weights=weights,
-            kv_dtype="fp8" if run["kv"].startswith("8") else "bf16",
-            kv_split=run.get("kv_split", "heads"),
-        )
+def inference_line(run: dict[str, Any]) -> list[str]:
+    """The command line of an inference run: a prefill, a decoding step half-way, or both in turn."""
+    compute = run["compute"] if hardware.load(run["device"]).peak(run["compute"]) else None
+    weights = "fp8" if compute == "fp8" else WEIGHTS[run["weights"].replace(" (groups of 32)", "")]
+    words: list[object] = ["serve", run["model"], "--device", run["device"], *_overrides(run)]
+    words += ["--devices", run["devices"], "--tp", run["tp"], "--batch", run["batch"]]
+    words += ["--weights", weights, "--kv-dtype", "fp8" if run["kv"].startswith("8") else "bf16"]
+    words += ["--kv-split", run["kv_split"]] if "kv_split" in run else []
+    words += ["--compute", compute] if compute else []
+    tokens, answer = run["input"], run.get("output") or 1
+    if run["phase"] == "decode":
+        words += ["--context", tokens + answer // 2]
+    else:
+        words += ["--seq", tokens, *(["--output", answer] if run["phase"] == "generate" else [])]
+    return [str(word) for word in words]
+
+
+ANSWERS = {"prefill": "ttft_seconds", "decode": "tpot_seconds", "generate": "request_seconds"}
+
+
+@cache
+def predicted_inference() -> Found:
+    """Every inference run of which `tcalc serve` predicts a time, and those of which it does not."""
+    found: list[Prediction] = []
+    without: list[Unanswered] = []
+    for run in runs("inference"):
+        words = inference_line(run)
+        data, error = ask(words)
+        said = data.get("serve", {})
+        if said.get("fits") is False:
+            error = f"a batch of {run['batch']:,} is more than the {said['largest_batch']:,} that memory holds at once"
+        if not said or said["fits"] is False:
+            without.append(Unanswered(run["id"], error))
+            continue
         batch, tokens, answer = run["batch"], run["input"], run.get("output") or 1
-        first = Server(model.graph, plan, device, compute=compute)
-        then = Server(build(model.spec, absorbed=True), plan, device, compute=compute)
-        prefill = first.run(batch, tokens=max(tokens, 1), cached=0).seconds
-        step = then.run(batch, tokens=1, cached=tokens + answer // 2).seconds
         reported = dict(run["reported"])
         if "tokens_per_second_per_device" in reported:
             reported["tokens_per_second"] = reported["tokens_per_second_per_device"] * run["devices"]
         rate = reported.get("prefill_tokens_per_second", reported.get("tokens_per_second", 1))
-        if run["phase"] == "prefill":
-            found, published = prefill, reported.get("first_token_seconds", batch * tokens / rate)
-        elif run["phase"] == "decode":
-            found, published = step, reported.get("step_seconds", batch / rate)
-        else:
-            found, published = prefill + answer * step, batch * answer / rate
-        yield Prediction(run["id"], found, published, run["phase"])
+        published = {
+            "prefill": reported.get("first_token_seconds", batch * tokens / rate),
+            "decode": reported.get("step_seconds", batch / rate),
+            "generate": batch * answer / rate,
+        }[run["phase"]]
+        seconds, command = said[ANSWERS[run["phase"]]], shlex.join(["tcalc", *words])
+        found.append(Prediction(run["id"], seconds, published, run["phase"], command, said["fits"]))
+    return found, without
+
+
+def inference() -> list[Prediction]:
+    """The inference runs that are predicted."""
+    return predicted_inference()[0]
 
 
 def errors(found: list[Prediction]) -> dict[str, list[float]]:
@@ -159,19 +227,43 @@ def errors(found: list[Prediction]) -> dict[str, list[float]]:
     return by
 
 
+def table() -> str:
+    """Mean error and mean absolute error of the predicted seconds, for each source of published runs."""
+    lines = ["| | runs | mean error | mean absolute error |", "|---|---:|---:|---:|"]
+    for title, found in (("training step", training()), ("inference", inference())):
+        by = errors(list(found))
+        every = [error for errors in by.values() for error in errors]
+        for name, errors in ({f"**{title}**": every} | by).items():
+            lines.append(f"| {name} | {len(errors)} | {mean(errors):+.0%} | {mean(map(abs, errors)):.0%} |")
+    return "\n".join(lines)
+
+
+def counts() -> str:
+    """How many of the published runs the command line answers."""
+    kinds = (predicted_training(), predicted_inference())
+    numbers = [(len(found), len(found) + len(without)) for found, without in kinds]
+    (training, of_training), (inference, of_inference) = numbers
+    of = f"of {of_training} published training runs `tcalc cost` answers {training}"
+    return f"{of}, of {of_inference} inference runs `tcalc serve` {inference}"
+
+
 def main(wanted: list[str]) -> None:
     """Print the table, or the runs of some sources."""
-    for title, found in (("training", list(training())), ("inference", list(inference()))):
+    for title, (found, without) in (("training", predicted_training()), ("inference", predicted_inference())):
         if wanted:
             for one in found:
                 if any(one.id.startswith(name) for name in wanted):
                     print(f"{one.id:52s} {one.predicted:10.4g} s {one.published:10.4g} s {one.error:+7.1%}  {one.note}")
+                    print(f"    {one.command}")
             continue
         print(f"{title:24s}  runs   mean error   mean |error|")
         for source, by in errors(found).items():
             print(f"{source:24s}  {len(by):4d}   {mean(by):+10.1%}   {mean(map(abs, by)):12.1%}")
         every = [abs(one.error) for one in found]
-        print(f"{'all':24s}  {len(every):4d}                {mean(every):12.1%}   median {median(every):.1%}\n")
+        print(f"{'all':24s}  {len(every):4d}                {mean(every):12.1%}   median {median(every):.1%}")
+        for missing in without:
+            print(f"not answered: {missing.id}: {missing.why}")
+        print()
 
 
 if __name__ == "__main__":

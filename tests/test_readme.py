@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from statistics import mean
 
 import predictions
 import pytest
@@ -21,23 +20,6 @@ FAMILIES = re.compile(r"(<!-- families -->\n)((?:\n|`[^\n]*\n)*)")
 
 
 PREDICTIONS = re.compile(r"(<!-- predictions -->\n)((?:\n|\|[^\n]*\n)*)")
-
-
-def table_of_predictions() -> str:
-    """Mean error and mean absolute error of the predicted seconds, for each source of published runs."""
-    lines = ["| | runs | mean error | mean absolute error |", "|---|---:|---:|---:|"]
-    for title, found in (("training step", predictions.training()), ("inference", predictions.inference())):
-        by = predictions.errors(list(found))
-        every = [error for errors in by.values() for error in errors]
-        for name, errors in ({f"**{title}**": every} | by).items():
-            lines.append(f"| {name} | {len(errors)} | {mean(errors):+.0%} | {mean(map(abs, errors)):.0%} |")
-    return "\n".join(lines)
-
-
-def test_errors_of_the_estimates_are_listed() -> None:
-    found = PREDICTIONS.search(README.read_text(encoding="utf-8"))
-    assert found
-    assert found[2].strip() == table_of_predictions()
 
 
 def transcript(command: str, statuses: tuple[int, ...] = (0,)) -> str:
@@ -114,5 +96,5 @@ if __name__ == "__main__":
     text = README.read_text(encoding="utf-8")
     text = BLOCK.sub(lambda m: f"```console\n$ {m[1]}\n{transcript(m[1])}```", text)
     text = FAMILIES.sub(lambda m: f"{m[1]}\n{known_families()}\n\n", text)
-    text = PREDICTIONS.sub(lambda m: f"{m[1]}\n{table_of_predictions()}\n\n", text)
+    text = PREDICTIONS.sub(lambda m: f"{m[1]}\n{predictions.table()}\n\n", text)
     README.write_text(text, encoding="utf-8")

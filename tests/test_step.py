@@ -30,10 +30,10 @@ PUBLISHED = {
     "megatron-2019": (8, 0.245),  # V100, arXiv 1909.08053
     "mt-nlg": (3, 0.265),  # 530B on A100, arXiv 2201.11990
     "megascale": (16, 0.12),  # 175B and 530B, Megatron-LM and faster, arXiv 2402.15627
-    "nemotron-4-340b": (3, 0.065),  # H100
+    "nemotron-4-340b": (3, 0.08),  # H100
     "deepseek-v3": (1, 0.26),  # H800; what it hides of sending to experts is not counted
-    "llama-3-405b": (3, 0.31),  # H100; how its pipeline is interleaved is not published
-    "nemo": (42, 0.135),  # 5B to 671B on H100, B200, GB200, GB300
+    "llama-3-405b": (3, 0.16),  # H100
+    "nemo": (43, 0.135),  # 5B to 671B on H100, B200, GB200, GB300
     "maxtext": (22, 0.065),  # TPU v4, v5e, v5p
     "ibm-fsdp": (6, 0.10),
     "llm-foundry": (66, 0.185),  # 125M to 70B with FSDP on A100 and H100

@@ -718,7 +718,9 @@ def _plan(
     sp: Annotated[
         bool,
         typer.Option(
-            "--sp", help="in training, norms and dropouts split the sequence over --tp", rich_help_panel=PARALLEL
+            "--sp/--no-sp",
+            help="in training, norms and dropouts split the sequence over --tp",
+            rich_help_panel=PARALLEL,
         ),
     ] = False,
     kv_dtype: Annotated[

@@ -152,7 +152,7 @@ class _Search:
         tried = mesh._replace(tp=tp, pp=pp, dp=dp, sp=mesh.sp or (tp > 1 and "sp" not in fixed))
         if tried.ep == 1 and "ep" not in fixed and "experts" in self.graph.axes:
             tried = tried._replace(ep=self._experts(tried))
-        return self.plan._replace(mesh=tried, zero=zero if dp > 1 else 0, recompute=recompute)
+        return self.plan._replace(mesh=tried, zero=zero if dp * mesh.cp > 1 else 0, recompute=recompute)
 
     def _experts(self, mesh: Mesh) -> int:
         """Experts are split over the copies of a node, or over as many as there are experts."""

@@ -210,8 +210,11 @@ def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
 def _bounds(layers: int, wanted: int) -> list[int]:
     """Where groups of layers begin and end. Embedding and head stand for a layer each (arXiv 2407.21783, §3.3.2).
 
-    What then does not divide goes to groups in the middle, one layer each.
+    What then does not divide goes to groups in the middle, one layer each. Where there are two groups more than layers,
+    embedding and head are groups by themselves (the same section: 126 layers in 16 stages of 8 groups each).
     """
+    if wanted == layers + 2:
+        return [0, *range(layers + 1), layers]
     short = 1 if wanted > 2 and layers % wanted and layers + 2 >= 2 * wanted else 0  # never none
     each, more = divmod(layers + 2 * short, wanted)
     sizes = [each - short, *([each] * (wanted - 2)), each - short] if wanted > 1 else [each]
@@ -232,9 +235,11 @@ def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
     several = len(stacks) > 1 and wanted > 1
     if several and layers % wanted:
         raise InputError(f"{what}; it must divide the {layers:,} layers", _dividing(stacks))
-    if wanted > layers:
-        raise InputError(f"{what}, but there are {layers:,} layers; it must be at most that")
-    each = layers // wanted
+    apart = virtual > 1 and wanted == layers + 2 and len(stacks) == 1  # embedding and head
+    if wanted > layers and not apart:
+        most = f", or {layers + 2:,}, with embedding and head apart" if virtual > 1 else ""
+        raise InputError(f"{what}, but there are {layers:,} layers; it must be at most that{most}")
+    each = layers // wanted or 1
     if several and any(count % each for count in stacks.values()):
         those = " and ".join(f"{count:,} of the {name}" for name, count in stacks.items())
         raise InputError(f"{what}; {each:,} layers a stage do not divide the {those}", _dividing(stacks))
@@ -252,7 +257,9 @@ def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
         blocks = [(repeated[path], count) for path, count in held.items() if count]
         start = 0
         for name, count in stacks.items():
-            ends = {"embed": low <= start < high, "final": low < start + count <= high}
+            end = start + count
+            ends = {"embed": first if not start else low <= start < high}
+            ends["final"] = last if end == layers else low < end <= high
             of_stack = (block for block in graph.blocks if block.stack in ("", name))
             blocks += [(block, 1) for block in of_stack if ends.get(block.role)]
             start += count

@@ -231,10 +231,10 @@ def table() -> str:
     """Mean error and mean absolute error of the predicted seconds, for each source of published runs."""
     lines = ["| | runs | mean error | mean absolute error |", "|---|---:|---:|---:|"]
     for title, found in (("training step", training()), ("inference", inference())):
-        by = errors(list(found))
-        every = [error for errors in by.values() for error in errors]
-        for name, errors in ({f"**{title}**": every} | by).items():
-            lines.append(f"| {name} | {len(errors)} | {mean(errors):+.0%} | {mean(map(abs, errors)):.0%} |")
+        by = errors(found)
+        every = [error for of in by.values() for error in of]
+        for name, of in ({f"**{title}**": every} | by).items():
+            lines.append(f"| {name} | {len(of)} | {mean(of):+.0%} | {mean(map(abs, of)):.0%} |")
     return "\n".join(lines)
 
 

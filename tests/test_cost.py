@@ -430,6 +430,30 @@ def test_a_pace_beyond_the_peak_is_refused(line: str, says: str, capsys: pytest.
     assert "it must be at most 100%" in err
 
 
+@pytest.mark.parametrize(
+    ("line", "fits"),
+    [
+        ("gpt3 --device t4 --devices 8 --mfu 0.3", False),  # 16 bytes of 175 billion
+        ("gpt3 --device t4 --devices 8 --days 9000", False),
+        ("gpt3 --mode infer --tokens 1B --device h100 --devices 2 --mfu 0.3", False),  # 2 bytes of them
+        ("gpt3 --mode infer --tokens 1B --device h100 --devices 8 --mfu 0.3", None),  # how it is spread is not said
+        ("llama-3-8b --mode infer --tokens 1B --device t4 --devices 1 --mfu 0.3", False),
+        ("llama-3-8b --mode infer --weights int4 --tokens 1B --device t4 --devices 1 --mfu 0.3", None),
+        ("llama-3-70b --lora-rank 8 --weights nf4 --tokens 1B --device h100 --devices 1 --mfu 0.3", None),
+        ("gpt3 --mfu 0.3", None),
+    ],
+)
+def test_what_no_plan_could_hold_is_said_not_to_fit(
+    line: str, fits: bool | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["cost", *line.split()]) == 0
+    said = capsys.readouterr()
+    assert ("does not fit" in said.out) is ("it does not fit" in said.err) is (fits is False)
+    found = cost(line)
+    assert found["fits"] is fits
+    assert ("memory" in found["assumptions"]) is (fits is False)
+
+
 def test_a_pace_at_the_peak_is_not() -> None:
     assert cost(f"{ON_H100} --tflops 989.4")["cost"]["mfu"] == pytest.approx(1)
     assert cost(f"{ON_H100} --hfu 1 --recompute full")["cost"]["mfu"] < 1

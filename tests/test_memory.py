@@ -18,7 +18,7 @@ from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import Plan, weight_type
 from transformer_calc.readings.sharding import Mesh, stages
 from transformer_calc.readings.training import SCHEDULES, Training, in_flight, one_pass
-from transformer_calc.report.fit import _fewest, _states
+from transformer_calc.report.fit import _fewest, least_bytes
 from transformer_calc.report.fit import build as fit_report
 from transformer_calc.report.memory import build, count
 from transformer_calc.sources import hardware, presets
@@ -231,7 +231,7 @@ def test_what_is_only_tried_is_not_remarked_on(capsys: pytest.CaptureFixture[str
 
 def test_meshes_that_cannot_hold_the_states_are_not_counted() -> None:
     model = load("gpt2")
-    states = {plan: _states(model, plan) for plan in (Plan(), Training())}
+    states = {plan: least_bytes(model, plan) for plan in (Plan(), Training())}
     assert list(states.values()) == [2 * model.params().total, 16 * model.params().total]
     tried = list[int]()
 

@@ -252,11 +252,15 @@ class _Search:
                 return best
 
     def _near(self, plan: Training) -> Iterator[Training]:
-        """Plans that differ in one way, exchange tensor parallelism for stages, or what ZeRO frees for sequences."""
+        """Plans that differ in one way, exchange tensor parallelism for stages, or what ZeRO frees for sequences.
+
+        Stages have equally many layers, or embedding and head stand for one each.
+        """
         mesh, fixed = plan.mesh, self.fixed
         widths = (mesh.tp,) if "tp" in fixed else _powers(min(self.device.node or 1, self.devices))
         meshes: list[tuple[int, int]] = []
-        lengths = [pp for pp in self._lengths() if self.devices % (mesh.tp * pp * mesh.cp) == 0]
+        equal = (pp for pp in self._lengths() if pp == mesh.pp or not self.layers % pp or not (self.layers + 2) % pp)
+        lengths = [pp for pp in equal if self.devices % (mesh.tp * pp * mesh.cp) == 0]
         if mesh.pp in lengths:
             at = lengths.index(mesh.pp)
             meshes += [(mesh.tp, pp) for pp in lengths[max(at - 2, 0) : at + 3]]

@@ -15,6 +15,7 @@ from transformer_calc.readings.schedules import Span, points
 from transformer_calc.readings.training import Training, idle_selective
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
 from transformer_calc.report.common import assumed, said_of, stored_otherwise, too_long
+from transformer_calc.report.fit import least_bytes
 from transformer_calc.report.memory import count, devices_of
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def build(
         raise InputError(message, "--tokens N")
     found = model.cost(plan=plan, given=given, **everything)
     found.assumptions.update(too_long(model, found.workload) | _without_effect(model, found, given))
+    found.assumptions.update(_beyond_memory(model, found))
     stored = stored_otherwise(model, found.plan)
     train = isinstance(found.plan, Training)
     rows = _rows(found)
@@ -224,7 +226,7 @@ def _plan(model: Transformer, found: Reckoning) -> dict[str, Any]:
     predicted, device = found.predicted, found.device
     data: dict[str, Any] = dict.fromkeys(("plan", "memory", "fits", "searched", "fitting"))
     if not predicted or not device:
-        return data
+        return data | ({"fits": False} if "memory" in found.assumptions else {})
     how = predicted.plan
     held = count(model, replace(found.workload, batch=predicted.batch), how).fullest[0]
     of_plan = {name: getattr(how, name) for name in PLANNED}
@@ -234,11 +236,26 @@ def _plan(model: Transformer, found: Reckoning) -> dict[str, Any]:
     return data | {"plan": ways | of_plan, "memory": memory, "fits": predicted.fits} | tried
 
 
+def _beyond_memory(model: Transformer, found: Reckoning) -> dict[str, str]:
+    """That the devices cannot hold the model however it is spread, where a time is given: it would not run there."""
+    device, devices = found.device, found.terms.devices
+    if found.predicted or not found.terms.pace or not device or not devices or not device.memory_bytes:
+        return {}
+    needs, room = least_bytes(model, found.plan), devices * device.memory_bytes
+    if needs <= room:
+        return {}
+    what = "weights, gradients and states" if isinstance(found.plan, Training) else "weights"
+    of = f"{devices:,} {'device has' if devices == 1 else 'devices have'} {units.format_bytes(room)}"
+    said = f"does not fit: {what} take {units.format_bytes(needs)}, {of}; the cost is what it would be"
+    model.remark(f"it {said}")
+    return {"memory": said}
+
+
 def _planned(found: Reckoning) -> list[Any]:
     """For people: the plan in a few words."""
     predicted = found.predicted
     if not predicted:
-        return []
+        return [("memory", found.assumptions["memory"], "text")] if "memory" in found.assumptions else []
     mesh = devices_of(predicted.plan.mesh).partition("(")[2].rstrip(")") or "1 device"
     among = f"the fastest of {predicted.searched:,} tried that fits"
     if predicted.fits is False:

@@ -56,7 +56,7 @@ def build(
         return _most(lambda n: search.parts(mesh, **{search.word(name): n})["total"] <= room, _step(plan, name))
 
     if solve == "devices":
-        mesh, now = _fewest(_meshes(model, asked, plan, device, given), search.parts, room, _states(model, plan))
+        mesh, now = _fewest(_meshes(model, asked, plan, device, given), search.parts, room, least_bytes(model, plan))
     elif solve:
         found[solve] = end = largest_of(solve)
         at = {search.word(solve): MOST * step if end is None else end or step}
@@ -256,11 +256,11 @@ def _divides(mesh: Mesh, graph: Graph, sizes: Sizes) -> bool:
     return True
 
 
-def _states(model: Transformer, plan: Plan | Training) -> int:
+def least_bytes(model: Transformer, plan: Plan | Training) -> int:
     """Bytes of weights, gradients and states that all devices together hold at least, each once."""
     if isinstance(plan, Training) and (plan.lora or plan.freeze):
         return 0
-    (stage,), sizes = stages(model.graph, Mesh()), model.graph.sizes(model.workload())
+    (stage,), sizes = stages(model.graph, Mesh()), model.graph.sizes(model.unremarked())
 
     def of(part: Component) -> int:
         if isinstance(plan, Plan):

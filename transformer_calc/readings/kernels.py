@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 Kernel = Callable[[Op, Sequence[Array], Sequence[Array], "Machine"], Any]
 
+_AT_ONCE = 2**16  # entries
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -129,17 +130,25 @@ def _softmax(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: 
     x = inputs[0]
     top = x.max(-1, keepdims=True)
     if not params:
-        e = np.exp(x - top)
-        return e / e.sum(-1, keepdims=True)
+        e = x - top
+        np.exp(e, out=e)  # in place: of logits, each copy is as large as all the rest
+        e /= e.sum(-1, keepdims=True)
+        return e
     sink = aligned(params[0], op.params[0].dims, op.output.dims[:-1])[..., None]  # takes part, and is dropped
     top = np.maximum(top, sink)
-    e = np.exp(x - top)
-    return e / (e.sum(-1, keepdims=True) + np.exp(sink - top))
+    e = x - top
+    np.exp(e, out=e)
+    e /= e.sum(-1, keepdims=True) + np.exp(sink - top)
+    return e
 
 
 def erf(x: Array) -> Array:
     """The error function, to full double precision, by the standard library's."""
-    return np.vectorize(math.erf, otypes=[float])(x).astype(x.dtype)
+    y = np.empty(x.size, x.dtype)
+    each = np.frompyfunc(math.erf, 1, 1)
+    for start in range(0, x.size, _AT_ONCE):  # each entry is an object meanwhile, of four times the bytes
+        y[start : start + _AT_ONCE] = each(x.reshape(-1)[start : start + _AT_ONCE])
+    return y.reshape(x.shape)
 
 
 def _sigmoid(x: Array) -> Array:

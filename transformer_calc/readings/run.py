@@ -271,7 +271,7 @@ def random_weights(graph: Graph, sizes: Sizes, seed: int, dtype: Any = np.float6
         if (path, copy) not in made:
             rng = np.random.default_rng([seed, copy, *path.encode()])
             wanted = shape(dims[path], sizes)
-            made[path, copy] = rng.normal(0.0, 0.3, wanted).astype(dtype)  # type: ignore[arg-type]
+            made[path, copy] = rng.normal(0.0, 0.3, wanted).astype(dtype, copy=False)  # type: ignore[arg-type]
         return made[path, copy]
 
     return weight

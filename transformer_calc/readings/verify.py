@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from transformer_calc.graph.core import Graph, Sizes, product, shape
+from transformer_calc.graph.core import Block, Graph, Op, Sizes, product, shape
 from transformer_calc.graph.ops import flops
 from transformer_calc.readings.params import params
 from transformer_calc.readings.run import Machine, Observed, Outcome, Weights
@@ -86,6 +86,56 @@ def verify(
     checks = _operations(predicted, expected, outcome.observed, np.dtype(dtype).itemsize)
     checks += _totals(predicted, expected, outcome, machine)
     return Verified(checks, outcome)
+
+
+# Copies that a kernel of `kernels` has beside its inputs and its output, in entries of both, where not 2.
+COPIES = {"softmax": 0, "linear": 1, "einsum": 1, "lookup": 0, "view": 0, "dropout": 0, "cache": 0, "slice": 0}
+IDLE = 96 * 2**20  # bytes of Python, NumPy and its buffers before anything is run
+
+
+def held(graph: Graph, sizes: Sizes, itemsize: int = 8) -> int:
+    """Bytes that a run holds at once, at most: all weights, hidden states, what blocks keep, and copies of a kernel."""
+    weights: Any = 0
+    states: Any = 0
+    once, heads, layers = _Peak(), _Peak(), _Peak()
+    for block in graph.blocks:
+        own: Any = 0
+        most: Any = 0
+        for op in block.ops:
+            weights += sum(product(p.dims, sizes) * _copies(block, sizes) for p in op.params if not p.tied)
+            made = product(op.output.dims, sizes) + sum(product(t.dims, sizes) for t in op.extra)
+            own += made
+            entries = made + sum(product(t.dims, sizes) for t in op.inputs)
+            if op.kind == "convolution":  # each patch beside the next
+                entries += product(op.output.dims, sizes) * product(op.params[0].dims[1:], sizes) / _outputs(op, sizes)
+            most = max(most, COPIES.get(op.kind, 2) * entries)
+        if block.repeat:
+            output = next(op.output for op in block.ops if op.path == block.output)
+            states += product(output.dims, sizes) * (sizes[block.repeat] + 1)
+            layers = _Peak(max(layers.kept, own), max(layers.most, most))
+        elif block.role == "head":
+            heads = _Peak(heads.kept + own, max(heads.most, most))
+        else:
+            once = _Peak(once.kept + own, max(once.most, most))
+    running = max(layers.kept + max(layers.most, once.most), heads.kept + heads.most)
+    entries = math.ceil(weights + states + once.kept + running)
+    return IDLE + itemsize * entries
+
+
+class _Peak(NamedTuple):
+    """Entries of the outputs of blocks, and the most that one operation has copies of."""
+
+    kept: Any = 0
+    most: Any = 0
+
+
+def _copies(block: Block, sizes: Sizes) -> Any:
+    return sizes[block.copies] if block.copies else 1
+
+
+def _outputs(op: Op, sizes: Sizes) -> Any:
+    """Channels that a convolution puts out."""
+    return product(op.params[0].dims[:1], sizes)
 
 
 def _operations(graph: Graph, sizes: Sizes, observed: Sequence[Observed], itemsize: int) -> list[Check]:

@@ -6,6 +6,7 @@ recognised.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -47,6 +48,8 @@ RENAMES = [
 ]
 # a tensor that holds others, one after the other along its first dimension
 JOINED = [(r"mlp\.weights_in\.", ("mlp.gate_proj.", "mlp.up_proj."))]
+JOINT = "\udc23"  # between a tensor's name and a part of it; names of files are UTF-8, which has no such character
+LARGEST_INDEX, LARGEST_HEADER = 64 * 2**20, 32 * 2**20  # bytes; those of the largest checkpoints have a few million
 BASES = ("model.", "transformer.", "bert.", "roberta.", "gpt_neox.", "vit.", "electra.", "albert.", "distilbert.")
 
 
@@ -137,18 +140,18 @@ def match(graph: Graph, sizes: Sizes, held: Mapping[str, tuple[int, ...]]) -> Ma
         elif not (stored.tensor.parts[0].buffer or _computed(stored.tensor.parts[0])):
             missing.append(stored.name)
     used = set(found.values()) | {name for parts in apart.values() for part in parts for name in part}
-    used = {name.partition("#")[0] for name in used}
+    used = {name.partition(JOINT)[0] for name in used}
     unexpected = [name for name in in_file if name not in used and not _is_alias(name, graph)]
     return Match(found, apart, missing, unexpected, wrong)
 
 
 def _separate(held: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """The tensors held, joined ones also part by part: as `name#0`, `name#1`."""
+    """The tensors held, joined ones also part by part: as `name`, JOINT and the part's number."""
     parts = dict(held)
     for name, size in held.items():
         for pattern, inner in JOINED:
             if size and size[0] % len(inner) == 0 and re.search(pattern, name):
-                parts |= {f"{name}#{i}": (size[0] // len(inner), *size[1:]) for i in range(len(inner))}
+                parts |= {f"{name}{JOINT}{i}": (size[0] // len(inner), *size[1:]) for i in range(len(inner))}
     return parts
 
 
@@ -184,7 +187,7 @@ def _known_as(held: Iterable[str], names: set[str]) -> dict[str, str]:
 def _candidates(name: str) -> Iterable[str]:
     """Names that a tensor of this name may stand for, the likeliest first."""
     yield name
-    whole, _, number = name.partition("#")
+    whole, _, number = name.partition(JOINT)
     if number:
         name = next(re.sub(p, inner[int(number)], whole) for p, inner in JOINED if re.search(p, whole))
         yield name
@@ -286,7 +289,7 @@ class Checkpoint:
 
     def array(self, name: str, dtype: Any = np.float64) -> Array:
         """One tensor as numbers of a type."""
-        name, _, number = name.partition("#")
+        name, _, number = name.partition(JOINT)
         if number:  # of several that are joined
             whole = self.array(name, dtype)
             return np.split(whole, next(len(inner) for p, inner in JOINED if re.search(p, name)))[int(number)]
@@ -315,7 +318,13 @@ def _bfloat16(path: Path, name: str) -> Array:
 def _open(path: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
+    if is_folder(path):
+        raise InputError(f"{path} is a folder, expected a safetensors file")
     try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if LARGEST_HEADER < length < path.stat().st_size:
+            raise InputError(f"{path} has a header of {length:,} bytes, expected at most {LARGEST_HEADER:,}")
         return safe_open(path, framework="np")
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a safetensors file: {error}") from None
@@ -326,9 +335,9 @@ def _files(path: Path) -> list[Path]:
     if is_folder(path):
         index = path / "model.safetensors.index.json"
         single = path / "model.safetensors"
-        if index.exists():
+        if os.path.lexists(index):
             return _files(index)
-        if single.exists():
+        if os.path.lexists(single):
             return [single]
         found = sorted(path.glob("*.safetensors"))
         if not found:
@@ -338,7 +347,13 @@ def _files(path: Path) -> list[Path]:
         import json
 
         try:
-            listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            with path.open("rb") as file:
+                content = file.read(LARGEST_INDEX + 1)
+            if len(content) > LARGEST_INDEX:
+                raise InputError(
+                    f"{path} has more than {LARGEST_INDEX:,} bytes, expected an index of safetensors files"
+                )
+            listed = json.loads(content)["weight_map"]
             names = sorted({str(name) for name in listed.values()})
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -347,7 +362,7 @@ def _files(path: Path) -> list[Path]:
         if not names:
             raise InputError(f"{path} names no file: its weight_map is empty")
         for name in names:  # a name, no path; a file may be a link, as in the Hugging Face cache
-            if name in ("", ".", "..") or re.search(r"[/\\\0]", name) or not (path.parent / name).is_file():
+            if name in ("", ".", "..") or re.search(r"[/\\\0]", name) or not os.path.isfile(path.parent / name):
                 raise InputError(f"{path} names {shown(name, 100)}, which is not a file beside it")
         return [path.parent / name for name in names]
     return [path]

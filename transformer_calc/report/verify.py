@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,16 @@ import numpy as np
 
 from transformer_calc import units
 from transformer_calc.errors import InputError
-from transformer_calc.graph.core import Graph, Sizes, product
+from transformer_calc.graph.core import Graph
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.run import Machine, Outcome, random_weights
 from transformer_calc.readings.shrink import shrink
 from transformer_calc.readings.shrink import workload as small_workload
 from transformer_calc.readings.verify import Check, Difference, difference, random_inputs, too_long, verify
-from transformer_calc.readings.weights import Checkpoint, Loaded, Match, is_folder, match, untied
+from transformer_calc.readings.verify import held as held_by_run
+from transformer_calc.readings.weights import JOINT, Checkpoint, Loaded, Match, match, untied
 from transformer_calc.report import Column, Report, Table, Text
+from transformer_calc.sources import files, values
 from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SIZES = ("small", "full")
 RTOL, ATOL = 1e-4, 1e-5
-BYTES = 8  # of a float64
+LARGEST_INPUTS = 256 * 2**20  # bytes of a reference's inputs
 SHOWN = 40  # differences that are listed for people; JSON has all
 COLUMNS = (
     Column("path", "block", "text"),
@@ -98,7 +99,7 @@ def build(
         raise InputError(wrong, hint="a shorter --seq or --target-seq")
     graph = build_graph(spec)
     sizes = graph.sizes(on)
-    need = _need(graph, sizes)
+    need = held_by_run(graph, sizes)
     _refuse_if_too_large(need, "--size small, or a shorter --seq")
     if size == "full" and say:
         say(f"the run needs {units.format_bytes(need)}")
@@ -133,19 +134,6 @@ def _text(on: Workload) -> str:
 
 def _plain(check: Check) -> dict[str, Any]:
     return {"what": check.what, "predicted": check.predicted, "measured": check.measured, "ok": check.ok}
-
-
-def _need(graph: Graph, sizes: Sizes) -> int:
-    """Bytes that a run holds at once: all weights, and the outputs of the largest block."""
-    entries: Any = sum(
-        product(p.dims, sizes) * (sizes[b.copies] if b.copies else 1)
-        for b in graph.blocks
-        for op in b.ops
-        for p in op.params
-        if not p.tied
-    )
-    outputs: list[Any] = [sum(product(op.output.dims, sizes) for op in b.ops) for b in graph.blocks]
-    return BYTES * int(entries + max(outputs))
 
 
 def _free_memory() -> int:
@@ -209,8 +197,11 @@ def _with_weights(
     """Every tensor of a checkpoint against the prediction; with a reference, the outputs too."""
     graph = model.graph
     checkpoint = Checkpoint(weights)
-    arrays = _read(reference) if reference else {}
+    arrays: dict[str, Any] = {}
     if reference:
+        files.regular(reference, "an .npz file")
+        held_arrays = values.Arrays(reference)
+        arrays = _inputs_of(held_arrays)
         _check_arrays(model.spec, arrays)
         workload = _workload(model, arrays)
         if wrong := too_long(model.spec, workload):
@@ -218,6 +209,11 @@ def _with_weights(
     sizes = graph.sizes(workload)
     if "batch_images" in sizes and "pixel_values" in arrays:
         sizes["batch_images"] = arrays["pixel_values"].shape[0]
+    if reference:
+        need = held_by_run(graph, sizes)
+        _refuse_if_too_large(need, "a reference of fewer tokens")
+        arrays |= _outputs_of(held_arrays, need)
+        _check_arrays(model.spec, arrays)
     held = match(graph, sizes, checkpoint.shapes)
     checks = _tensor_checks(held, checkpoint)
     data: dict[str, Any] = {
@@ -229,7 +225,6 @@ def _with_weights(
     if reference:
         data |= {"max_abs_diff": None, "max_rel_diff": None, "rtol": rtol, "atol": atol}
     if reference and held.ok:
-        _refuse_if_too_large(_need(graph, sizes), "a reference of fewer tokens")
         inputs = _inputs(model.spec, arrays)
         loaded, own = Loaded(graph, sizes, checkpoint, held), untied(graph, checkpoint, held)
         lines += [f"{path} differs from the token table, and is not tied to it" for path in own]
@@ -266,7 +261,7 @@ def _tensor_checks(held: Match, checkpoint: Checkpoint) -> list[Check]:
     wrong = {name for name, _, _ in held.wrong_shape}
     apart = [name for parts in held.apart.values() for part in parts for name in part]
     right = [name for name in (*held.found.values(), *apart) if name not in wrong]
-    shapes = {name: list(checkpoint.shapes[name.partition("#")[0]]) for name in right}
+    shapes = {name: list(checkpoint.shapes[name.partition(JOINT)[0]]) for name in right}
     return checks + [Check(f"{name}: shape", size, size) for name, size in shapes.items()]
 
 
@@ -277,25 +272,26 @@ def _verdict(held: Match) -> str:
     return f"{len(held.missing):,} missing, {len(held.unexpected):,} unexpected, {wrong:,} of another shape"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The arrays of a reference file."""
-    if is_folder(path):
-        raise InputError(f"{path} is a folder, expected an .npz file")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is not an .npz file of arrays")
-    wanted = {*INPUTS, *DECODER, *OUTPUTS, *HIDDEN, *POOLED}
-    try:
-        with zipfile.ZipFile(path) as packed:
-            held = [entry for entry in packed.infolist() if entry.filename.removesuffix(".npy") in wanted]
-            size = sum(entry.file_size for entry in held)
-        _refuse_if_too_large(size, "a reference of fewer tokens")
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in wanted}
-    except InputError:
-        raise
-    except Exception as error:  # zip, header and pickle errors of all kinds
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path} is not an .npz file of arrays: {why}") from None
+def _inputs_of(held: values.Arrays) -> dict[str, Any]:
+    """The arrays of a reference that go into a run."""
+    names = [name for name in held.shapes if name in (*INPUTS, *DECODER)]
+    if held.bytes(names) > LARGEST_INPUTS:
+        raise InputError(
+            f"{held.path} holds {held.bytes(names):,} bytes of inputs once they are unpacked, expected at most "
+            f"{LARGEST_INPUTS:,}"
+        )
+    return {name: held.array(name) for name in names}
+
+
+def _outputs_of(held: values.Arrays, need: int) -> dict[str, Any]:
+    """The arrays of a reference that come out of a run, which has them in so many bytes beside all others."""
+    names = [name for name in held.shapes if name in (*OUTPUTS, *HIDDEN, *POOLED)]
+    if held.bytes(names) > need:
+        raise InputError(
+            f"{held.path} holds {held.bytes(names):,} bytes of outputs once they are unpacked, more than the whole "
+            f"run on its inputs takes"
+        )
+    return {name: held.array(name) for name in names}
 
 
 def _check_arrays(spec: Model, arrays: Mapping[str, Any]) -> None:

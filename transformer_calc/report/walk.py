@@ -85,9 +85,9 @@ def build(
     spec = shrunk(model.spec) if shrink else model.spec
     if input is not None and not input.strip():
         raise InputError("--input is empty, expected the path of a file")
-    if input is not None and input.endswith((".npz", ".safetensors")) and is_folder(Path(input)):
-        raise InputError(f"{input} is a folder, expected a file")
-    checkpoint = input if input is not None and input.endswith(".safetensors") else None
+    checkpoint = input if input is not None and input.lower().endswith(".safetensors") else None
+    if checkpoint and is_folder(Path(checkpoint)):
+        raise InputError(f"{checkpoint} is a folder, expected a file")
     found = _values(model, None if checkpoint else input, shrink=shrink)
     asked = workload != model.workload()
     on = _workload(spec, workload, tokens_of(spec, found), asked=asked)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from transformer_calc.errors import InputError
 from transformer_calc.sources import files
 
 KINDS = (".toml", ".json", ".npz")
+LARGEST = 64 * 2**20  # bytes of arrays to walk with
+LONGEST_HEADER = 2**16  # bytes, of an array in a file
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -45,12 +49,76 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _arrays(path: Path) -> dict[str, Any]:
-    import numpy as np
+    files.regular(path, "an .npz file of arrays")
+    with Arrays(path) as held:
+        if held.bytes(held.shapes) > LARGEST:
+            raise InputError(
+                f"{path} holds {held.bytes(held.shapes):,} bytes of arrays, once they are unpacked; to walk by hand, "
+                f"at most {LARGEST:,} are read"
+            )
+        return {name: held.array(name) for name in held.shapes}
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except Exception as error:  # zip, header and pickle errors of all kinds
-        raise InputError(f"{path} is not an .npz file of arrays: {str(error).splitlines()[0]}") from None
+
+class Arrays:
+    """The arrays of an .npz file: shapes and types are looked at first, whatever size it may unpack to."""
+
+    def __init__(self, path: Path) -> None:
+        import zipfile
+
+        self.path = path
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.types: dict[str, Any] = {}
+        self._entries: dict[str, Any] = {}
+        with self._told():
+            self._file = zipfile.ZipFile(path)
+        with self._told():
+            for entry in self._file.infolist():
+                name = entry.filename.removesuffix(".npy")
+                if entry.filename.endswith(".npy") and name not in self.shapes:
+                    self.shapes[name], self.types[name] = self._header(entry)
+                    self._entries[name] = entry
+
+    def __enter__(self) -> Arrays:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def bytes(self, names: Iterable[str]) -> int:
+        """What arrays take, unpacked."""
+        return sum(math.prod(self.shapes[name]) * self.types[name].itemsize for name in names)
+
+    def array(self, name: str) -> Any:
+        """One of them, read."""
+        import numpy as np
+
+        with self._told(), self._file.open(self._entries[name]) as member:
+            return np.lib.format.read_array(member, allow_pickle=False)
+
+    def _header(self, entry: Any) -> tuple[tuple[int, ...], Any]:
+        """Shape and type of an array (NEP 1): no more of it is unpacked, and it cannot claim to be more than it is."""
+        from numpy.lib import format
+
+        with self._file.open(entry) as member:
+            start = member.read(12)
+            length = int.from_bytes(start[8:10] if start[6:7] == b"\x01" else start[8:12], "little")
+            if length > LONGEST_HEADER:
+                raise ValueError(f"{entry.filename} has a header of {length:,} bytes")
+        with self._file.open(entry) as member:
+            version = format.read_magic(member)
+            read = format.read_array_header_1_0 if version == (1, 0) else format.read_array_header_2_0
+            shape, _, dtype = read(member)
+            if math.prod(shape) * dtype.itemsize != entry.file_size - member.tell() and not dtype.hasobject:
+                raise ValueError(f"{entry.filename} does not hold as many entries as it says")
+        return shape, dtype
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever is wrong with the file becomes a sentence: there are zip, header and pickle errors of all kinds."""
+        try:
+            yield
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            why = str(error).partition("\n")[0] or type(error).__name__
+            raise InputError(f"{self.path} is not an .npz file of arrays: {why}") from None

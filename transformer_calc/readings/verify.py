@@ -118,7 +118,7 @@ def held(graph: Graph, sizes: Sizes, itemsize: int = 8) -> int:
         else:
             once = _Peak(once.kept + own, max(once.most, most))
     running = max(layers.kept + max(layers.most, once.most), heads.kept + heads.most)
-    entries = math.ceil(weights + states + once.kept + running)
+    entries: int = math.ceil(weights + states + once.kept + running)
     return IDLE + itemsize * entries
 
 

@@ -105,7 +105,7 @@ def held(graph: Graph, sizes: Sizes, itemsize: int = 8) -> int:
             weights += sum(product(p.dims, sizes) * _copies(block, sizes) for p in op.params if not p.tied)
             made = product(op.output.dims, sizes) + sum(product(t.dims, sizes) for t in op.extra)
             own += made
-            entries = made + sum(product(t.dims, sizes) for t in op.inputs)
+            entries: Any = made + sum(product(t.dims, sizes) for t in op.inputs)
             if op.kind == "convolution":  # each patch beside the next
                 entries += product(op.output.dims, sizes) * product(op.params[0].dims[1:], sizes) / _outputs(op, sizes)
             most = max(most, COPIES.get(op.kind, 2) * entries)
@@ -118,8 +118,8 @@ def held(graph: Graph, sizes: Sizes, itemsize: int = 8) -> int:
         else:
             once = _Peak(once.kept + own, max(once.most, most))
     running = max(layers.kept + max(layers.most, once.most), heads.kept + heads.most)
-    entries: int = math.ceil(weights + states + once.kept + running)
-    return IDLE + itemsize * entries
+    total: int = math.ceil(weights + states + once.kept + running)
+    return IDLE + itemsize * total
 
 
 class _Peak(NamedTuple):

@@ -146,7 +146,7 @@ def load(
     notes = [f"passed over {', '.join(others)}: not known for {entry.model_type}"] if others else []
     if not config.architecture:
         notes.append(f"no architectures in the config: taken as {entry.model_type} with its usual head")
-    return model, notes
+    return model, notes + config.notes
 
 
 def context_length(data: Mapping[str, Any]) -> int | None:

@@ -109,6 +109,7 @@ class Config:
                 self.called[key] = alias
         self.read: set[str] = set()
         self.parts: dict[str, Config] = {}
+        self.notes: list[str] = []  # what people are to know of what was made of a key
 
     def part(self, key: str, family: Family) -> Config:
         """The object under a key as a config of its own; its unknown keys are reported with this one's."""
@@ -260,11 +261,12 @@ def is_number(value: Any) -> bool:
 RANGES: tuple[tuple[re.Pattern[str], Callable[[float], bool], str], ...] = tuple(
     (re.compile(name), fits, words)
     for name, fits, words in (
-        (r"drop|_prob$", lambda v: 0 <= v < 1, "a number of at least 0 and less than 1"),
+        (r"drop|_prob$|jitter", lambda v: 0 <= v < 1, "a number of at least 0 and less than 1"),
         (r"partial_rotary|rotary_pct", lambda v: 0 < v <= 1, "a number above 0 and at most 1"),
-        (r"softcapping|_scalar$|theta|_base|limit$|clip_qkv", lambda v: v >= 1e-30, "a number above 0"),
-        (r"logits_scaling", lambda v: abs(v) >= 1e-30, "a number other than 0"),
-        (r"eps|jitter|norm_min", lambda v: v >= 0, "a number of at least 0"),
+        (r"theta|_base", lambda v: 1 < v <= 1e15, "a number above 1 and at most 1e15"),
+        (r"eps", lambda v: 0 < v <= 1, "a number above 0 and at most 1"),
+        (r"norm_min", lambda v: 0 <= v <= 1e9, "a number between 0 and 1e9"),
+        (r"cap|scal|multiplier|limit$|clip_qkv", lambda v: 1e-9 <= v <= 1e9, "a number between 1e-9 and 1e9"),
         (r"", lambda v: True, "a number"),
     )
 )
@@ -354,8 +356,8 @@ def rotary(
         given = old
     usual = c.num("rope_theta", 10000.0)
     base, turned = given.get("rope_theta", usual if theta is None else theta), given.get("partial_rotary_factor")
-    if not is_number(base) or base < 1e-30:
-        raise InputError(f"{c.where}rope_theta is {_short(base)}; it must be a positive number")
+    if not is_number(base) or not 1 < base <= 1e15:
+        raise InputError(f"{c.where}rope_theta is {_short(base)}; it must be a number above 1 and at most 1e15")
     scaling = _rope_scaling(c, given)
     if turned is None:
         turned = 1.0 if part is None else part
@@ -392,9 +394,10 @@ def _rope_scaling(c: Config, given: dict[str, Any]) -> tuple[tuple[str, object],
     for key, value in scaling.items():
         numbers = value if isinstance(value, list) else [value]
         ok, what = ROPE_RANGES.get(key, (lambda v: True, "a number, or numbers"))
-        if key != "rope_type" and not all(
-            v is None or isinstance(v, bool) or (is_number(v) and ok(v)) for v in numbers
-        ):
+        fits = all(v is None or isinstance(v, bool) or (is_number(v) and ok(v)) for v in numbers)
+        if key in ROPE_RANGES and value is not None:
+            fits = fits and isinstance(value, list) == ("list" in what)
+        if key != "rope_type" and not fits:
             raise InputError(f"{c.where}rope_scaling's {key} is {_short(value)}; it must be {what}")
     if kind in ("yarn", "longrope", "llama3", "dynamic"):
         before = trained or scaling.get("original_max_position_embeddings") or longest
@@ -411,10 +414,16 @@ def _rope_scaling(c: Config, given: dict[str, Any]) -> tuple[tuple[str, object],
 # what the numbers of a rope_scaling are, where that is not any number
 ROPE_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     **dict.fromkeys(
-        ("factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor"),
-        (lambda v: v >= 1e-30, "a number above 0"),
+        "factor low_freq_factor high_freq_factor beta_fast beta_slow alpha attention_factor".split(),
+        (lambda v: 1e-9 <= v <= 1e9, "a number between 1e-9 and 1e9"),
     ),
-    **dict.fromkeys(("short_factor", "long_factor"), (lambda v: v >= 1e-30, "a list of numbers above 0")),
+    **dict.fromkeys(
+        "mscale mscale_all_dim short_mscale long_mscale".split(),
+        (lambda v: 0 <= v <= 1e9, "a number between 0 and 1e9"),
+    ),
+    **dict.fromkeys(
+        ("short_factor", "long_factor"), (lambda v: 1e-9 <= v <= 1e9, "a list of numbers between 1e-9 and 1e9")
+    ),
     "original_max_position_embeddings": (lambda v: v >= 1 and v == int(v), "a whole number of at least 1"),
 }
 
@@ -538,6 +547,7 @@ __all__ = [
     "causal_heads",
     "divide",
     "heads",
+    "is_number",
     "named",
     "rotary",
     "unknown_architecture",

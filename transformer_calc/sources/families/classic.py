@@ -24,6 +24,7 @@ from transformer_calc.sources.families.base import (
     Tokens,
     causal_heads,
     divide,
+    is_number,
     named,
     rotary,
 )
@@ -447,9 +448,11 @@ def _bloom(c: Config) -> Model:
 def _mpt(c: Config) -> Model:
     # of attn_config, transformers' class reads these alone; it always has ALiBi, and neither biases nor wpe
     given = c.mapping("attn_config")
-    for key in ("clip_qkv", "softmax_scale", "attn_pdrop"):
-        if given.get(key) is not None and (isinstance(given[key], bool) or not isinstance(given[key], int | float)):
-            raise InputError(f"{c.where}attn_config.{key} is {given[key]!r:.60}; it must be a number or null")
+    for key, least, most in (("clip_qkv", 0, 1e9), ("softmax_scale", 1e-9, 1e9), ("attn_pdrop", 0, 0.999)):
+        value = given.get(key)
+        if value is not None and not (is_number(value) and least <= value <= most):
+            wanted = f"a number between {least:g} and {most:g}, or null"
+            raise InputError(f"{c.where}attn_config.{key} is {value!r:.60}; it must be {wanted}")
     dropout, norm = given.get("attn_pdrop") or 0.0, layer_norm(c, bias=False)
     mixer = attention(
         c,

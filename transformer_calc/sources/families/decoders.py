@@ -349,6 +349,8 @@ def hunyuan_rotary(c: Config) -> Rotary:
     turn = rotary(c, width)
     scaling: dict[str, Any] = dict(turn.scaling)
     if scaling.get("rope_type") == "dynamic" and (alpha := scaling.get("alpha")):
+        if width == 2:
+            raise InputError(f"{c.where}head_dim is 2; rope_scaling's alpha needs more than one pair to turn")
         turn = replace(turn, theta=turn.theta * alpha ** (width / (width - 2)), scaling=())
     return turn
 

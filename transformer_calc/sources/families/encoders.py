@@ -490,6 +490,10 @@ def _deberta(c: Config) -> Model:
     layers = Layers.uniform(layer, n)
     if kernel:
         groups = c.int("conv_groups", 1)
+        if kernel % 2 == 0:
+            raise InputError(
+                f"{c.where}conv_kernel_size is {kernel}; it must be odd, so that the sequence keeps its length"
+            )
         divide("hidden_size", d_model, "conv_groups", groups)
         conv = Convolution(
             kernel=kernel,

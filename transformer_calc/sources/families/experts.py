@@ -84,7 +84,7 @@ def _routed(c: Config, router: Router) -> Moe:
         d_expert=width,
         activation=c.activation(),
         router=router,
-        d_shared=width * c.int("n_shared_experts"),
+        d_shared=width * c.int("n_shared_experts", minimum=0) or None,
     )
 
 

@@ -107,7 +107,7 @@ def _dots1(c: Config) -> Model:
     """Qwen3's attention and DeepSeek-V3's experts."""
     bias = c.flag("attention_bias")
     mixer = attention(c, qkv=bias, o=bias, qk_norm=rms(c))
-    experts = _routed(c, _v3_router(c), "n_routed_experts", c.int("n_shared_experts"))
+    experts = _routed(c, _v3_router(c), "n_routed_experts", c.int("n_shared_experts", minimum=0))
     layer, dense = Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), c.maybe_int("first_k_dense_replace", minimum=0) or 0
     layers = _crossed(c, layer, experts, dense, first=c.int("max_window_layers", minimum=0))
     return model(c, layers, rms(c), CORRECTED)
@@ -118,7 +118,7 @@ def _solar_open(c: Config) -> Model:
     c.must("first_k_dense_replace", 0)
     c.must("use_qk_norm", False)
     mixer = attention(c, qkv=c.flag("attention_bias"), part=c.num("partial_rotary_factor", 1.0))
-    experts = _routed(c, _v3_router(c), "n_routed_experts", c.int("n_shared_experts"))
+    experts = _routed(c, _v3_router(c), "n_routed_experts", c.int("n_shared_experts", minimum=0))
     layer = Layer(mixer=mixer, ffn=experts, norm=rms(c))
     return model(c, Layers.uniform(layer, c.int("num_hidden_layers")), rms(c), CORRECTED)
 
@@ -127,7 +127,7 @@ def _exaone_moe(c: Config) -> Model:
     """EXAONE 4's attention, in pre-norm layers with DeepSeek-V3's experts."""
     every = spans_of_pattern(c)
     mixer = attention(c, qk_norm=rms(c))
-    experts = _routed(c, _v3_router(c), "num_experts", c.int("num_shared_experts"))
+    experts = _routed(c, _v3_router(c), "num_experts", c.int("num_shared_experts", minimum=0))
     full: dict[str, Any] = {"rotary": None} if c.maybe_int("sliding_window") else {}
     layer, dense = Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), c.int("first_k_dense_replace", minimum=0)
     names = CORRECTED | {"ffn.route.correction": "mlp.e_score_correction_bias"}

@@ -183,6 +183,11 @@ def _t5(
     if not (unscaled or sparse):
         scales = c.flag("scale_decoder_outputs", tied)
         tied = tied and scales
+    elif unscaled and task == GENERATION and c.given.get("tie_word_embeddings"):
+        c.notes.append(
+            "tie_word_embeddings true is what transformers 5 writes for every mT5, and counted as tied; published "
+            "checkpoints hold a head of its own, which false counts"
+        )
     spare = sparse and not tied  # only Switch's class unties the embeddings, too
     ffn = _switch_feed_forward(c) if sparse else _t5_feed_forward(c)
 

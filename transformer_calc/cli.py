@@ -1168,6 +1168,15 @@ def cost(
     price: Annotated[
         str | None, typer.Option("--price", metavar="USD", help="dollars of an hour of a device", rich_help_panel=MONEY)
     ] = None,
+    amortize: Annotated[
+        str | None,
+        typer.Option(
+            "--amortize",
+            metavar="YEARS",
+            help="over which a device with a price to buy is paid off (4)",
+            rich_help_panel=MONEY,
+        ),
+    ] = None,
     power: Annotated[
         str | None, typer.Option("--power", metavar="W", help="watts of a device, on average", rich_help_panel=MONEY)
     ] = None,
@@ -1199,6 +1208,7 @@ def cost(
     terms = {
         **{name: _given(text, units.parse_amount, _flag(name)) for name, text in paces.items()},
         "price": _given(price, units.parse_amount, "--price", inclusive=True),
+        "amortize": _given(amortize, units.parse_amount, "--amortize", minimum=0.01, maximum=100, inclusive=True),
         "power": _given(power, units.parse_amount, "--power"),
         **{name: _given(text, units.parse_share, f"--{name}") for name, text in (("mfu", mfu), ("hfu", hfu))},
         "pue": _given(pue, units.parse_amount, "--pue", minimum=1, maximum=10, inclusive=True),
@@ -1295,6 +1305,15 @@ def serve(
             rich_help_panel=DEVICE,
         ),
     ] = None,
+    amortize: Annotated[
+        str | None,
+        typer.Option(
+            "--amortize",
+            metavar="YEARS",
+            help="over which a device with a price to buy is paid off (4)",
+            rich_help_panel=DEVICE,
+        ),
+    ] = None,
     output: Annotated[
         str | None, typer.Option("--output", metavar="N", help="tokens of an answer: how long it takes whole")
     ] = None,
@@ -1313,6 +1332,7 @@ def serve(
         _spread(plan, devices),
         device=_device(device, device_set),
         price=_given(price, units.parse_amount, "--price", inclusive=True),
+        amortize=_given(amortize, units.parse_amount, "--amortize", minimum=0.01, maximum=100, inclusive=True),
         output=None if output is None else units.parse_count(output, field="--output"),
         compute=compute,
         ideal=ideal,

@@ -658,13 +658,19 @@ class Workload(Record):
 
 @record
 class Price(Record):
-    """What somebody asks, or assumes, for an hour of a device."""
+    """What somebody asks, or assumes, for an hour of a device, or what it costs to buy; one of the two."""
 
     provider: str = text()
-    usd_per_hour: float = real(above=0, below=1e6)
+    usd_per_hour: float | None = real(default=None, above=0, below=1e6)
+    usd: float | None = real(default=None, above=0, below=1e9)  # of the device alone, once
     terms: str = ""  # on demand, reserved, an assumption of a paper
     date: str = ""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.usd_per_hour is None) == (self.usd is None):
+            both = "has both" if self.usd else "has neither"
+            raise InputError(f"a price is usd_per_hour, to rent, or usd, to buy; {self.provider} {both}")
 
     @property
     def said(self) -> str:

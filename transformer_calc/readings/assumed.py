@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from transformer_calc.readings import budget
 from transformer_calc.readings.budget import Terms
+from transformer_calc.readings.prices import Paid
 from transformer_calc.readings.schedules import Ramp
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.training import Training
@@ -102,15 +103,13 @@ class Assumed:
         if isinstance(plan, Training):
             self.said["precision"] = f"{plan.precision} ({precision(plan.precision).source})"
 
-    def money(self, terms: Terms, device: Device | None, grid: Grid) -> None:
+    def money(self, terms: Terms, price: Paid | None, device: Device | None, grid: Grid) -> None:
         """Price, power and electricity."""
         which = device.name if device else "the device"
-        if terms.price is None:
+        if price is None:
             self.unknown["price"] = f"no price of {which} is known: --price USD"
         else:
-            found = None if "price" in self.asked or device is None else device.price
-            about = ", ".join(filter(None, (found.provider, found.terms, found.date))) if found else "--price"
-            self.said["price"] = f"${_usd(terms.price)} for an hour of a device ({about})"
+            self.said["price"] = f"${_usd(price.usd_per_hour)} for an hour of a device ({price.said})"
         if terms.power is None:
             self.unknown["power"] = f"the power of {which} is unknown: --power W"
         else:

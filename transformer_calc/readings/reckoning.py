@@ -16,6 +16,7 @@ from transformer_calc.readings.assumed import PUE, Assumed
 from transformer_calc.readings.budget import Cost, Terms, Work
 from transformer_calc.readings.lora import check as check_lora
 from transformer_calc.readings.params import params
+from transformer_calc.readings.prices import Paid, paid
 from transformer_calc.readings.schedules import LearningRate, Ramp, Span, check
 from transformer_calc.readings.serving import Plan
 from transformer_calc.readings.serving import check as check_serving
@@ -39,7 +40,8 @@ class Asked(NamedTuple):
     device: Device | None = None
     devices: int | None = None
     pace: tuple[str, float] | None = None  # see budget.PACES
-    price: float | None = None
+    price: float | None = None  # USD of an hour of a device
+    amortize: float | None = None  # years over which the price of buying one is spread
     power: float | None = None
     pue: float | None = None
     carbon: Grid | None = None
@@ -76,6 +78,7 @@ class Reckoning(NamedTuple):
     ramp: Ramp | None
     rate: LearningRate | None
     device: Device | None
+    price: Paid | None  # of an hour of a device
     plan: Training | Plan
     six_nd: SixND
     serving: Cost | None  # of the tokens that are to be served
@@ -137,23 +140,21 @@ def reckon(
     words.devices(device, devices, compute, peak, plan)
     pace = ("tokens_per_second", predicted.tokens_per_second) if predicted else asked.pace
     place = asked.carbon or grid
-    price = asked.price
-    if price is None and device and device.price:
-        price = device.price.usd_per_hour
+    price = paid(device, asked.price, asked.amortize)
     terms = Terms(
         tokens=tokens,
         full_batch=full,
         devices=devices,
         peak=peak,
         pace=pace,
-        price=price,
+        price=price.usd_per_hour if price else None,
         power=asked.power or (device.power if device else None),
         pue=asked.pue or PUE,
         carbon=place.g_per_kwh,
     )
     if predicted:
         words.said |= predicted.assumptions
-    words.money(terms, device, place)
+    words.money(terms, price, device, place)
     words.time(terms, why, train=train)
     cost = budget.cost(work, terms)
     if asked.pace and device:
@@ -177,6 +178,7 @@ def reckon(
         ramp=ramp,
         rate=rate,
         device=device,
+        price=price,
         plan=plan,
         six_nd=_six_nd(graph, params(graph, sizes).active, tokens, plan, cost, asked.pace),
         serving=serving,

@@ -88,6 +88,7 @@ def build(
         "flops_per_token": _per(found.work.model, found.work.tokens),
         "devices": found.terms.devices,
         "device": found.device and {"name": found.device.name, "peak_flops": found.terms.peak},
+        "price": found.price and found.price.to_dict(),
         "six_nd": found.six_nd._asdict(),
         "unknown": found.unknown,
         "assumptions": stored | found.assumptions,
@@ -183,6 +184,8 @@ def briefly(found: Reckoning, assumption: str) -> str:
     text = found.assumptions[assumption].partition(" (")[0].partition(";")[0].partition(":")[0]
     if assumption == "time":
         return text.partition(",")[0] if text.startswith(("MFU", "HFU")) else text
+    if assumption == "price" and found.price:
+        return f"{text}: {found.price.briefly}"
     devices = "1 device" if text == "1" else f"{text} devices"
     return {"devices": devices, "tokens": f"{text} tokens", "PUE": f"PUE {text}"}.get(assumption, text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from transformer_calc import spec, units
+from transformer_calc.readings.prices import YEARS, paid
 from transformer_calc.report import Column, Report
 from transformer_calc.report.presets import entries, listing, whole
 from transformer_calc.sources import hardware
@@ -14,6 +15,7 @@ from transformer_calc.spec import Device
 PEAKS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
 MARK = "?"
 LESS = "*"
+BOUGHT = "~"
 
 COLUMNS = (
     Column("name", "device", "text"),
@@ -35,6 +37,7 @@ COLUMNS = (
     *(Column(f"reached_{what}", f"reached of {what}", "share") for what in hardware.REACHED),
     Column("power", "power, W", "count"),
     Column("usd_per_hour", "$ per hour", "text"),
+    Column("usd", "$ to buy", "text"),
     Column("price_date", "price of", "text"),
     Column("price_provider", "price at", "text"),
     Column("unconfirmed", "unconfirmed", "text"),
@@ -62,7 +65,7 @@ def build(filter: str | None = None) -> Report:
         rows.append({**_figures(device), "aliases": data.get("aliases", [])})
         texts.append(_texts(device))
     caption = f"{MARK} unconfirmed. {LESS} the driver's or the vendor's figure: programs get less. "
-    caption += "Peaks are dense; links are both directions together. "
+    caption += f"{BOUGHT} bought, over {YEARS:g} years. Peaks are dense; links are both directions together. "
     return listing(hardware.DEVICES, filter, COLUMNS, rows, DRAWN, texts, caption)
 
 
@@ -108,6 +111,7 @@ def _figures(device: Device) -> dict[str, Any]:
         **{f"reached_{what}": device.reached(what) for what in hardware.REACHED},
         "power": device.power,
         "usd_per_hour": price.usd_per_hour if price else None,
+        "usd": price.usd if price else None,
         "price_date": price.date if price else None,
         "price_provider": price.provider if price else None,
         "unconfirmed": list(device.unconfirmed),
@@ -129,7 +133,7 @@ def _texts(device: Device) -> dict[str, str]:
     return {
         "name": device.name,
         **{key: f"{text}{MARK}" if key in unconfirmed else text for key, text in figures.items()},
-        "price": f"{price.usd_per_hour:.2f}" if price else "",
+        "price": _hourly(device),
         "price_from": f"{price.provider}, {price.date}" if price else "",
     }
 
@@ -139,6 +143,12 @@ def _memory(device: Device) -> str:
     if device.memory_bytes is None:
         return ""
     return units.format_bytes(device.memory_bytes) + (LESS if device.memory_kind in ("driver", "vendor") else "")
+
+
+def _hourly(device: Device) -> str:
+    """What an hour costs, with a mark where that is a purchase that is spread over years."""
+    price = paid(device)
+    return "" if price is None else f"{price.usd_per_hour:.2f}" + (BOUGHT if price.years else "")
 
 
 def _seen(table: str, key: str, value: Any) -> str | None:
@@ -162,7 +172,8 @@ def _seen(table: str, key: str, value: Any) -> str | None:
         case "", "power":
             return f"{value} W"
         case "prices", _:
-            terms = [f"${value['usd_per_hour']:g} an hour", *(value.get(name, "") for name in hardware.PRICE[1:])]
+            asked = f"${value['usd_per_hour']:g} an hour" if "usd_per_hour" in value else f"${value['usd']:,} to buy"
+            terms = [asked, *(value.get(name, "") for name in hardware.PRICE[2:])]
             return "; ".join(filter(None, terms))
     return None
 

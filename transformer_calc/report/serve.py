@@ -11,6 +11,7 @@ from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings import communication, roofline
 from transformer_calc.readings.cache import cached
 from transformer_calc.readings.latency import WAITS, Pass, Server
+from transformer_calc.readings.prices import Paid, paid
 from transformer_calc.readings.serving import Plan, check
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training
@@ -48,6 +49,7 @@ class Measured(NamedTuple):
     prompt: int
     context: int
     usd: float | None  # of a device for an hour
+    bill: Paid | None  # and who says so
     needs: int  # bytes of the fullest device
     room: int | None  # and those that it has, if that is known
     largest: int | None  # batch that memory holds
@@ -86,6 +88,7 @@ def measure(
     *,
     device: Device,
     price: float | None = None,
+    amortize: float | None = None,
     compute: str | None = None,
     ideal: bool = False,
     overhead: int = 0,
@@ -94,6 +97,7 @@ def measure(
 
     The prompt is the sequence (--seq), the cache the context (--context, else the prompt).
     price:  dollars of a device for an hour; None: the device's own, if that is known
+    amortize:  years over which a price to buy is spread; None: as usual
     compute:  the precision of the matmuls, if not the plan's own
     ideal:  the roofline itself: peaks without any loss
     """
@@ -112,7 +116,8 @@ def measure(
     then = Server(decoder, plan, device, compute=compute, ideal=ideal) if generates else None
     batch, devices = workload.batch, plan.mesh.devices
     start = _prompt(first, batch, prompt, workload)
-    usd = price if price is not None else device.price.usd_per_hour if device.price else None
+    bill = paid(device, price, amortize)
+    usd = bill.usd_per_hour if bill else None
     step = _step(then, batch, context, usd, devices, workload) if then else None
     passes = replace(workload, seq=workload.seq if workload.target else prompt, context=0)
     if workload.target and generates:  # the prompt's pass makes the first token
@@ -120,12 +125,12 @@ def measure(
     told = _decoding(workload, batch, context) if generates else passes
     room = device.memory_bytes
     most = None if room is None else _largest(model, told, plan, room, overhead)
-    said = _assumptions(plan, device, first, price, usd, overhead, ideal=ideal)
+    said = _assumptions(plan, device, first, bill, overhead, ideal=ideal)
     if generates and most is not None and batch <= most and _memory(model, passes, plan, overhead) > room:  # type: ignore[operator]
         at_once = _largest(model, passes, plan, room, overhead)  # type: ignore[arg-type]
         said["prompts"] = f"{batch:,} do not fit in memory in one pass, {at_once:,} do; timed as one"
     needs = _memory(model, told, plan, overhead)
-    return Measured(first, then, start, step, batch, prompt, context, usd, needs, room, most, said)
+    return Measured(first, then, start, step, batch, prompt, context, usd, bill, needs, room, most, said)
 
 
 def build(
@@ -135,6 +140,7 @@ def build(
     *,
     device: Device,
     price: float | None = None,
+    amortize: float | None = None,
     output: int | None = None,
     compute: str | None = None,
     ideal: bool = False,
@@ -146,7 +152,17 @@ def build(
     """
     if output is not None and not cached(model.graph):
         raise InputError(f"--output is {output:,}, but {model.spec.name} generates nothing: it sees all tokens at once")
-    found = measure(model, workload, plan, device=device, price=price, compute=compute, ideal=ideal, overhead=overhead)
+    found = measure(
+        model,
+        workload,
+        plan,
+        device=device,
+        price=price,
+        amortize=amortize,
+        compute=compute,
+        ideal=ideal,
+        overhead=overhead,
+    )
     assert isinstance(plan, Plan)
     start, then, step, batch, devices = found.start, found.then, found.step, found.batch, plan.mesh.devices
     prompt, context, usd, most = found.prompt, found.context, found.usd, found.largest
@@ -157,6 +173,7 @@ def build(
         "devices": devices,
         "device": device_data(device),
         "usd_per_device_hour": usd,
+        "price": found.bill and found.bill.to_dict(),
     }
     what = f"time to first token, prompt of {prompt:,}" if then else f"a pass of {prompt:,} tokens"
     held = found.fits is not False
@@ -308,7 +325,7 @@ def _sequences(count: int | None, none: str) -> str:
 
 
 def _assumptions(
-    plan: Plan, device: Device, server: Server, price: float | None, usd: float | None, overhead: int, *, ideal: bool
+    plan: Plan, device: Device, server: Server, bill: Paid | None, overhead: int, *, ideal: bool
 ) -> dict[str, Any]:
     said: dict[str, Any] = {
         "weights": f"{storage(plan.weights).name}, cache {storage(plan.kv_dtype).name}; multiplied in {server.compute}",
@@ -328,10 +345,8 @@ def _assumptions(
     if device.memory_bytes:
         said["device memory"] = memory_said(device)
     said["steps"] = "every sequence of the batch decodes; prompts of others do not interrupt"
-    if usd is None:
+    if bill is None:
         said["price"] = f"unknown: the file of {device.name} has none (--price)"
-    elif price is not None:
-        said["price"] = f"{units.format_usd(price)} an hour of a device (--price)"
-    elif device.price:
-        said["price"] = f"{units.format_usd(device.price.usd_per_hour)} an hour of a device ({device.price.said})"
+    else:
+        said["price"] = f"{units.format_usd(bill.usd_per_hour)} an hour of a device ({bill.said})"
     return said

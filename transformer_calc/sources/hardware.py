@@ -33,7 +33,7 @@ TABLES = ("peaks", "efficiency", "prices")
 KEYS = (*TEXTS, *COUNTS, "memory_gb", "aliases", "unconfirmed", *TABLES)
 PEAKS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp16_fp16acc", "fp8", "fp6", "fp4", "int8", "int4")
 REACHED = ("matmul", "attention", "memory", "interconnect", "network")  # of which an efficiency is known
-PRICE = ("usd_per_hour", "terms", "date", "source")
+PRICE = ("usd_per_hour", "usd", "terms", "date", "source")
 
 MEMORY_SAID = ("memory_note", "memory_source")  # of what a file has; forgotten where the memory is given
 
@@ -122,11 +122,11 @@ def _price(where: str, provider: str, data: Any) -> Price:
     if not isinstance(data, dict):
         raise InputError(f'{where}{key} is {short(data)}; it must be a table: [prices."{provider}"]')
     _known(where, data, PRICE, f"{key}.")
-    if "usd_per_hour" not in data:
-        raise InputError(f"{where}{key} has no usd_per_hour")
-    texts = {name: _text(where, f"{key}.{name}", data[name]) for name in PRICE[1:] if name in data}
-    usd = _number(where, f"{key}.usd_per_hour", data["usd_per_hour"])
-    return _made(f"{where}{key}: ", Price, provider=provider, usd_per_hour=usd, **texts)
+    if "usd_per_hour" not in data and "usd" not in data:
+        raise InputError(f"{where}{key} has no usd_per_hour, to rent, and no usd, to buy")
+    texts = {name: _text(where, f"{key}.{name}", data[name]) for name in PRICE[2:] if name in data}
+    dollars = {name: _number(where, f"{key}.{name}", data[name]) for name in PRICE[:2] if name in data}
+    return _made(f"{where}{key}: ", Price, provider=provider, **dollars, **texts)
 
 
 def _made(where: str, record: Callable[..., T], **fields: Any) -> T:

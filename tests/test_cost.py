@@ -262,10 +262,10 @@ def test_each_way_to_say_how_fast_it_runs_agrees_with_the_others(pace: str, mfu:
 
 
 def test_unknown_is_said_and_the_rest_is_answered() -> None:
-    found = cost("gpt3 --device v100 --devices 10000 --mfu 0.2")  # nobody's price of a V100 SXM2 32GB is known
-    assert found["cost"]["usd"] is None
+    found = cost("gpt3 --device tpu-v7x --devices 1000 --mfu 0.2")  # of which nobody's price is known
+    assert (found["cost"]["usd"], found["price"]) == (None, None)
     assert "--price" in found["unknown"]["price"]
-    assert found["cost"]["days"] == pytest.approx(14.95, rel=0.01)
+    assert found["cost"]["days"] == pytest.approx(3.229e23 / (0.2 * 2307e12 * 1000 * 86400), rel=1e-3)
     older = cost("transformer-base --mfu 0.3")  # on P100s, of which there is no datasheet here
     assert older["cost"]["days"] is None
     assert older["cost"]["flops"] is not None
@@ -953,7 +953,7 @@ def test_bad_input_to_the_library_too(asked: dict[str, Any], says: str) -> None:
         ({"batch_ramp": [1, 2]}, "batch_ramp has 1"),
         ({"batch_ramp": [[5, 2]], "batch_tokens": 2}, "must begin at 0"),
         ({"batch_ramp": [[0, 2]], "batch_tokens": 3}, "must end at batch_tokens"),
-        ({"min_learning_rate_ratio": 10.0}, "between 0 and 1"),
+        ({"min_learning_rate_ratio": 10.0}, "at least 0 and at most 1"),
     ],
 )
 def test_a_wrong_run_is_refused(table: dict[str, Any], says: str) -> None:
@@ -975,10 +975,66 @@ def test_the_answer_comes_first_and_is_legible_anywhere(
     stream.seek(0)
     lines = stream.read().splitlines()
     first = "\n".join(lines[:14])
-    for answer in ("33.4 days", "821,408", "$1,232,112", "361.4 MWh", "171.7 t CO"):
+    for answer in ("33.4 days", "821,408", "$1,552,462", "361.4 MWh", "171.7 t CO"):
         assert answer in first
     assert all(len(line) <= max(int(width), 60) for line in lines)
     assert any("#####" in line or "█████" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "steps"),
+    [
+        ("gpt3", "shorter while the batch grows, for 12.0B tokens"),  # 32,000 to 3.2M tokens, linearly
+        ("gpt3 --batch 1536", "each, in all"),
+        ("palm-540b --mfu 0.46", "shorter while the batch grows"),
+        ("opt-175b", "each, in all"),
+        ("llama-65b --mfu 0.5", "each, in all"),
+    ],
+)
+def test_the_first_screen_answers(line: str, steps: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On which devices, how long, for how much, and steps times their seconds are the days."""
+    monkeypatch.setenv("COLUMNS", "80")
+    found = cost(line)
+    screen = " ".join(" ".join(printed(*line.split(), format="table").splitlines()[:24]).split())
+    for key in ("days", "usd", "device_hours"):
+        assert found["cost"][key] is not None
+    assert f"devices {found['devices']:,}" in screen
+    assert found["price"]["provider"] in screen
+    assert steps in screen
+    assert "unknown" not in screen
+    assert found["steps"] * found["mean_step_seconds"] == pytest.approx(found["cost"]["days"] * 86400)
+    said = re.search(rf"steps {found['steps']:,} (?:[\d.,]+ )?([\d.]+) (ms|s|min)", screen.replace("published ", ""))
+    assert said
+    seconds = float(said[1]) * {"ms": 1e-3, "s": 1, "min": 60}[said[2]]
+    assert found["steps"] * seconds == pytest.approx(found["cost"]["days"] * 86400, rel=0.06)  # as rounded on screen
+
+
+def test_published_answers_stand_beside_the_predicted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPT-3 took 14.8 days on 10,000 V100s (Patterson et al. 2021, Table 4), which is 3,552,000 hours of them."""
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = printed("gpt3", format="table").splitlines()
+    shown = {line[:18].strip(): line for line in lines[:20]}
+    assert "14.8 days" in shown["wall-clock time"]
+    assert "3,552,000" in shown["device-hours"]
+    assert "$9,768,000" in shown["dollars"]  # at $2.75 an hour
+
+
+@pytest.mark.parametrize("name", ["llama-2-7b", "llama-2-13b", "llama-2-70b", "llama-7b", "llama-30b"])
+def test_an_unknown_number_of_devices_is_asked_for_and_an_mfu_offered(name: str) -> None:
+    """Where the published run has device-hours, but not on how many devices."""
+    found = printed(name, format="table").splitlines()
+    hours = next(line for line in found if line.startswith("device-hours"))
+    assert "needs --devices, or --mfu" in hours
+    days = next(line for line in found if line.startswith("wall-clock"))
+    assert "needs --devices" in days
+    assert cost(f"{name} --devices 1024")["cost"]["usd"] is not None
+    assert cost(f"{name} --mfu 0.4")["cost"]["usd"] is not None
+
+
+def test_a_batch_that_a_prediction_lacks_is_asked_for_too() -> None:
+    text = " ".join(printed("llama-3-8b", format="table").split())  # of which the batch is not published, either
+    assert "needs --devices and --batch, or --mfu" in text
+    assert cost("llama-3-8b --devices 1024 --batch 512")["cost"]["usd"] is not None
 
 
 def test_csv_is_raw() -> None:

@@ -167,8 +167,9 @@ def test_only_the_price_moves_with_the_price() -> None:
 
 
 def test_a_price_that_nobody_knows_is_no_number() -> None:
-    data: Any = report("llama-3-8b", context=2048, device="rtx-4090", plan=Plan(weights="int4"))
+    data: Any = report("llama-3-8b", context=2048, device="tpu-v7x", plan=Plan(weights="int4"))
     assert data["serve"]["usd_per_million_tokens"] is None
+    assert data["price"] is None
     assert "unknown" in data["assumptions"]["price"]
 
 

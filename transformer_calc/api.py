@@ -282,7 +282,7 @@ class Transformer:
         known = run.hardware if hardware.exists(run.hardware) else None
         place = grid.load(carbon) if isinstance(carbon, str) else None
         if isinstance(carbon, int | float):
-            place = Grid(name="", title="--carbon", g_per_kwh=carbon)
+            place = Grid(name="given", title="--carbon", g_per_kwh=carbon)
         return reckoning.reckon(
             self.graph,
             workload,

@@ -31,12 +31,14 @@ ANSWERS = (
     ("flops", "FLOPs of the model", "FLOP", ("tokens",)),
     ("hardware_flops", "FLOPs with recomputation", "FLOP", ("tokens", "hardware FLOPs")),
     ("tokens_per_second", "tokens per second", "1/s", ("time", "devices")),
-    ("step_seconds", "a step", "seconds", ("time", "devices", "batch")),
+    ("step_seconds", "a step in full", "seconds", ("time", "devices", "batch")),
     ("mfu", "MFU", "of the peak", ("time", "peak")),
     ("hfu", "HFU", "of the peak", ("time", "peak")),
 )
 PLANNED = ("zero", "micro_batch", "schedule", "virtual", "recompute", "attention", "precision", "optimizer")
+FIRST = ("days", "device_hours", "usd", "kwh", "tco2e")  # answers that a published time gives, too
 SHOWN = (Column("what", "", "text"), Column("value", "", "text"), Column("rests_on", "rests on", "text", 1))
+BESIDE = Column("published", "published", "text", 2)
 RAW = (
     Column("what", "what", "text"),
     Column("value", "value", "text"),
@@ -85,6 +87,7 @@ def build(
         "tokens": found.tokens,
         "steps": found.steps,
         "batch_tokens": found.batch_tokens,
+        "mean_step_seconds": mean_step(found),
         "flops_per_token": _per(found.work.model, found.work.tokens),
         "devices": found.terms.devices,
         "device": found.device and {"name": found.device.name, "peak_flops": found.terms.peak},
@@ -96,8 +99,7 @@ def build(
     data |= _plan(model, found)
     facts = _facts(found)
     facts = facts._replace(items=(*said_of(stored), *facts.items))
-    table = Table(_title(model, found), SHOWN, tuple(_seen(row) for row in rows))
-    sections: list[Section] = [table]
+    sections: list[Section] = [_answers(model, found, rows)]
     sections += [facts] if facts.items else []
     sections += [Text("\n".join(found.unknown.values()))] if found.unknown else []
     if train:
@@ -163,12 +165,66 @@ def _rows(found: Reckoning) -> list[dict[str, Any]]:
         if key == "hardware_flops" and value == found.cost.flops:
             continue
         if value is None:
-            about = f"needs {', '.join(needs(found, key))}"
+            about = f"needs {_needed(found, key)}"
         else:
             told = [each for each in rests if each in found.assumptions and (each, rests[0]) != ("tokens", "time")]
             about = ", ".join(briefly(found, each) for each in told)  # how many tokens stands in the title
         rows.append({"key": key, "what": name, "value": value, "unit": unit, "rests_on": about})
     return rows
+
+
+def _answers(model: Transformer, found: Reckoning, rows: list[dict[str, Any]]) -> Table:
+    """The answers, with the devices and the steps that they are made of; published ones beside them."""
+    then = None if model.changes else found.published
+    shown = []
+    for row in rows:
+        key = row["key"]
+        published = getattr(then, key) if then and key in FIRST else None
+        shown.append({**_seen(row), "published": "" if published is None else _person(key, published)})
+        if key == "days" and found.steps is not None:
+            shown.append({"what": "steps", "value": f"{found.steps:,}", "published": "", "rests_on": _stepped(found)})
+    if found.device and found.terms.devices:
+        origin = found.assumptions["devices"].partition("(")[2].rstrip(")")
+        origin = "as in " + origin if origin.startswith("the published") else origin
+        used = {"what": "devices", "value": f"{found.terms.devices:,}", "published": ""}
+        shown.insert(0, used | {"rests_on": f"{found.device.title or found.device.name}, {origin}"})
+    if then is None:
+        return Table(_title(model, found), SHOWN, tuple(shown))
+    caption = "Published: as it was, or what follows from its time at the same prices and power; more below."
+    return Table(_title(model, found), (*SHOWN[:2], BESIDE, SHOWN[2]), tuple(shown), caption=caption)
+
+
+def mean_step(found: Reckoning) -> float | None:
+    """Seconds of a step on average, the smaller ones of a batch that grows included."""
+    if found.cost.days is None or not found.steps:
+        return None
+    return found.cost.days * budget.DAY / found.steps
+
+
+def _stepped(found: Reckoning) -> str:
+    """How the steps make up the time."""
+    mean, ramp = mean_step(found), found.ramp
+    if mean is None:
+        return f"{found.batch_tokens:,} tokens each in full"
+    days = _person("days", found.cost.days)
+    if ramp is None or len(ramp.points) == 1:
+        return f"{units.format_seconds(mean)} each, in all {days}"
+    grown = units.format_count(ramp.points[-1][0])
+    each = f"{units.format_seconds(mean)} each on average, in all {days}"
+    return f"{each}: shorter while the batch grows, for {grown} tokens"
+
+
+def _needed(found: Reckoning, key: str) -> str:
+    """What would make an unknown answer known, in words: a time is predicted, or given."""
+    flags = needs(found, key)
+    predicts = [f"--{name}" for name in ("devices", "batch") if name in found.unknown]
+    if isinstance(found.plan, Training) and "--mfu" in flags and predicts:
+        flags = [flag for flag in flags if flag not in ("--mfu", *predicts)]
+        if "--devices" in predicts and key in ("days", "tokens_per_second", "step_seconds"):
+            flags += ["--devices", *(["--batch or --mfu"] if "--batch" in predicts else [])]
+        else:
+            flags.append(f"{' and '.join(predicts)}, or --mfu")
+    return ", ".join(flags)
 
 
 def needs(found: Reckoning, key: str) -> list[str]:
@@ -274,7 +330,7 @@ def _facts(found: Reckoning) -> Facts:
     if found.tokens is not None:
         lines.append(("tokens", f"{found.tokens:,}", "text"))
     if found.steps is not None:
-        lines.append(("steps", f"{found.steps:,}, {found.batch_tokens:,} tokens each in full", "text"))
+        lines.append(("batch in full", f"{found.batch_tokens:,} tokens", "text"))
     if rule.flops is not None:
         days = f", {_person('days', rule.days)}" if rule.days is not None else ""
         lines.append((rule.rule, f"{rule.flops:.3e}, {_digits(rule.pf_days or 0)} PF-days{days}", "text"))

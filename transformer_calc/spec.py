@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from transformer_calc.errors import InputError
 from transformer_calc.record import LARGEST, Record, factor, integer, named, one_of, rate, real, record, text
@@ -31,6 +32,12 @@ def divide(what: str, total: int, by: str, parts: int) -> int:
     return total // parts
 
 
+def _turns(rotary: Rotary | None, width: str, most: int) -> None:
+    """Refuse to turn more of a head than it has."""
+    if rotary and rotary.dims > most:
+        raise InputError(f"the rotary dimensions are {rotary.dims}; they must be at most {width}, {most}")
+
+
 @record
 class Norm(Record):
     """LayerNorm (Ba et al. 2016, arXiv 1607.06450) or RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467)."""
@@ -41,6 +48,13 @@ class Norm(Record):
     eps: float = real(default=1e-5, above=0, most=1)
     # added to the weight: 1 in Gemma, where a zero weight is the identity
     offset: float = real(default=0.0, least=-1000, most=1000)
+
+
+POSITIVE = (
+    "factor attention_factor low_freq_factor high_freq_factor original_max_position_embeddings max_positions beta_fast "
+    "beta_slow short_mscale long_mscale alpha"
+).split()  # what a rotary scaling divides by, multiplies with, or takes the logarithm of
+LENGTHS = ("dynamic", "yarn", "longrope", "llama3")  # rotary scalings that ask for the model's length
 
 
 @record
@@ -56,6 +70,29 @@ class Rotary(Record):
     def __post_init__(self) -> None:
         if self.dims % 2:
             raise InputError(f"the rotary dimensions are {self.dims}; they come in pairs and must be even")
+        scaling = dict[str, Any](self.scaling)
+        _check_scaling(scaling, self.dims)
+        if scaling.get("rope_type") == "dynamic" and (self.over or self.dims) <= 2:
+            raise InputError(f"the rotary dimensions are {self.dims}; with dynamic scaling there must be more than 2")
+
+
+def _check_scaling(scaling: dict[str, Any], dims: int) -> None:
+    """Refuse numbers of a rotary scaling that no frequencies follow from."""
+    for key, value in scaling.items():
+        several = isinstance(value, tuple)
+        numbers = [one for one in (value if several else (value,)) if type(one) in (int, float)]
+        least = 1e-9 if key in POSITIVE or (several and key.endswith("_factor")) else -1e15
+        if not all(least <= one <= 1e15 for one in numbers):
+            wrong = next(one for one in numbers if not least <= one <= 1e15)
+            raise InputError(f"the rotary {key} is {wrong}; it must be at least {least:g} and at most 1e+15")
+        if several and key.endswith("_factor") and len(numbers) != dims // 2:
+            raise InputError(
+                f"the rotary {key} has {len(numbers)} numbers; it must have {dims // 2}, one for each pair of the "
+                f"{dims} dimensions that turn"
+            )
+    kind = scaling.get("rope_type")
+    if kind in LENGTHS and "max_positions" not in scaling:
+        raise InputError(f"a rotary scaling of type {kind} needs the model's length, max_position_embeddings")
 
 
 @record
@@ -66,6 +103,13 @@ class RelativeBias(Record):
     max_distance: int = integer(default=128)
     bidirectional: bool = True
     every_layer: bool = False  # T5 keeps one table a stack, in its first layer; umT5 one a layer
+
+    def __post_init__(self) -> None:
+        least = 4 if self.bidirectional else 2  # half of them, of each direction, are of one distance each
+        if self.buckets < least:
+            raise InputError(f"buckets is {self.buckets}; it must be at least {least}")
+        if self.max_distance <= self.buckets // least:
+            raise InputError(f"max_distance is {self.max_distance}; it must be more than {self.buckets // least}")
 
 
 @record
@@ -79,6 +123,13 @@ class Disentangled(Record):
     position_to_content: bool = True
     shared_projections: bool = True  # positions go through the content's own q and k projections
     dropout: float = rate(default=0.0)  # of the table of relative positions
+
+    def __post_init__(self) -> None:
+        least = 4 if self.log_distance else 2
+        if self.positions < least:
+            raise InputError(f"positions is {self.positions}; of relative ones there must be at least {least}")
+        if self.log_distance and self.log_distance <= self.positions // 4 + 1:
+            raise InputError(f"log_distance is {self.log_distance}; it must be more than {self.positions // 4 + 1}")
 
 
 @record
@@ -132,6 +183,16 @@ class Attention(Record):
             if self.n_kv_heads > self.n_heads:
                 raise InputError(f"n_kv_heads ({self.n_kv_heads}) is larger than n_heads ({self.n_heads})")
             divide("n_heads", self.n_heads, "n_kv_heads", self.n_kv_heads)
+            if self.disentangled and self.disentangled.shared_projections and self.n_kv_heads != self.n_heads:
+                raise InputError(
+                    f"n_kv_heads is {self.n_kv_heads}; positions that share the content's projections need one for "
+                    f"each of the {self.n_heads} heads"
+                )
+        _turns(self.rotary, "d_head", self.d_head)
+        if self.temperature:
+            floor, growth = self.temperature
+            if not (1 <= floor <= LARGEST and 0 <= growth <= 1e9):
+                raise InputError(f"temperature is {floor:g}, {growth:g}; it must be at least 1, and at least 0")
 
     @property
     def kv_heads(self) -> int:
@@ -148,6 +209,9 @@ class Indexer(Record):
     top_k: int = integer()  # keys that each query keeps
     rotary: Rotary | None = None
     norm: Norm = Norm(eps=1e-6)  # of its key
+
+    def __post_init__(self) -> None:
+        _turns(self.rotary, "d_head", self.d_head)
 
 
 @record
@@ -171,6 +235,7 @@ class LatentAttention(Record):
     def __post_init__(self) -> None:
         if self.indexer and not self.q_rank:
             raise InputError("an indexer reads the query latent; q_rank is missing")
+        _turns(self.rotary, "d_rope", self.d_rope)
 
 
 @record
@@ -234,6 +299,14 @@ class Moe(Record):
     def __post_init__(self) -> None:
         if self.top_k > self.n_experts:
             raise InputError(f"top_k ({self.top_k}) is larger than n_experts ({self.n_experts})")
+        r = self.router
+        if r.scoring == "sparsemixer" and self.top_k != 2:
+            raise InputError(f"top_k is {self.top_k}; it must be 2 where scoring is sparsemixer")
+        in_group = divide("n_experts", self.n_experts, "groups", r.groups)
+        if r.top_groups > r.groups:
+            raise InputError(f"top_groups ({r.top_groups}) is larger than groups ({r.groups})")
+        if r.groups > 1 and self.top_k > in_group * r.top_groups:
+            raise InputError(f"top_k ({self.top_k}) is larger than the {in_group * r.top_groups} experts of top_groups")
 
 
 @record
@@ -252,6 +325,19 @@ class Convolution(Record):
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
             raise InputError(f"kernel is {self.kernel}; it must be odd, so that the sequence keeps its length")
+
+
+# what layers whose parts read the same input do not have
+SEQUENTIAL: dict[str, object] = {
+    "cross": None,
+    "place": "pre",
+    "mixer_norm": True,
+    "residual_from_norm": False,
+    "convolution": None,
+    "residual": True,
+    "residual_scale": 1.0,
+    "scaled": False,
+}
 
 
 @record
@@ -286,6 +372,22 @@ class Layer(Record):
                 f"place is {self.place!r}, but parallel is {self.parallel!r}: parallel parts have their norm before "
                 "them, so place must be 'pre'"
             )
+        if not (self.mixer or self.ffn):
+            raise InputError("mixer and ffn are none; a layer needs one of them")
+        if self.parallel == "no":
+            if self.dropped == "sum":
+                raise InputError("dropped is sum, but parallel is no: there is no sum of two parts")
+            return
+        for field in ("mixer", "ffn"):
+            if getattr(self, field) is None:
+                raise InputError(f"{field} is none, but parallel is {self.parallel}: it needs both parts")
+        for field, usual in SEQUENTIAL.items():
+            if getattr(self, field) != usual:
+                value = getattr(self, field)
+                held = "given" if isinstance(value, Record) else str(value).lower()
+                raise InputError(f"{field} is {held}, but parallel is {self.parallel}: that is of parts in turn")
+        if self.dropped not in ("both", "sum"):
+            raise InputError(f"dropped is {self.dropped}, but parallel is {self.parallel}: it must be both or sum")
 
 
 @record
@@ -301,6 +403,9 @@ class Layers(Record):
     def __post_init__(self) -> None:
         if not 1 <= self.n_layers <= LARGEST:
             raise InputError(f"n_layers is {self.n_layers}; it must be between 1 and {LARGEST:.0e}")
+        names = [kind.name for kind in self.kinds]
+        if len(set(names)) < len(names):
+            raise InputError(f"kinds of layers are called {', '.join(names)}; each needs a name of its own")
 
     @classmethod
     def uniform(cls, layer: Layer, n: int) -> Layers:
@@ -442,6 +547,8 @@ class Positions(Record):
     def __post_init__(self) -> None:
         if self.count is None and self.kind != "sinusoidal":
             raise InputError(f"the table of {self.kind} positions needs a count")
+        if (self.pad is None) == (self.counted == "ids"):
+            raise InputError(f"pad is {str(self.pad).lower()}, but counted is {self.counted}: ids, and a pad, say both")
 
 
 @record
@@ -491,6 +598,11 @@ class Patches(Record):
                 f"patch_size ({self.patch_height}x{self.patch_width}) is larger than "
                 f"image_size ({self.height}x{self.width})"
             )
+        if self.extra_tokens != len(set(self.extra_names)):
+            raise InputError(
+                f"extra_tokens is {self.extra_tokens}; it must be {len(set(self.extra_names))}, one for each of "
+                f"extra_names"
+            )
 
     @property
     def count(self) -> int:
@@ -506,6 +618,12 @@ class Audio(Record):
     positions: Positions
     kernel: int = integer(default=3)
     dropout: float = rate(default=0.0)
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise InputError(f"kernel is {self.kernel}; it must be odd, so that the sequence keeps its length")
+        if self.positions.count is None:
+            raise InputError("the table of positions of a spectrogram needs a count")
 
 
 @record

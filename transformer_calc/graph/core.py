@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.spec import WRITTEN_OUT
@@ -220,19 +221,30 @@ class Builder:
         self.workload_axes: list[str] = []
         self.stack = ""  # prefix of block names
         self.kind = ""  # layer kind: the suffix for axes whose size differs
+        self._made_of: dict[str, int | None] = {}  # the number in an axis's rule
         self._ops: list[Op] = []
         self._output = ""
         self._scope: list[str] = []
 
     # --- axes ---------------------------------------------------------------------------------------------
 
-    def axis(self, name: str, size: int | None = None, rule: Rule | None = None, suffixes: tuple[str, ...] = ()) -> str:
+    def axis(
+        self,
+        name: str,
+        size: int | None = None,
+        rule: Rule | None = None,
+        suffixes: tuple[str, ...] = (),
+        of: int | None = None,
+    ) -> str:
         """Register an axis and return its name, with a suffix if the plain name has another size already.
 
-        An axis with a rule shares its size with the axes it is made of, and its name with whoever made it first.
+        An axis with a rule shares its size with the axes it is made of, and its name with whoever made it first; `of`
+        is a number in its rule, where others of its name have another.
         """
         symbol, meaning = AXES[name]
-        for suffix in suffixes or ("", self.kind, self.stack, f"{self.stack}_{self.kind}"):
+        usual = tuple(dict.fromkeys(suffixes or ("", self.kind, self.stack, f"{self.stack}_{self.kind}".strip("_"))))
+        numbered = (f"{usual[-1]}_{number}".lstrip("_") for number in count(2))
+        for suffix in chain(usual, numbered):
             key = f"{name}_{suffix}" if suffix else name
             known = self.axes.get(key)
             if known is None:
@@ -240,10 +252,11 @@ class Builder:
                 shown = "_".join(part for part in (base, mark, suffix) if part)
                 about = f"{meaning} ({suffix.replace('_', ', ')})" if suffix else meaning
                 self.axes[key] = Axis(key, shown, about, size, rule)
+                self._made_of[key] = of
                 return key
-            if known.size == size and (rule is None) == (known.rule is None):
+            if known.size == size and (rule is None) == (known.rule is None) and self._made_of.get(key) == of:
                 return key
-        raise AssertionError(f"axis {name} has too many sizes")
+        raise AssertionError  # the numbers do not end
 
     def workload(self, name: str) -> str:
         """An axis whose size the workload gives."""
@@ -378,8 +391,9 @@ class Builder:
             if spec.bias and spec.kind == "layernorm":
                 params += (Param("bias", dims),)
         name = "LayerNorm" if spec.kind == "layernorm" else "RMSNorm"
+        offset = spec.offset if spec.weight else 0.0
         return self.emit(
-            "norm", path, (x,), x.dims, params, note=note or name, norm=spec.kind, eps=spec.eps, offset=spec.offset
+            "norm", path, (x,), x.dims, params, note=note or name, norm=spec.kind, eps=spec.eps, offset=offset
         )
 
     def map(self, path: str, function: str, *inputs: Tensor, note: str = "", **attrs: Any) -> Tensor:
@@ -397,6 +411,17 @@ class Builder:
     def dropout(self, path: str, x: Tensor, rate: float) -> Tensor:
         """Dropout where the architecture has it."""
         return self.emit("dropout", path, (x,), x.dims, rate=rate, note=f"dropout {rate:g}") if rate else x
+
+
+def same(a: Graph, b: Graph) -> bool:
+    """Whether two graphs compute the same: equal operations, on axes of equal sizes."""
+    if a._replace(axes={}) != b._replace(axes={}) or list(a.axes) != list(b.axes):
+        return False
+    for number in (2, 3):  # rules are functions: their results are compared
+        run = {name: number * (10 + i) for i, name in enumerate(a.workload_axes)}
+        if a.bind(run) != b.bind(run):
+            return False
+    return True
 
 
 def suffix_of(axis: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from transformer_calc.graph.core import Builder, Dims, Param, Tensor
-from transformer_calc.spec import Mlp, Moe
+from transformer_calc.spec import Mlp, Moe, Router
 
 
 def mlp(b: Builder, m: Mlp, x: Tensor, width: str = "d_ff") -> Tensor:
@@ -25,17 +25,12 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
     batch, tokens, d_model = x.dims
     router = b.linear("router", x, (experts,), bias=m.router.bias, note="a score for each expert")
     r = m.router
-    attrs = {
-        "scoring": r.scoring,
-        "normalize": r.normalize,
-        "least_sum": r.least_sum,
-        "scaling": r.scaling,
-        "groups": r.groups,
-        "top_groups": r.top_groups,
-        "group_score": r.group_score,
-        "correction": r.correction,
-        "jitter": r.jitter,
-    }
+    usual, ranked = Router(), r.scoring not in ("softmax-topk", "sparsemixer")  # those weigh by what they choose
+    attrs = {name: getattr(r if ranked else usual, name) for name in ("normalize", "scaling", "groups")}
+    attrs |= {"scoring": r.scoring, "correction": r.correction, "jitter": r.jitter}
+    attrs["least_sum"] = (r if attrs["normalize"] else usual).least_sum
+    in_groups = r if attrs["groups"] > 1 else usual
+    attrs |= {"top_groups": in_groups.top_groups, "group_score": in_groups.group_score}
     chosen = Tensor(f"{router.name}.chosen", (batch, tokens, (top_k,)))
     one: Dims = ((),) if r.correction_counts else ()
     correction = Param("correction", (*one, (experts,)), buffer=not r.correction_counts)

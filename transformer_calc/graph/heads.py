@@ -20,7 +20,7 @@ def head_of(b: Builder, model: Model, head: Head, outputs: dict[str, Tensor], *,
         if head.layer_mix:
             x = _layer_mix(b, stack, x, several=several)
         if head.take != "all":
-            x = _take(b, head, stack, x)
+            x = _take(b, head, stack, x, several=several)
         if head.scale != 1.0:
             x = b.map("scale", "scale", x, factor=head.scale)
         for step in head.steps:
@@ -41,7 +41,7 @@ def head_of(b: Builder, model: Model, head: Head, outputs: dict[str, Tensor], *,
     return x
 
 
-def _take(b: Builder, head: Head, stack: Stack, x: Tensor) -> Tensor:
+def _take(b: Builder, head: Head, stack: Stack, x: Tensor, *, several: bool) -> Tensor:
     """What a head reads of its stack's output [B, S, D]: mostly one vector, [B, D]."""
     batch, tokens, d_model = x.dims
     e, one = stack.embedding, (batch, d_model)
@@ -52,7 +52,8 @@ def _take(b: Builder, head: Head, stack: Stack, x: Tensor) -> Tensor:
     if head.take == "end":
         which = "with the largest id" if head.end_token is None else f"with id {head.end_token}"
         which += ", the last such" if head.end_last else ""
-        ids = "encoder.token_ids" if stack.name == "decoder" else "token_ids"  # a decoder's are the source's, shifted
+        # a decoder's are the source's, shifted
+        ids = "encoder.token_ids" if several and stack.name == "decoder" else "token_ids"
         found = (x, Tensor(ids, (batch, tokens)))
         note = f"the token {which}"
         return b.emit("slice", "take", found, one, take="end", token=head.end_token, last=head.end_last, note=note)
@@ -170,8 +171,11 @@ def contrast(b: Builder, results: list[Tensor], *, bias: bool) -> None:
     SigLIP's bias is added to that; its two numbers are stored as vectors of one.
     """
     one: Dims = ((),) if bias else ()
+    sizes = {name: axis.size for name, axis in b.axes.items() if axis.size is not None}
+    of_tower = [b.axes[axis] for r in results for axis in r.dims[-1]]
+    widths = [axis.rule(sizes) if axis.rule else axis.size for axis in of_tower]
     numbers = [(f"logit_{name}", (Param("weight", one),)) for name in ("scale", "bias")[: 2 if bias else 1]]
-    if len(results) < 2:  # a tower without a head: there is nothing to compare
+    if len(results) < 2 or widths[0] != widths[1]:  # a tower without a head, or of another width: nothing to compare
         with b.block("", "similarity", "head"):
             for path, params in numbers:
                 b.emit("parameter", path, (), one, params, note="stored, and never read")

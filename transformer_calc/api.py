@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformer_calc.errors import InputError, shown
+from transformer_calc import consistency
+from transformer_calc.errors import InputError, NotSettable, shown
 from transformer_calc.graph.core import Graph
 from transformer_calc.sources.lengths import Length
 from transformer_calc.spec import Audio, Model, Patches, Tokens, TrainingRun, Workload
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from transformer_calc.readings.shapes import Shaped
     from transformer_calc.readings.training import Training
     from transformer_calc.sources.published import Checkpoint
+    from transformer_calc.sources.settings import Setting
     from transformer_calc.spec import Device
 
 DEFAULT_PRESET = "gpt2"
@@ -42,12 +44,19 @@ class Transformer:
         made_for: Length | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
+        consistency.check(spec)
         self.spec, self.source, self.notes = spec, source, list(notes)
         self.changes = list(changes)
         self.described = described or {}  # the preset's file or the config.json, as it stands
         self.usual = dict(workload or {})
         self.made_for = made_for  # the length that is stated of it, where that is no table
         self.checkpoint = checkpoint  # how its config says that its numbers are stored
+
+    def change(self, spec: Model) -> None:
+        """Take another spec of the same model, before anything has been asked of it."""
+        consistency.check(spec)
+        self.spec = spec
+        self.__dict__.pop("graph", None)
 
     @cached_property
     def graph(self) -> Graph:
@@ -351,7 +360,7 @@ def load(
     default:  the preset where nothing says which model is meant
     Raises InputError, with one clear sentence, if the description is wrong.
     """
-    from transformer_calc.sources import lengths, published, settings
+    from transformer_calc.sources import lengths, published
 
     given = [
         name for name, value in (("MODEL", model), ("--preset", preset), ("--config", config)) if value is not None
@@ -369,9 +378,6 @@ def load(
 
             last = text.rstrip("/").rpartition("/")[2]  # of meta-llama/Llama-3.1-8B
             raise InputError(f"there is no file or folder {shown(text, 100)}", hint=presets.suggestion(last))
-    usual: Mapping[str, int] = {}
-    described: Mapping[str, Any] = {}
-    where = ""
     first: list[str] = []
     if model is not None and preset is not None and os.path.lexists(preset):
         first = [f"{preset} is the preset of that name; the file or folder here is ./{preset}"]
@@ -380,48 +386,110 @@ def load(
         preset = default
         changed = f" with {', '.join(f'{k}={v}' for k, v in fields.items())}" if fields else ""
         first = [f"no model given: this is the preset {default}{changed}"]
-    if isinstance(config, str | Path) and str(config).endswith(".toml"):
-        from transformer_calc.sources import presets
 
-        path = Path(config)
-        spec, notes, usual, described = presets.load(path, fields=fields, ignore=tuple(ignore))
-        source = str(path)
-    elif config is not None:
-        from transformer_calc.sources import huggingface
+    def described_with(fields: Mapping[str, Any]) -> Transformer:
+        """The model that its source describes, with other hyperparameters."""
+        source, where, notes = "hyperparameters", "", list[str]()
+        usual: Mapping[str, int] = {}
+        described: Mapping[str, Any] = {}
+        if isinstance(config, str | Path) and str(config).endswith(".toml"):
+            from transformer_calc.sources import presets
 
-        if isinstance(config, Mapping):
-            data, source = dict(config), "config"
-        else:
             path = Path(config)
-            data, where, source = huggingface.read(path), f"{path}: ", str(path)
-        spec, notes = huggingface.load(data, fields=fields, ignore=ignore, where=where)
-        described = data
-    elif preset is None:
-        from transformer_calc.sources import hyperparameters
-
-        spec, notes = hyperparameters.load(fields, name="custom")
-        source = "hyperparameters"
-    else:
-        from transformer_calc.sources import presets
-
-        path = presets.find(preset)
-        try:
             spec, notes, usual, described = presets.load(path, fields=fields, ignore=tuple(ignore))
-        except InputError as error:
-            if assumed and fields:  # nobody named that model
-                raise InputError(
-                    f"no model given, so it is the preset {default}: {error.message}", error.hint
-                ) from None
-            raise
-        notes, source = first + notes, f"preset {path.stem}"
+            source = str(path)
+        elif config is not None:
+            from transformer_calc.sources import huggingface
+
+            if isinstance(config, Mapping):
+                described, source = dict(config), "config"
+            else:
+                path = Path(config)
+                described, where, source = huggingface.read(path), f"{path}: ", str(path)
+            spec, notes = huggingface.load(described, fields=fields, ignore=ignore, where=where)
+        elif preset is None:
+            from transformer_calc.sources import hyperparameters
+
+            spec, notes = hyperparameters.load(fields, name="custom")
+        else:
+            from transformer_calc.sources import presets
+
+            path = presets.find(preset)
+            try:
+                spec, notes, usual, described = presets.load(path, fields=fields, ignore=tuple(ignore))
+            except InputError as error:
+                if assumed and fields:  # nobody named that model
+                    error.message = f"no model given, so it is the preset {default}: {error.message}"
+                raise
+            notes, source = first + notes, f"preset {path.stem}"
+        changes = [] if source == "hyperparameters" else [f"{k}={v}" for k, v in fields.items()]
+        length = lengths.stated(described, fields)
+        config_of = described if "model_type" in described else described.get("config")
+        stored = published.read(config_of, where) if config_of else None
+        return Transformer(spec, source, notes, usual, changes, described, length, stored)
+
     sets = tuple(sets)
-    changes = [*([] if source == "hyperparameters" else (f"{k}={v}" for k, v in fields.items())), *sets]
-    spec, said = settings.settled(spec, settings.apply(spec, sets), sets)
-    notes = [*notes, *said]
-    length = lengths.stated(described, fields)
-    config_of = described if "model_type" in described else described.get("config")
-    stored = published.read(config_of, where) if config_of else None
-    return Transformer(spec, source, notes, usual, changes, described, length, stored)
+    return _with_settings(described_with, fields, sets) if sets else described_with(fields)
+
+
+def _with_settings(
+    described_with: Callable[[Mapping[str, Any]], Transformer], fields: Mapping[str, Any], sets: tuple[str, ...]
+) -> Transformer:
+    """A model with settings: hyperparameters where its source takes them as such, else fields of the spec."""
+    from transformer_calc.sources import settings
+
+    given = settings.read(sets)
+    words = {setting.path: setting.hyperparameter() for setting in given if setting.is_hyperparameter}
+    for name in words:
+        if name in fields:
+            raise InputError(f"--{name.replace('_', '-')} and --set {name} are given; give one of them")
+    while True:
+        try:
+            model = described_with({**fields, **words})
+            break
+        except NotSettable as error:
+            if error.field not in words:
+                raise
+            del words[error.field]
+    paths = [setting for setting in given if setting.path not in words]
+    if paths:
+        _apply(model, paths)
+    unset = [] if model.source == "hyperparameters" else [f"{name}={value}" for name, value in fields.items()]
+    model.changes = [*unset, *sets]
+    return model
+
+
+def _apply(model: Transformer, paths: Sequence[Setting]) -> None:
+    """Set fields of a model's spec; what nothing depends on is refused, since it says what is not so."""
+    from transformer_calc.sources import settings
+
+    before = model.spec
+    try:
+        spec, said = settings.settled(before, settings.apply(before, paths), paths)
+        model.change(spec)
+        model.notes += said
+    except InputError as error:
+        if error.message.startswith("--set "):
+            raise
+        raise InputError(f"{shown(' '.join(map(str, paths)), 200)[1:-1]}: {error.message}", error.hint) from None
+    for setting in paths:
+        others = [other for other in paths if other is not setting]
+        try:
+            without, _ = settings.settled(before, settings.apply(before, others), others)
+            idle = without != model.spec and _alike(without, model)
+        except InputError:  # the others alone are not consistent
+            continue
+        if idle:
+            raise InputError(f"{setting} changes nothing: nothing that is counted or run in this model depends on it")
+
+
+def _alike(spec: Model, model: Transformer) -> bool:
+    """Whether two models compute the same, with the same lengths."""
+    from transformer_calc.graph.core import same
+
+    other = Transformer(spec, model.source)
+    lengths = [(one.max_positions, one.max_target_positions, one.spec.start_token) for one in (other, model)]
+    return lengths[0] == lengths[1] and same(other.graph, model.graph)
 
 
 def _is_new(fields: Mapping[str, Any], default: str) -> bool:

@@ -21,6 +21,14 @@ class InputError(TcalcError):
     """The input is wrong: the message names the field, its value and what would be right."""
 
 
+class NotSettable(InputError):
+    """A hyperparameter that a model's family does not have."""
+
+    def __init__(self, field: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.field = field
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str | None:
     """Return the hint that names what of `choices` the name is a misspelling of, or None where it is of none.
 

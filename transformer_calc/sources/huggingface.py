@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from transformer_calc.errors import InputError, did_you_mean, shown
+from transformer_calc.errors import InputError, NotSettable, did_you_mean, shown
 from transformer_calc.sources import families, files
 from transformer_calc.sources.families.base import FLAGS, Config, Family
 from transformer_calc.spec import Model
@@ -135,7 +135,7 @@ def load(
     for field in fields:
         if field not in keys or not config.read.issuperset(keys[field]):
             can = ", ".join(name for name, those in keys.items() if config.read.issuperset(those))
-            raise InputError(f"{field} cannot be set on a {entry.model_type} model", hint=f"what can: {can}")
+            raise NotSettable(field, f"{field} cannot be set on a {entry.model_type} model", f"what can: {can}")
     structural, others = config.unread(ignore)
     if structural:
         key = structural[0]

@@ -2,46 +2,95 @@
 
 A path is field names with dots: `decoder.d_model`, `ffn.d_ff`, `local.attention.window`, `embedding.vocab`. A
 stack, a kind of layer or a head is picked by its name; where none is named, all that have the field are changed.
+A bare word that is a hyperparameter (`layers`, `vocab`, `heads`) means the same as its flag, where the model's source
+takes it. Several settings are taken together: only what they make in the end has to be consistent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformer_calc import units
-from transformer_calc.errors import InputError, did_you_mean
-from transformer_calc.spec import Layers, Model, Stack
+from transformer_calc.errors import InputError, did_you_mean, shown
+from transformer_calc.record import Record, settle
+from transformer_calc.sources.hyperparameters import WORDS, ZERO
+from transformer_calc.spec import Dense, Layers, Model, Stack
 
 ALIASES = {"attention": "mixer"}
 TRANSPARENT = ("stacks", "heads", "layers", "kinds", "steps")  # looked through where a path does not name them
 
 
-def apply(model: Model, sets: Iterable[str]) -> Model:
-    """The model with each `path=value` set."""
+class Setting(NamedTuple):
+    """One `path=value`."""
+
+    path: str
+    value: str
+
+    @property
+    def words(self) -> list[str]:
+        """The path's parts, under the names of the spec's fields."""
+        return [ALIASES.get(word, word) for word in self.path.split(".")]
+
+    @property
+    def is_hyperparameter(self) -> bool:
+        """Whether it is a bare word that a flag, or a preset's [model] table, has too."""
+        return self.path in WORDS
+
+    def hyperparameter(self) -> Any:
+        """The value as the hyperparameter of that name takes it."""
+        takes = WORDS[self.path]
+        if isinstance(takes, tuple):
+            return self.value
+        if takes is int:
+            return units.parse_count(self.value, field=f"--set {self.path}", minimum=int(self.path not in ZERO))
+        return _parse(self.value, takes.__name__, self.path)
+
+    def __str__(self) -> str:
+        return f"--set {self.path}={self.value}"
+
+
+def read(sets: Iterable[str]) -> list[Setting]:
+    """Each `path=value`; no path twice."""
+    found: dict[tuple[str, ...], Setting] = {}
     for text in sets:
         path, equals, value = text.partition("=")
-        words = [ALIASES.get(word, word) for word in path.strip().split(".")]
-        if not equals or not all(words):
+        setting = Setting(path.strip(), value.strip())
+        if not equals or not all(setting.words):
             raise InputError(
-                f"--set is {text!r}; it must be path=value", hint="for example --set attention.window=4096"
+                f"--set is {shown(text, 100)}; it must be path=value", hint="for example --set attention.window=4096"
             )
-        changed, seen = _set(model, words, value.strip(), path.strip())
+        before = found.setdefault(tuple(setting.words), setting)
+        if before is not setting:
+            raise InputError(
+                f"--set {shown(setting.path, 100)} is given twice, as {shown(before.value)} and as "
+                f"{shown(setting.value)}; give it once"
+            )
+    return list(found.values())
+
+
+def apply(model: Model, settings: Iterable[Setting]) -> Model:
+    """The model with each of them set."""
+    settings = list(settings)
+    for setting in settings:
+        changed, seen = _set(model, setting.words, setting.value, setting.path)
         if changed is None:
-            hint = did_you_mean(words[-1], seen) or f"fields: {', '.join(sorted(seen))}"
-            raise InputError(f"--set {path.strip()}: there is no such field in this model", hint=hint)
+            hint = did_you_mean(setting.words[-1], seen) or f"fields: {', '.join(sorted(seen))}"
+            raise InputError(f"--set {shown(setting.path, 100)}: there is no such field in this model", hint=hint)
         model = changed
+    if settings:
+        settle(model)
     return model
 
 
-def settled(before: Model, after: Model, sets: Iterable[str]) -> tuple[Model, list[str]]:
+def settled(before: Model, after: Model, settings: Iterable[Setting]) -> tuple[Model, list[str]]:
     """The changed model with the norm at the end of its stacks that its layers need, and what is to be said of it.
 
     Layers whose norms come first leave the sum of all parts bare, so that a norm follows the last one; after a sum, the
     last layer's own norm is the end (Xiong et al. 2020, arXiv 2002.04745, figure 1). Who sets final_norm has it so.
     """
-    paths = [text.partition("=")[0].strip().split(".") for text in sets]
+    paths = [setting.words for setting in settings]
     if not any(path[-1] == "place" for path in paths) or any("final_norm" in path for path in paths):
         return after, []
     stacks, notes = [], []
@@ -79,18 +128,18 @@ def _set(node: Any, words: list[str], value: str, path: str) -> tuple[Any, set[s
         return tuple(old if new is None else new for old, (new, _) in zip(node, results, strict=True)), seen
     if isinstance(node, Layers) and words == ["n_layers"]:
         return node.resized(units.parse_count(value, field=f"--set {path}")), seen
-    if not is_dataclass(node) or isinstance(node, type):
+    if not isinstance(node, Record):
         return None, seen
     types = {field.name: str(field.type) for field in fields(node)}
     name = words[0]
-    if name in types and len(words) == 1 and not isinstance(getattr(node, name), tuple | Layers):
+    if name in types and len(words) == 1 and name not in TRANSPARENT:
         now = getattr(node, name)
         if is_dataclass(now) and value.lower() not in ("none", "null"):
             raise _group(path, now, value)
-        return replace(node, **{name: _parse(value, types[name], path)}), seen
+        return _changed(node, path, name, _parse(value, types[name], path)), seen
     if name in types and len(words) > 1:
         inner, found = _set(getattr(node, name), words[1:], value, path)
-        return (None if inner is None else replace(node, **{name: inner})), seen | found
+        return (None if inner is None else node.changed(**{name: inner})), seen | found
     seen |= {n for n in types if n not in TRANSPARENT} | ({"n_layers"} if isinstance(node, Layers) else set())
     changes = {}
     for field in TRANSPARENT:
@@ -99,7 +148,19 @@ def _set(node: Any, words: list[str], value: str, path: str) -> tuple[Any, set[s
             seen |= found
             if inner is not None:
                 changes[field] = inner
-    return (replace(node, **changes) if changes else None), seen
+    return (node.changed(**changes) if changes else None), seen
+
+
+def _changed(node: Any, path: str, name: str, value: Any) -> Any:
+    """The record with a field set; what the field does not take is told under the path."""
+    if isinstance(node, Dense) and name == "width" and node.width is None:
+        raise InputError(
+            f"--set {path}: {node.name} gives logits, and is as wide as the vocabulary", hint=f"--set vocab={value}"
+        )
+    try:
+        return node.changed(**{name: value})
+    except InputError as error:
+        raise InputError(f"--set {path}: {error.message}", error.hint) from None
 
 
 def _parse(value: str, kind: str, path: str) -> Any:
@@ -113,20 +174,22 @@ def _parse(value: str, kind: str, path: str) -> Any:
         raise InputError(f"--set {path} is {value}; it cannot be left out")
     if "bool" in kinds:
         if value.lower() not in ("true", "false"):
-            raise InputError(f"--set {path} is {value!r}; it must be true or false")
+            raise InputError(f"--set {path} is {shown(value)}; it must be true or false")
         return value.lower() == "true"
     if "int" in kinds:
         return units.parse_count(value, field=f"--set {path}", minimum=0)
     if "float" in kinds:
         try:
-            number = float(value)
+            number = float(value) if value.isascii() else float("nan")
         except ValueError:
             number = float("nan")
         if not abs(number) < float("inf"):
-            raise InputError(f"--set {path} is {value!r}; it must be a number")
+            raise InputError(f"--set {path} is {shown(value)}; it must be a number")
         return number
     if "str" in kinds:
         return value
+    if kind.startswith("tuple"):
+        raise InputError(f"--set {path}: this is a list, which --set does not change", hint="a config.json can say it")
     raise InputError(f"--set {path}: this model has none, and --set cannot add one", hint="a config.json can say it")
 
 

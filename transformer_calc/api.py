@@ -453,13 +453,13 @@ def _with_settings(
             del words[error.field]
     paths = [setting for setting in given if setting.path not in words]
     if paths:
-        _apply(model, paths)
+        apply_settings(model, paths)
     unset = [] if model.source == "hyperparameters" else [f"{name}={value}" for name, value in fields.items()]
     model.changes = [*unset, *sets]
     return model
 
 
-def _apply(model: Transformer, paths: Sequence[Setting]) -> None:
+def apply_settings(model: Transformer, paths: Sequence[Setting]) -> None:
     """Set fields of a model's spec; what nothing depends on is refused, since it says what is not so."""
     from transformer_calc.sources import settings
 

@@ -26,6 +26,12 @@ def check(model: Model) -> None:
     several = [_stack_of(head, model) if model.contrastive else "" for head in model.heads]
     if len({*zip(several, (head.name for head in model.heads), strict=True)}) < len(model.heads):
         raise InputError(f"heads are called {', '.join(h.name for h in model.heads)}; each needs a name of its own")
+    if model.contrastive and names != ("text", "vision"):
+        raise InputError(
+            f"contrastive is true, but there is only the {', '.join(names)}: texts and images are compared"
+        )
+    if model.contrast_bias and not model.contrastive:
+        raise InputError("contrast_bias is true, but contrastive is false: nothing is compared")
     if model.contrastive and len(results) > 1:
         projected = all(isinstance(step, Dense) for head in model.heads for step in head.steps[-1:])
         if len(results) != 2 or any(tokens for _, tokens in results) or (projected and len(set(results)) > 1):

@@ -189,6 +189,10 @@ class Attention(Record):
                     f"each of the {self.n_heads} heads"
                 )
         _turns(self.rotary, "d_head", self.d_head)
+        if self.qk_norm and self.qk_norm_over == "inner" and self.qk_norm_after_rotary:
+            raise InputError(
+                "qk_norm_after_rotary is true, but qk_norm_over is inner: that norm is before there are heads"
+            )
         if self.temperature:
             floor, growth = self.temperature
             if not (1 <= floor <= LARGEST and 0 <= growth <= 1e9):

@@ -163,9 +163,7 @@ def _window_keys(b: Builder, window: int, queries: str) -> str:
     """The keys of a windowed layer: its cache keeps only what the next token can still see, window - 1 tokens."""
     from transformer_calc.expr import minimum
 
-    return b.axis(
-        "context", rule=lambda s: minimum(s["cached"], window - 1) + s[queries], suffixes=("window",), of=window
-    )
+    return b.axis("context", rule=lambda s: minimum(s["cached"], window - 1) + s[queries], suffixes=("window",))
 
 
 def _split(b: Builder, name: str, t: Tensor) -> Tensor:

@@ -221,7 +221,7 @@ class Builder:
         self.workload_axes: list[str] = []
         self.stack = ""  # prefix of block names
         self.kind = ""  # layer kind: the suffix for axes whose size differs
-        self._made_of: dict[str, int | None] = {}  # the number in an axis's rule
+        self._made_of: dict[str, tuple[Any, ...]] = {}  # what tells an axis from others of its name and size
         self._ops: list[Op] = []
         self._output = ""
         self._scope: list[str] = []
@@ -234,14 +234,15 @@ class Builder:
         size: int | None = None,
         rule: Rule | None = None,
         suffixes: tuple[str, ...] = (),
-        of: int | None = None,
+        beside: int | None = None,
     ) -> str:
         """Register an axis and return its name, with a suffix if the plain name has another size already.
 
-        An axis with a rule shares its size with the axes it is made of, and its name with whoever made it first; `of`
-        is a number in its rule, where others of its name have another.
+        An axis with a rule is the same as another of its name where both are made of the same; `beside`: the size of
+        an axis that goes with this one, so that both get the same suffix.
         """
         symbol, meaning = AXES[name]
+        made_of = (beside, *(_made_of(rule) if rule else ()))
         usual = tuple(dict.fromkeys(suffixes or ("", self.kind, self.stack, f"{self.stack}_{self.kind}".strip("_"))))
         numbered = (f"{usual[-1]}_{number}".lstrip("_") for number in count(2))
         for suffix in chain(usual, numbered):
@@ -252,9 +253,9 @@ class Builder:
                 shown = "_".join(part for part in (base, mark, suffix) if part)
                 about = f"{meaning} ({suffix.replace('_', ', ')})" if suffix else meaning
                 self.axes[key] = Axis(key, shown, about, size, rule)
-                self._made_of[key] = of
+                self._made_of[key] = made_of
                 return key
-            if known.size == size and (rule is None) == (known.rule is None) and self._made_of.get(key) == of:
+            if known.size == size and (rule is None) == (known.rule is None) and self._made_of[key] == made_of:
                 return key
         raise AssertionError  # the numbers do not end
 
@@ -262,7 +263,7 @@ class Builder:
         """An axis whose size the workload gives."""
         if name not in self.workload_axes:
             self.workload_axes.append(name)
-            self.axes[name] = Axis(name, *AXES[name])
+            self.axes[name], self._made_of[name] = Axis(name, *AXES[name]), ()
         return name
 
     # --- blocks and operations ----------------------------------------------------------------------------
@@ -367,15 +368,15 @@ class Builder:
         return self.emit("linear", path, (x,), (*x.dims[:-1], out), params, note=note)
 
     def experts(
-        self, path: str, x: Tensor, chosen: Tensor, out: Dim, *, bias: bool, layout: str, note: str = ""
+        self, path: str, x: Tensor, chosen: Tensor, out: Dim, *, experts: str, bias: bool, layout: str, note: str = ""
     ) -> Tensor:
-        """A linear map with the weights of each token's chosen experts."""
+        """A linear map with the weights of each token's chosen experts, `experts` being the axis of all of them."""
         inner = x.dims[-1]
         pair = (out, inner) if layout == "out_in" else (inner, out)
-        weight = Param("weight", (("experts",), *pair), out=1 if layout == "out_in" else 2, routed=True)
+        weight = Param("weight", ((experts,), *pair), out=1 if layout == "out_in" else 2, routed=True)
         params: tuple[Param, ...] = (weight,)
         if bias:
-            params += (Param("bias", (("experts",), out), out=1, routed=True),)
+            params += (Param("bias", ((experts,), out), out=1, routed=True),)
         return self.emit("expert_linear", path, (x, chosen), (*x.dims[:-1], out), params, note=note)
 
     def einsum(self, path: str, a: Tensor, b: Tensor, dims: Dims, *, note: str = "", **attrs: Any) -> Tensor:
@@ -411,6 +412,11 @@ class Builder:
     def dropout(self, path: str, x: Tensor, rate: float) -> Tensor:
         """Dropout where the architecture has it."""
         return self.emit("dropout", path, (x,), x.dims, rate=rate, note=f"dropout {rate:g}") if rate else x
+
+
+def _made_of(rule: Rule) -> tuple[Any, ...]:
+    """The axes and numbers in an axis's rule."""
+    return tuple(held for cell in rule.__closure__ or () if not callable(held := cell.cell_contents))
 
 
 def same(a: Graph, b: Graph) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformer_calc.graph.core import Builder, Dims, Param, Tensor
 from transformer_calc.spec import Mlp, Moe, Router
 
@@ -21,7 +23,7 @@ def mlp(b: Builder, m: Mlp, x: Tensor, width: str = "d_ff") -> Tensor:
 
 def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
     """Each token through its top_k experts, weighted, plus the shared experts. x: [B, S, D]; returns the same."""
-    experts, top_k = b.axis("experts", m.n_experts), b.axis("top_k", m.top_k)
+    experts, top_k = b.axis("experts", m.n_experts, beside=m.top_k), b.axis("top_k", m.top_k, beside=m.n_experts)
     batch, tokens, d_model = x.dims
     router = b.linear("router", x, (experts,), bias=m.router.bias, note="a score for each expert")
     r = m.router
@@ -42,9 +44,10 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
         sent = b.map("weigh_input", "multiply", sent, weights, note="weighted before the expert")
     d_expert = (b.axis("d_expert", m.d_expert),)
     inward, outward = ("out_in", "in_out") if m.layout == "rows" else (m.layout, m.layout)
+    how: dict[str, Any] = {"experts": experts, "bias": m.bias}
     with b.scope("experts"):
         first, *second = [
-            b.experts(name, sent, chosen, d_expert, bias=m.bias, layout=inward)
+            b.experts(name, sent, chosen, d_expert, **how, layout=inward)
             for name in (("gate", "up") if m.gated else ("up",))
         ]
         if m.gated:
@@ -57,7 +60,7 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
         else:
             inner = _activation(b, m.activation, first)
         inner = b.dropout("inner_dropout", inner, m.dropout)
-        out = b.experts("down", inner, chosen, d_model, bias=m.bias, layout=outward)
+        out = b.experts("down", inner, chosen, d_model, **how, layout=outward)
     by = (out,) if r.scoring == "sigmoid-input" else (out, weights)
     total = b.emit("combine", "combine", by, x.dims, note="weighted sum over its experts")
     if m.d_shared:

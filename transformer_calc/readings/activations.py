@@ -622,7 +622,8 @@ class _Walk:
         if s.role == "table" and s.once and self.how.eager.tables == "kind":
             s = s._replace(name=f"{s.name} of {self.block.path}")
         if self.how.eager.experts == "all" and s.role != "indices":
-            s = s._replace(dims=tuple(("experts",) if dim and dim[0].startswith("top_k") else dim for dim in s.dims))
+            whole = (tuple(axis.replace("top_k", "experts", 1) for axis in dim) for dim in s.dims)
+            s = s._replace(dims=tuple(whole))
         repeat = "" if s.once else self.block.repeat
         if s.once:
             self.common.add(s.name)

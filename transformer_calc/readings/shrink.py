@@ -218,14 +218,14 @@ def _moe(small: Sizes, m: Moe) -> Moe:
     router = m.router
     if router.groups > 1:
         router = replace(router, groups=3, top_groups=min(router.top_groups, 2))
-    d_expert = small("d_expert", m.d_expert)
+    experts, d_expert = small("experts", m.n_experts), small("d_expert", m.d_expert)
     shared = m.d_shared
     if shared:
         shared = shared // m.d_expert * d_expert if shared % m.d_expert == 0 else small("wide", shared)
     return replace(
         m,
-        n_experts=small("experts", m.n_experts),
-        top_k=m.top_k if m.top_k <= 2 else 4,
+        n_experts=experts,
+        top_k=min(m.top_k if m.top_k <= 2 else 4, experts // router.groups * router.top_groups),
         d_expert=d_expert,
         d_shared=shared,
         router=router,
@@ -238,7 +238,8 @@ def _embedding(small: Sizes, stack: Stack, d_model: int) -> Tokens | Patches | A
         wide = e.patch_width if e.patch_width != e.patch_height else 4
         across = 3 if e.width // e.patch_width == e.height // e.patch_height else 2
         side = 4 if wide == 4 else 5
-        return replace(e, height=3 * 4, patch_height=4, width=across * side, patch_width=side)
+        channels = min(e.channels, 7)
+        return replace(e, height=3 * 4, patch_height=4, width=across * side, patch_width=side, channels=channels)
     if isinstance(e, Audio):
         return replace(e, mels=15, positions=replace(e.positions, count=WORKLOAD["seq"] + 4))
     if isinstance(e, Vectors):
@@ -251,11 +252,12 @@ def _embedding(small: Sizes, stack: Stack, d_model: int) -> Tokens | Patches | A
         pad_to=min(e.pad_to, 8),
         d_embed=width,
         positions=_positions(small, e.positions),
+        segments=min(e.segments, 5),
     )
 
 
 def _positions(small: Sizes, p: Positions | None) -> Positions | None:
-    return p and replace(p, count=p.count and small("positions", p.count))
+    return p and replace(p, count=p.count and small("positions", p.count), offset=min(p.offset, 7))
 
 
 def _head(small: Sizes, head: Head, old: Stack, new: Stack) -> Head:

@@ -196,6 +196,8 @@ def _parse(value: str, kind: str, path: str) -> Any:
 def _group(path: str, record: Any, value: str) -> InputError:
     """The refusal of a value for a whole record, with the fields that a path can name."""
     names = [field.name for field in fields(record) if {"int", "float", "bool", "str"} & _kinds(str(field.type))]
+    if not names:
+        return InputError(f"--set {path} is {shown(value)}; what is there has no fields, and --set cannot put another")
     hint = next((f"{path}.{name}={value}" for name in names if _is_word_of(record, name, value)), None)
     counts = [field.name for field in fields(record) if "int" in _kinds(str(field.type))]
     if hint is None and counts and value.isdecimal():

@@ -439,7 +439,7 @@ def _with_settings(
     from transformer_calc.sources import settings
 
     given = settings.read(sets)
-    words = {setting.path: setting.hyperparameter() for setting in given if setting.is_hyperparameter}
+    words = {setting.path: setting.hyperparameter() for setting in given if setting.taken()}
     for name in words:
         if name in fields:
             raise InputError(f"--{name.replace('_', '-')} and --set {name} are given; give one of them")

@@ -30,8 +30,6 @@ def check(model: Model) -> None:
         raise InputError(
             f"contrastive is true, but there is only the {', '.join(names)}: texts and images are compared"
         )
-    if model.contrast_bias and not model.contrastive:
-        raise InputError("contrast_bias is true, but contrastive is false: nothing is compared")
     if model.contrastive and len(results) > 1:
         projected = all(isinstance(step, Dense) for head in model.heads for step in head.steps[-1:])
         if len(results) != 2 or any(tokens for _, tokens in results) or (projected and len(set(results)) > 1):
@@ -165,6 +163,8 @@ def _check_dense(where: str, step: Dense, width: int | None, stack: Stack, head:
     if not isinstance(e, Tokens):
         raise InputError(f"{where} gives logits, but the {stack.name} has no vocabulary")
     table = e.d_embed or stack.d_model
+    if step.tied and step.vocab not in (None, e.vocab):
+        raise InputError(f"{where}.vocab is {step.vocab}, but it is tied to the token table, which has {e.vocab} rows")
     if step.tied and width != table:
         raise InputError(
             f"{where} is tied to the token table, whose rows have {table} numbers, but gets vectors of {width}",

@@ -38,6 +38,13 @@ class Setting(NamedTuple):
         """Whether it is a bare word that a flag, or a preset's [model] table, has too."""
         return self.path in WORDS
 
+    def taken(self) -> bool:
+        """Whether a hyperparameter of that name takes the value; a field of the spec may take others."""
+        try:
+            return self.is_hyperparameter and self.hyperparameter() is not None
+        except InputError:
+            return False
+
     def hyperparameter(self) -> Any:
         """The value as the hyperparameter of that name takes it."""
         takes = WORDS[self.path]
@@ -76,6 +83,8 @@ def apply(model: Model, settings: Iterable[Setting]) -> Model:
     for setting in settings:
         changed, seen = _set(model, setting.words, setting.value, setting.path)
         if changed is None:
+            if setting.is_hyperparameter:
+                setting.hyperparameter()  # raises what is wrong with the value, if that is why it is looked for here
             hint = did_you_mean(setting.words[-1], seen) or f"fields: {', '.join(sorted(seen))}"
             raise InputError(f"--set {shown(setting.path, 100)}: there is no such field in this model", hint=hint)
         model = changed

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import pytest
 
 from transformer_calc import InputError, load
 from transformer_calc.cli import run
+from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.shrink import shrink
+from transformer_calc.readings.walk import seeded_inputs, seeded_weights, walk
 from transformer_calc.report.walk import build
+from transformer_calc.sources import presets
+from transformer_calc.spec import Model, Patches, Workload
 
 Rows = list[list[float]]
 
@@ -558,28 +563,36 @@ class TestWhereNormsStand:
             load("gpt-j-6b", sets=["place=post"])
 
 
-# every kind of attention and of factor
-SANE = (
-    "walk walk-translation lesson-translation transformer-base gpt2 gpt-neo-125m t5-small t5-v1_1-base gemma-2-27b "
-    "gemma-2b bert-base-uncased albert-base-v2 deberta-v3-base falcon-40b starcoder opt-350m bart-base deepseek-v3 "
-    "gpt-oss-20b llama-4-scout mixtral-8x7b chinchilla whisper-tiny vit-base clip-vit-b-32 command-r-35b palm-8b "
-    "phi-3.5-moe"
-).split()
+def tiny_models() -> dict[str, Model]:
+    """The tiny models of all presets, each structure once, under the name of its first preset."""
+    seen: dict[str, tuple[str, Model]] = {}
+    for name in presets.names():
+        tiny = shrink(load(name).spec)
+        same = replace(tiny, name="any", family="any", tensor_names=())
+        seen.setdefault(repr(same), (name, tiny))
+    small = {f"{name} itself": load(name).spec for name in ("walk", "walk-translation", "lesson-ffn")}
+    return dict(seen.values()) | small
 
 
 @pytest.mark.parametrize("style", ["integers", "random"])
-@pytest.mark.parametrize("name", SANE)
-def test_a_softmax_has_something_to_choose_from(name: str, style: str) -> None:
-    small = name.startswith("walk")
+@pytest.mark.parametrize(
+    ("name", "model"), tiny_models().items(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_softmax_has_something_to_choose_from(name: str, model: Model, style: str) -> None:
+    """Tiny models of all presets: half of the rows give no key nearly all, and no score runs far off."""
+    e = model.stacks[0].embedding
+    tokens = e.count + e.extra_tokens if isinstance(e, Patches) else 4 if not name.endswith("itself") else 3
+    graph = build_graph(model)
+    sizes = graph.sizes(Workload(batch=1, seq=tokens, target=3 if model.kind == "encoder-decoder" else None))
+    inputs = seeded_inputs(model, graph, sizes, {}, 0)
     largest: list[float] = []
-    for path, step in steps(load(name), shrink=not small, weights=style).items():
-        if path.endswith(".softmax"):
-            scores, found = np.array(step["inputs"][0]["values"]), values(step)
+    for step in walk(graph, sizes, seeded_weights(graph, sizes, {}, 0, style), inputs):
+        if step.path.endswith(".softmax"):
+            scores = step.inputs[0].values
             several = (scores > -1e300).sum(-1) > 1
-            largest += found.max(-1)[several].tolist()
+            largest += step.output.values.max(-1)[several].tolist()
             assert np.abs(scores[scores > -1e300]).max() < 60
-    assert largest
-    assert np.median(largest) < 0.95
+    assert np.median(largest) < 0.95 if largest else model.family == "lesson"
 
 
 @pytest.mark.parametrize(

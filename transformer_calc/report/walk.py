@@ -112,6 +112,8 @@ def build(
     axes = [
         axis for one in steps for seen in (*one.inputs, *one.weights, one.output) for dim in seen.dims for axis in dim
     ]
+    if any(axis.startswith("context") for axis in axes):
+        axes.append("cached")  # which it is made of
     letters, symbols = legend(graph, sizes, used=axes)
     title = f"{model.title}, shrunk: a tiny model of the same structure" if shrink else model.title
     run_on = f"{_count(on.batch, 'sequence')} of {_count(on.seq, 'token')}{_target(on)}"
@@ -222,6 +224,8 @@ def _told(
         inputs[name] for name in missing if not name.endswith(("A", "token_ids"))
     ]
     what = f"seeded {_style(weights, made)} (seed {seed})"
+    if "A" in missing:
+        what += "; A: each row the mean of its position and those before"
     some = [name.rpartition(".")[2].replace("vectors", "x") for name in known.inputs if name in needed]
     given = ["inputs"] if some and not missing else sorted(set(some))
     given += ["weights"] if used and not fresh else ["some weights"] if len(fresh) < len(used) else []
@@ -229,7 +233,7 @@ def _told(
         return f"inputs and weights: {what}"
     if not (missing or fresh):
         return f"{' and '.join(given)} as given"
-    if given == ["inputs"]:
+    if given == ["inputs"] and len(fresh) == len(used):
         return f"inputs as given, weights: {what}"
     return f"{', '.join(given[:-1]) + ' and ' if given[1:] else ''}{given[-1]} as given; what is not given: {what}"
 

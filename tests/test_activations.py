@@ -222,12 +222,14 @@ def test_a_frozen_matrix_does_not_keep_its_input() -> None:
 
 def test_logits_and_loss_are_rows_of_their_own() -> None:
     graph = load("gpt2").graph
-    rows = {row.tensor: row for row in saved(graph, activations.settings(graph)) if row.role == "loss"}
-    assert {name: row.kept for name, row in rows.items()} == {
-        "log_probabilities": True,
-        "targets": True,
-        "logits": False,
-        "logits_gradient": False,
+    roles = ("loss", "targets", "output")
+    rows = {row.tensor: row for row in saved(graph, activations.settings(graph)) if row.role in roles}
+    assert {name: (row.kept, row.role) for name, row in rows.items()} == {
+        "log_probabilities": (True, "loss"),
+        "targets": (True, "targets"),
+        "logits": (False, "output"),
+        "log_probabilities_gradient": (False, "loss"),
+        "logits_gradient": (False, "loss"),
     }
     assert rows["log_probabilities"].size(graph.symbols()) == 4 * B * S * V
 

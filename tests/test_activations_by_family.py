@@ -41,9 +41,10 @@ def run(name: str, model: Transformer, size: list[int]) -> dict[str, Any]:
 def predicted(name: str, kind: str) -> list[int]:
     """Bytes that are kept at each size, without dropout masks' packing: the CPU keeps them in the activations' type."""
     model = load(config=MODELS[name]["config"])
-    attention, dtype, *checkpointed = kind.split()
+    attention, dtype, *more = kind.split()
     found = []
-    for size in GOLDEN["sizes"]:
+    for batch, seq, target in GOLDEN["sizes"]:
+        size = [batch, 1, 1] if more == ["single"] else [batch, seq, target]
         how = activations.settings(
             model.graph,
             family=model.spec.family,
@@ -52,8 +53,8 @@ def predicted(name: str, kind: str) -> list[int]:
             attention="flash" if attention == "sdpa" else "eager",
             mask_bytes=BYTES[dtype],
             tokens=size[1],
-            alone=size[0] == 1,
-            recompute="full" if checkpointed else "none",
+            alone=batch == 1,
+            recompute="full" if more == ["checkpointed"] else "none",
         )
         found.append(int(total(saved(model.graph, how), run(name, model, size))))  # type: ignore[arg-type]
     return found

@@ -801,6 +801,14 @@ def _plan(
             "--kernels", help="norms, activations and dropout: fused ones keep less", rich_help_panel=TRAINING
         ),
     ] = "fused",
+    outputs: Annotated[
+        Literal["held", "released"],
+        typer.Option(
+            "--outputs",
+            help="whether the loop has the model's output, its logits, through the backward pass",
+            rich_help_panel=TRAINING,
+        ),
+    ] = "held",
     bucket_size: Annotated[
         str,
         typer.Option(
@@ -864,6 +872,7 @@ def _plan(
     learning = {"optimizer": optimizer, "zero": zero, "sp": sp, "micro_batch": micro_batch, "schedule": schedule}
     learning |= {"virtual": virtual, "recompute": recompute, "recompute_every": recompute_every, "kernels": kernels}
     learning |= {"bucket_size": bucket_size, "prefetch": prefetch, "ddp_buckets": ddp_buckets, "buffer": buffer}
+    learning |= {"outputs": outputs}
     _check_mode(mode, learning if mode == "infer" else serving)
     if mode == "infer" and precision not in ("bf16", "bf16-mixed"):
         raise InputError(f"--precision is {precision!r}, but --mode is infer: it is of training", "--weights TYPE")
@@ -897,6 +906,7 @@ def _plan(
         every=sizes["recompute-every"],
         attention=attention,
         kernels=kernels,
+        outputs=outputs,
         lora_rank=None if lora_rank is None else units.parse_count(lora_rank, field="--lora-rank"),
         lora_targets=lora_targets,
         lora_dropout=lora_dropout,

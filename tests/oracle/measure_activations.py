@@ -3,7 +3,7 @@
     python tests/oracle/measure_activations.py [NAME ...]
     python tests/oracle/measure_activations.py --trace NAME ATTENTION DTYPE
 
-Needs transformers 5.23 and torch 2.13 CPU, no network. Small models of each family in training mode, without dropout
+Needs transformers 5.24 and torch 2.13 CPU, no network. Small models of each family in training mode, without dropout
 unless their name says so, run forward under torch.autograd.graph.saved_tensors_hooks. Counted is every storage that is
 handed to the hooks, once, with all its bytes; parameters, buffers and the inputs handed in (ids, labels, pixels) are
 not. The experts of a mixture run as the class chooses on its own, `grouped_mm`. `--trace` says what each storage is:
@@ -552,6 +552,31 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
+# one key/value head, which is spread to all query heads without a copy where a kernel takes the view
+ONE = {"num_key_value_heads": 1}
+for _name in """llama llama_dropout mistral mistral_window mixtral starcoder2 qwen3 gemma gemma_long gemma2 gemma3 phi3
+phi3_window cohere2 olmo3 exaone4_hybrid gpt_oss llama4 ministral cwm smollm3 glm stablelm minimax_m2""".split():
+    _class, _kind, _given = CASES[_name]
+    CASES[f"{_name}_one_head"] = (_class, _kind, {**_given, **ONE})
+for _name in "mistral_window gemma3 cohere2 phi3_window".split():
+    _class, _kind, _given = CASES[_name]
+    CASES[f"{_name}_one_head_dropout"] = (_class, _kind, {**_given, **ONE, "attention_dropout": 0.1})
+CASES["gpt_bigcode_heads"] = ("GPTBigCodeForCausalLM", "gpt_bigcode", {**GPT2, "multi_query": False})
+CASES["gpt_bigcode_dropout"] = ("GPTBigCodeForCausalLM", "gpt_bigcode", {**GPT2, "attn_pdrop": 0.1})
+CASES["falcon_multi_query_dropout"] = (
+    "FalconForCausalLM",
+    "falcon",
+    {**FALCON, "multi_query": True, "attention_dropout": 0.1},
+)
+CASES["dbrx_one_head"] = (
+    "DbrxForCausalLM",
+    "dbrx",
+    {**CASES["dbrx"][2], "attn_config": {**CASES["dbrx"][2]["attn_config"], "kv_n_heads": 1}},
+)
+
+# sequences of one token, whose rows are laid out as they come
+SINGLE = "llama gemma_long gemma3_one_head phi3 phi3_window_one_head glm mistral_window".split()
+
 CHECKPOINTED = """gpt2 llama mistral_window gemma3 mixtral glm deepseek_v3 ernie4_5 falcon cohere phi3 gpt_neo
 t5 umt5 bart whisper""".split()
 
@@ -566,7 +591,7 @@ def build(name: str, attn: str, dtype: str) -> Any:
 
 
 def inputs_of(model: Any, batch: int, seq: int, target: int) -> dict[str, Any]:
-    """Random inputs, and labels where the class is a language model."""
+    """Random inputs, and labels where the class is a language model or a classifier."""
     config, made = model.config, {}
     text, vision = getattr(config, "text_config", config), getattr(config, "vision_config", config)
     dtype = model.dtype
@@ -579,6 +604,8 @@ def inputs_of(model: Any, batch: int, seq: int, target: int) -> dict[str, Any]:
     if config.is_encoder_decoder:
         made["decoder_input_ids"] = torch.randint(6, VOCAB, (batch, target))
         made["labels"] = torch.randint(6, VOCAB, (batch, target))
+    elif type(model).__name__.endswith("Classification"):
+        made["labels"] = torch.randint(0, config.num_labels, (batch,))
     elif "pixel_values" not in made and type(model).__name__.removesuffix("LMHeadModel")[-5:] != "Model":
         made["labels"] = torch.randint(6, VOCAB, (batch, seq))
     return made
@@ -680,6 +707,8 @@ def measure(name: str) -> dict[str, Any]:
                     raise
                 continue
             found[f"{attn} {dtype}"] = [run(model, size).bytes for size in SIZES]
+            if name in SINGLE:
+                found[f"{attn} {dtype} single"] = [run(model, (batch, 1, 1)).bytes for batch, *_ in SIZES]
             if name in CHECKPOINTED:
                 found[f"{attn} {dtype} checkpointed"] = [alive(model, size) for size in SIZES]
     return found
@@ -694,6 +723,7 @@ def main() -> None:
     rows = []
     for name, (cls, kind, given) in CASES.items():
         found = measure(name) if name in names or name not in old else old[name]["saved_bytes"]
+        print(name, flush=True)
         row = {"config": {"architectures": [cls], "model_type": kind, **given}, "saved_bytes": found}
         rows.append(f"{json.dumps(name)}: {json.dumps(row)}")
     head = {"torch": torch.__version__, "transformers": transformers.__version__, "device": "cpu", "sizes": SIZES}

@@ -5,7 +5,7 @@ statistics of a norm) it keeps. Views keep nothing, and what is kept through a v
 that a tensor kept twice is counted once. Parameters are not counted: they are there anyway.
 
 kernels:  fused, where norms, activations and dropout keep only what a fused kernel keeps, or eager, operator by
-    operator as PyTorch 2.13 runs the classes of Hugging Face transformers 5.23
+    operator as PyTorch 2.13 runs the classes of Hugging Face transformers 5.24
 attention:  eager, with score matrices of a row for each query and a column for each key, or flash (Dao et al. 2022,
     arXiv 2205.14135), which keeps Q, K, V, the output and a log-sum-exp per row. With eager kernels, flash is
     PyTorch's own scaled_dot_product_attention, which on the CPU computes plainly, and in float32, where there is
@@ -85,7 +85,7 @@ class Saved(NamedTuple):
     repeat: str
     role: str = "value"
     given: bool = False
-    kept: bool = True  # False: it is there for a moment only, around the loss
+    kept: bool = True  # False: it is there while the loss goes backward (role loss), or is held (output)
     factor: int = 1
     every: int = 1
     number: int | None = None  # how often, where no axis counts it
@@ -674,18 +674,30 @@ class _Walk:
         """Whether an operation's output stands where its input does."""
         if op.kind == "view" and op.path in self.convolved and self.how.kernels == "eager":
             return False  # channels come first by a copy
-        if op.kind == "repeat" and self.how.alone and self.one_head(op):
-            return True
+        if op.kind == "repeat" and self.how.kernels == "eager" and self.one_head(op):
+            return self.spread(op)
         if op.kind == "repeat" and self.mode(op) == "flash":  # flash kernels read grouped heads as they are
             narrow = _width(self.graph, op.output) <= WIDEST
-            return self.how.kernels == "fused" or (_scope(op) not in self.matrices and narrow)
+            single = self.how.tokens == 1  # its query heads are told apart as if they were tokens
+            return self.how.kernels == "fused" or single or (_scope(op) not in self.matrices and narrow)
         return op.kind in VIEWS and op.attrs.get("take") != "end"  # rows that are found are copied
 
     def one_head(self, op: Op) -> bool:
-        """Whether a single key head of a single sequence is spread to all heads, which takes no copy."""
-        mode, (heads, *_) = self.mode(op), op.inputs[0].dims[1] or ("",)
-        broadcast = mode == "eager" or (mode == "plain" and self.how.eager.shared_key_broadcast)
-        return broadcast and self.how.kernels == "eager" and bool(heads) and self.graph.axes[heads].size == 1
+        """Whether a single key head is repeated for all heads."""
+        heads, *_ = op.inputs[0].dims[1] or ("",)
+        return bool(heads) and self.graph.axes[heads].size == 1
+
+    def spread(self, op: Op) -> bool:
+        """Whether a single head is read as all heads without a copy: expand and reshape make a view of it.
+
+        PyTorch's flash kernel takes the view. Matrix products take it of a single sequence, several are copied; so are
+        keys that are scaled before, what is cast, and heads that the operator itself repeats where it has no mask.
+        """
+        mode, how = self.mode(op), self.how
+        if mode != "plain":
+            return mode == "flash" or how.alone
+        by_class = _scope(op) in self.matrices and op.path.endswith("v_repeat") and how.bytes == FLOAT32
+        return how.alone and (how.eager.shared_key_broadcast or by_class)
 
     def of_product(self, op: Op, needs: tuple[Need, ...], *, learns: bool, constant: bool) -> tuple[Need, ...]:
         """An RMSNorm is written out: its weight's gradient needs the normalised input, and its input's all else."""
@@ -793,7 +805,7 @@ class _Walk:
             yield self.of(op.inputs[1])
             yield made
             yield from self.siblings(op, self.of(op.inputs[1]))
-            if self.how.kernels == "eager" and self.heads_first(_scope(op)):
+            if self.how.kernels == "eager" and self.how.tokens != 1 and self.heads_first(_scope(op)):
                 yield made._replace(name=f"{op.path}.tokens_first")
             if _scope(op) in self.matrices:
                 batch, _, queries, _ = op.output.dims
@@ -883,27 +895,45 @@ def _mask_scopes(block: Block, how: How) -> frozenset[str]:
 
 
 def _loss(graph: Graph, block: Block, how: How) -> list[Saved]:
-    """Cross-entropy keeps the log-probabilities and the targets; the logits and their gradient come and go."""
+    """Cross-entropy, whole: the log-probabilities and the targets are kept.
+
+    Its backward pass begins with a gradient of the log-probabilities, dense, though one entry a token is not 0. Then
+    the targets are let go, and the logits' gradient is made beside it (torch.nn.functional.cross_entropy:
+    nll_loss_backward and log_softmax_backward_data). The logits in the activations' type are the model's output: they
+    are there as long as the caller holds it. Classes that continue their input compute it in float32 (transformers,
+    loss/loss_utils.py, ForCausalLMLoss), those that label it in the activations' type.
+    """
     op = next((op for op in block.ops if op.path == block.output), None)
-    if op is None or not op.output.dims[-1] or not op.output.dims[-1][0].removeprefix("padded_").startswith("vocab"):
+    (*_, axis) = (op.output.dims[-1] if op else ()) or ("",)
+    words, labels = axis.removeprefix("padded_").startswith("vocab"), axis == "labels" or axis.startswith("labels_")
+    if op is None or not (words or labels):
         return []
-    each = FLOAT32 if how.float32_loss else how.bytes
+    continues = words and _continues(graph)
+    wide = how.float32_loss and (words or how.kernels == "fused")
+    each = FLOAT32 if wide else how.bytes
     tokens, entries = op.output.dims[:-1], op.output.dims
 
-    def row(name: str, dims: Dims, each: int, **more: bool) -> Saved:
-        return Saved("loss", name, dims, each, block, "", "loss", **more)
+    def row(name: str, dims: Dims, each: int, *, role: str = "loss", **more: bool) -> Saved:
+        return Saved("loss", name, dims, each, block, "", role, **more)
 
     rows = [
         row("log_probabilities", entries, each),
-        row("targets", tokens, INT64, given=how.eager.loss == "own" or not _continues(graph)),
-        row("logits", entries, how.bytes, kept=False),
+        row("targets", tokens, INT64, role="targets", given=how.eager.loss == "own" or not continues),
+        row("logits", entries, how.bytes, kept=False, role="output"),
+        row("log_probabilities_gradient", entries, each, kept=False),
         row("logits_gradient", entries, each, kept=False),
     ]
     if how.kernels == "eager":
-        rows.insert(2, row("total_weight", (), each))
-        if how.alone and how.eager.loss != "own" and _continues(graph):  # one token on is a view of the row, padded
-            rows.insert(3, row("padding", (), INT64))
+        rows.insert(2, row("total_weight", (), each, role="targets"))
+        if how.alone and how.eager.loss != "own" and continues:  # one token on is a view of the row, padded
+            rows.insert(3, row("padding", (), INT64, role="targets"))
     return rows
+
+
+def of_logits(row: Saved) -> bool:
+    """Whether it is a copy of the logits that the head itself keeps, as a softcap does: it goes with the loss."""
+    last = (row.dims[-1] if row.dims else ()) or ("",)
+    return row.block.role == "head" and row.role == "value" and last[0].removeprefix("padded_").startswith("vocab")
 
 
 # ---- Sums

@@ -1,4 +1,4 @@
-"""How the classes of Hugging Face transformers 5.23 compute when PyTorch runs them operator by operator.
+"""How the classes of Hugging Face transformers 5.24 compute when PyTorch runs them operator by operator.
 
 Only what shows in the tensors that autograd keeps, and does not follow from the graph: where a class writes an
 operation out as a chain, casts, copies, or makes again what others make once. A family without an entry computes as

@@ -147,7 +147,8 @@ class _Pass(NamedTuple):
     """One micro-batch on a stage, as `training.Pass`, with what one layer of each kind keeps."""
 
     kept: Size
-    loss: Size
+    loss: Size  # with what the head keeps of the logits
+    output: Size
     moment: Size
     layers: dict[str, Size]
 
@@ -167,6 +168,7 @@ def _activations(stage: Stage, letters: Letters, plan: training.Training, family
     for times, group in zip(counts, groups, strict=True):
         total = total + times * group.kept
     layers = groups[-1].layers
+    total = total + counts[-1] * groups[-1].output
     if peak_at == training.START:
         total = total + groups[-1].moment
     else:
@@ -179,6 +181,7 @@ def _activations(stage: Stage, letters: Letters, plan: training.Training, family
 def _pass(stage: Stage, letters: Letters, local: Local, plan: training.Training, how: activations.How) -> _Pass:
     kept: Size = 0
     loss: Size = 0
+    output: Size = 0
     moment: Size = 0
     layers: dict[str, Size] = {block.path: 0 for block, _ in stage.blocks if block.repeat}
     counts = {(block.path, block.title): count for block, count in stage.blocks}
@@ -194,12 +197,15 @@ def _pass(stage: Stage, letters: Letters, local: Local, plan: training.Training,
             elif row.repeat:
                 times = ceil_div(letters.times(row.repeat, count, plan.mesh, plan.virtual), row.every)
             kept = kept + times * each
-            loss = loss + (each if row.role == "loss" else 0)
+            loss = loss + (each if row.role in training.LOSS or activations.of_logits(row) else 0)
+            moment = moment - (each if row.role == "targets" else 0)
             if row.repeat:
                 layers[row.block.path] = layers[row.block.path] + each
         elif row.role == "loss":
             moment = moment + each
-    return _Pass(kept, loss, moment, layers)
+        elif plan.outputs == "held":
+            output = output + each
+    return _Pass(kept, loss, output, moment, layers)
 
 
 def _again(

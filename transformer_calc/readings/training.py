@@ -7,6 +7,10 @@ all of them (GPipe, arXiv 1811.06965), or as many as there are stages from it on
 groups of layers each holds 1 + (p - 1)/(p·v) times the activations of all layers of one micro-batch). What is
 recomputed is there for one layer, or as many as lie between kept inputs, at a time. With adapters (LoRA), these alone
 have gradients and states.
+
+The backward pass begins with that of the loss: then all activations are there and, of each logit, its log-probability,
+the gradient of that and its own, and the logit itself while the loop holds the model's output, as loops do that call
+`out.loss.backward()`.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from transformer_calc.readings.sharding import Local, Mesh, Stage, content, divi
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved")
+OUTPUTS = ("held", "released")
+LOSS = ("loss", "targets")  # roles of what the loss keeps
 START = "start of the backward pass"
 AGAIN = "recomputation of a layer in the backward pass"
 LAYER = "backward pass of a layer"
@@ -44,6 +50,7 @@ class Training(NamedTuple):
     every: int = 1  # with full recomputation: layers between kept inputs
     attention: str = "flash"
     kernels: str = "fused"
+    outputs: str = "held"  # whether the loop has the model's output through the backward pass
     mesh: Mesh = Mesh()
     lora: lora.Lora | None = None
     weights: str = "bf16"  # how frozen weights are stored, where there are adapters
@@ -66,6 +73,7 @@ class Kept(NamedTuple):
     peak_at: str
     buffers: dict[str, int]  # of communication, and a matrix that is computed with in a copy, by name
     loss: int = 0  # of the activations, those of logits and loss
+    saved: int = 0  # what autograd keeps of the forward passes that are under way, the loss apart
 
     @property
     def total(self) -> int:
@@ -81,6 +89,7 @@ def check(plan: Training, sizes: Sizes) -> None:
         ("--recompute", plan.recompute, RECOMPUTE),
         ("--attention", plan.attention, activations.ATTENTION),
         ("--kernels", plan.kernels, activations.KERNELS),
+        ("--outputs", plan.outputs, OUTPUTS),
         ("--zero", plan.zero, (0, 1, 2, 3)),
         ("--ddp-buckets", plan.ddp_buckets, buffers.DDP_BUCKETS),
     ):
@@ -193,13 +202,13 @@ def kept(
     if key not in known:
         known[key] = _still(stage, graph, sizes, plan)
     weights, gradients, states, held = known[key]
-    start, layer = _activations(stage, graph, sizes, plan, family, known)
+    start, layer, saved = _activations(stage, graph, sizes, plan, family, known)
     moments = (
         (start, START, held.at_start),
         (layer, LAYER if plan.recompute == "none" else AGAIN, held.in_layer),
     )
     most, peak, others = max(moments, key=lambda moment: moment[0].bytes + sum(moment[2].values()))
-    return Kept(weights, gradients, states, most.bytes, in_flight(stage, sizes, plan), peak, others, most.loss)
+    return Kept(weights, gradients, states, most.bytes, in_flight(stage, sizes, plan), peak, others, most.loss, saved)
 
 
 def _still(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> _Still:
@@ -321,7 +330,9 @@ class Pass(NamedTuple):
 
     kept: int  # until its backward pass, those of the loss included
     loss: int  # of them the loss's
-    moment: int  # around the loss only
+    logits: int  # of them those of the logits: what a softcap keeps
+    output: int  # the logits as they are handed to the caller, if it holds them
+    moment: int  # while the loss goes backward, without its targets, which are not kept so long
     working: int  # while a layer, or a segment of them, is computed again
 
 
@@ -334,8 +345,11 @@ class AtOnce(NamedTuple):
 
 def _activations(
     stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str, known: Known
-) -> tuple[AtOnce, AtOnce]:
-    """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers."""
+) -> tuple[AtOnce, AtOnce, int]:
+    """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers.
+
+    And what autograd keeps of them, the loss apart.
+    """
     running = in_flight(stage, sizes, plan)
     if stage.chunks:
         groups = [_known_pass(chunk, graph, sizes, plan, family, known) for chunk in stage.chunks]
@@ -346,9 +360,11 @@ def _activations(
     else:
         last = _known_pass(stage, graph, sizes, plan, family, known)
         kept, losses = running * last.kept, running
-    start = AtOnce(kept + last.moment, losses * last.loss + last.moment)
+    held, each = losses * last.output, last.loss + last.logits
+    start = AtOnce(kept + held + last.moment, losses * each + held + last.moment)
     # in a layer's the loss of that micro-batch is no longer needed
-    return start, AtOnce(kept + last.working - last.loss, max(losses - 1, 0) * last.loss)
+    layer = AtOnce(kept + held + last.working - each, max(losses - 1, 0) * each + held)
+    return start, layer, kept - losses * last.loss
 
 
 def _known_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str, known: Known) -> Pass:
@@ -399,7 +415,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
     local = local_of(graph, sizes, plan)
     how = how_of(plan, graph, family, sizes)
     counts = {(block.path, block.title): count for block, count in stage.blocks}
-    kept = loss = moment = 0
+    kept = loss = logits = output = moment = 0
     of_layer: dict[str, int] = {}  # block -> bytes of one of its layers that are kept
 
     def each(row: Saved) -> Any:
@@ -411,20 +427,24 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
             continue
         if row.kept:
             kept += times(row, count, local.sizes) * each(row)
-            loss += each(row) if row.role == "loss" else 0
+            loss += each(row) if row.role in LOSS else 0
+            moment -= each(row) if row.role == "targets" else 0
+            logits += each(row) if activations.of_logits(row) else 0
             if row.repeat:
                 of_layer[row.block.path] = of_layer.get(row.block.path, 0) + each(row)
         elif row.role == "loss":
             moment += each(row)
+        elif plan.outputs == "held":
+            output += each(row)
     if plan.recompute == "none":
-        return Pass(kept, loss, moment, 0)
+        return Pass(kept, loss, logits, output, moment, 0)
     whole: dict[str, int] = {}
     for row in rows_of(stage, graph, how._replace(recompute="none", every=1), plan):
         if row.repeat and (row.block.path, row.block.title) in counts:
             whole[row.block.path] = whole.get(row.block.path, 0) + each(row)
     segment = min(plan.every, sum(count for block, count in stage.blocks if block.repeat))
     working = max((segment * size - of_layer.get(path, 0) for path, size in whole.items()), default=0)
-    return Pass(kept, loss, moment, working)
+    return Pass(kept, loss, logits, output, moment, working)
 
 
 def times(row: Saved, count: int, sizes: Sizes) -> int:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from transformer_calc.api import Transformer
     from transformer_calc.spec import Device, Workload
 
+CROSS_ENTROPY = "log-probabilities, their gradient and the logits', whole (PyTorch, cross_entropy)"
 PARTS = ("weights", "gradients", "optimizer", "activations", "kv_cache", "other")
 COLUMNS = (Column("part", "per device", "text"), Column("bytes", "", "bytes"), Column("share", "share", "share"))
 STAGES = (
@@ -89,6 +90,7 @@ class Counted(NamedTuple):
     stages: list[tuple[dict[str, int], str]]  # bytes of each kind, and when training needs them
     others: list[dict[str, int]]  # what `other` is made of, on each stage
     losses: list[int]  # of the activations, those of logits and loss, on each stage
+    saved: list[int]  # what autograd keeps of the forward pass, the loss apart, on each stage
     plan: Plan | Training  # with what is frozen as it was found
 
     @property
@@ -116,9 +118,9 @@ def count(model: Transformer, workload: Workload, plan: Plan | Training, overhea
     every = [
         _parts(model, graph, sizes, stage, plan, context, overhead, known) for stage in _stages(graph, sizes, plan)
     ]
-    held = [(of, peak) for of, peak, *_ in every]
-    others, losses = [others for *_, others, _ in every], [loss for *_, loss in every]
-    return Counted(graph, sizes, context, held, others, losses, plan)
+    parts = [(of, peak) for of, peak, *_ in every]
+    others, (losses, saved) = [of for *_, of, _ in every], zip(*(kept for *_, kept in every), strict=True)
+    return Counted(graph, sizes, context, parts, others, list(losses), list(saved), plan)
 
 
 def build(
@@ -150,6 +152,7 @@ def build(
     room = memory_of(device) if device else None
     fits = None if room is None else fullest["total"] <= room
     assumptions = _training(plan, sizes) if isinstance(plan, Training) else _serving(plan)
+    assumptions |= _loss(plan) if isinstance(plan, Training) and loss else {}
     assumptions |= _copies(counted, plan) | _uneven(graph, sizes, plan.mesh)
     assumptions |= _buffers(counted.others, plan) if isinstance(plan, Training) else {}
     layers_each = [layers_of(stage) for stage in _stages(graph, sizes, plan)]
@@ -170,6 +173,7 @@ def build(
             "per_device": fullest,
             "peak_at": peak_at if train else _peak_at(workload),
             "logits_and_loss": loss,
+            "saved": counted.saved[counted.number] if train else None,
             "other": others,
             "all_devices": sum(part["total"] for part in parts) * (plan.mesh.devices // plan.mesh.pp),
         },
@@ -238,8 +242,10 @@ def _parts(
     context: int,
     overhead: int,
     known: dict[Any, Any],
-) -> tuple[dict[str, int], str, dict[str, int], int]:
-    """Bytes of each kind on one device of a stage, when training needs them, what `other` is made of, and the loss.
+) -> tuple[dict[str, int], str, dict[str, int], tuple[int, int]]:
+    """Bytes of each kind on one device of a stage, when training needs them, and what `other` is made of.
+
+    And of the activations, those of logits and loss, and what autograd keeps but for the loss.
 
     known:  what is known of stages before it, which hold the same
     """
@@ -250,7 +256,8 @@ def _parts(
         of = known[key] = known.get(key) or held(stage, graph, sizes, plan, context)._asdict()
     others = of["buffers"] | ({"overhead": overhead} if overhead else {})
     parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS} | {"other": sum(others.values())}
-    return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others, of.get("loss", 0)
+    kept_of = of.get("loss", 0), of.get("saved", 0)
+    return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others, kept_of
 
 
 def _formulas(model: Transformer, counted: Counted, plan: Plan | Training) -> tuple[dict[str, Any], list[Any]]:
@@ -414,7 +421,7 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
     )
     every = f", every {plan.every} layers" if plan.recompute == "full" and plan.every > 1 else ""
     run = f"{plan.kernels} kernels"
-    run += " (operator by operator, as transformers 5.23)" if plan.kernels == "eager" else ""
+    run += " (operator by operator, as transformers 5.24)" if plan.kernels == "eager" else ""
     groups = f", {plan.virtual} groups of layers a stage" if plan.virtual > 1 else ""
     adapters = {}
     if plan.lora:
@@ -432,6 +439,17 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
         "micro-batch": f"{passes:,} {'sequence' if passes == 1 else 'sequences'}, schedule {plan.schedule}{groups}",
         "activations": f"{plan.attention} attention, {run}, recomputation {plan.recompute}{every}",
     }
+
+
+def _loss(plan: Training) -> dict[str, str]:
+    """How the loss is computed, and whether its logits are there all the time."""
+    split = ""
+    if plan.mesh.tp > 1:
+        split = (
+            "; of a rank's part of the vocabulary, in the same steps (vocabulary-parallel, arXiv 1909.08053, section 3)"
+        )
+    output = "held through the backward pass" if plan.outputs == "held" else "released before the backward pass"
+    return {"logits and loss": f"{CROSS_ENTROPY}{split}; the model's output is {output} (--outputs)"}
 
 
 def _buffers(others: list[dict[str, int]], plan: Training) -> dict[str, str]:

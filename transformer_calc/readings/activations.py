@@ -694,6 +694,9 @@ class _Walk:
         keys that are scaled before, what is cast, and heads that the operator itself repeats where it has no mask.
         """
         mode, how = self.mode(op), self.how
+        rotated = any(other.kind == "rotary" and _scope(other) == _scope(op) for other in self.block.ops)
+        if rotated and _repeated_first(self.block, op) and op.path.endswith("k_repeat"):
+            return False  # which rotates them, as many as they are then
         if mode != "plain":
             return mode == "flash" or how.alone
         by_class = _scope(op) in self.matrices and op.path.endswith("v_repeat") and how.bytes == FLOAT32
@@ -746,8 +749,6 @@ class _Walk:
                 yield from self.siblings(op, storage, copied="qk" if mode == "plain" else "")
         if how.eager.kv_picked and op.path in ("attn.k", "attn.v") and op.output.dims != self.home["attn.q"].dims:
             yield Storage(f"{op.path}.picked", (), INT64, "indices")
-        if op.path in self.routers and how.eager.router == "cast":
-            yield from (need.storage for need in _cast_weight(op, how) if need.storage)
         if op.path in self.routers and how.eager.experts == "loop" and self.routers[op.path].attrs["jitter"]:
             yield Storage(f"{op.path}.noise", op.inputs[0].dims, FLOAT32)
 
@@ -831,6 +832,8 @@ class _Walk:
     def heads_first(self, scope: str) -> bool:
         """Whether queries come out of a concatenation: of rotated entries and the others, or by the class's choice."""
         parts = [op for op in self.block.ops if _scope(op) == scope and op.kind in ("rotary", "concat")]
+        if self.how.eager.rotated_as_made:
+            return False
         return self.how.eager.heads_first or any(
             op.kind == "concat" or op.attrs["rotated"] < _width(self.graph, op.output) for op in parts
         )
@@ -873,11 +876,16 @@ def _plain_scopes(graph: Graph, block: Block, eager: Eager) -> frozenset[str]:
             scores = next(o for o in block.ops if o.kind == "einsum" and _scope(o) == _scope(op))
             if _width(graph, op.output) != _width(graph, scores.inputs[0]):
                 found.add(_scope(op))
-        if op.kind == "repeat" and eager.shared_key_broadcast:
+        if op.kind == "repeat" and eager.shared_key_broadcast and not _repeated_first(block, op):
             heads = op.inputs[0].dims[1]
             if heads and graph.axes[heads[0]].size == 1:
                 found.add(_scope(op))
     return frozenset(found)
+
+
+def _repeated_first(block: Block, op: Op) -> bool:
+    """Whether keys are repeated as soon as they are made, so that the cache holds them so."""
+    return any(other.kind == "cache" and other.inputs[0].name == op.path for other in block.ops)
 
 
 def _mask_scopes(block: Block, how: How) -> frozenset[str]:

@@ -24,6 +24,7 @@ class Eager(NamedTuple):
     probe_written_out: bool = False  # the pooling query's attention never goes through PyTorch's fused one
     # what is handed to scaled_dot_product_attention
     heads_first: bool = False  # queries in a layout of heads first, which the output takes, to be copied for W_o
+    rotated_as_made: bool = False  # queries are rotated before heads come first: their layout stays, in parts or not
     mask_always: bool = False  # a mask even where it says no more than causal
     shared_key_broadcast: bool = False  # one key head for all query heads, without saying so: computed plainly
     # rotary tables
@@ -36,7 +37,9 @@ class Eager(NamedTuple):
     norm: str = "own"
     lengths: int = 1  # numbers that are kept of each vector which is brought to length 1: its square, too
     # mixtures of experts
-    router: str = "own"  # the router's matrix: own type | cast to float32, as its input | float32 as it is stored
+    router: str = (
+        "own"  # the router's matrix: own type | float32, as it is stored (_keep_in_fp32_modules), and its input
+    )
     route_own: bool = False  # the scores' softmax is in the activations' type
     weights_float32: bool = False  # the experts' outputs are multiplied by float32 weights
     grouped_choice: bool = False  # experts are chosen by groups even where there is one
@@ -55,7 +58,7 @@ _ROBERTA = Eager(positions="batch", segments="batch")
 _COHERE = Eager(norm="chain")
 _OLMO_2 = Eager(norm="product_float32", tables_float32=True)
 _GLM = Eager(tables="layer", heads_first=True)
-_DEEPSEEK_3 = Eager(router="cast", weights_float32=True, grouped_choice=True)
+_DEEPSEEK_3 = Eager(router="float32", weights_float32=True, grouped_choice=True)
 _ERNIE = Eager(tables="layer", tables_float32=True)
 _CLIP = Eager(softmax="float32", positions="buffer", lengths=2)
 _SIGLIP = Eager(softmax="float32", positions="buffer", probe_written_out=True)
@@ -65,8 +68,8 @@ CLASSES: dict[str, Eager] = {
     "gpt_bigcode": Eager(fused_qkv=True, softmax="float32"),
     "openai-gpt": Eager(fused_qkv=True, positions="buffer"),
     "gpt_neo": Eager(scores_float32=True, softmax="float32"),
-    "gptj": Eager(scores_float32=True, tables="use"),
-    "codegen": Eager(scores_float32=True, tables="use", tables_float32=True),
+    "gptj": Eager(scores_float32=True, tables="use", rotated_as_made=True),
+    "codegen": Eager(scores_float32=True, tables="use", tables_float32=True, rotated_as_made=True),
     "gpt_neox": Eager(fused_qkv=True, heads_first=True),
     "persimmon": Eager(fused_qkv=True, heads_first=True),
     "falcon": Eager(fused_qkv=True, kv_picked=True, softmax="own", mask_always=True, shared_key_broadcast=True),
@@ -99,7 +102,7 @@ CLASSES: dict[str, Eager] = {
     "hunyuan_v1_moe": Eager(router="float32", weights_float32=True),
     "minimax_m2": Eager(heads_first=True, weights_float32=True),
     "deepseek_v2": Eager(
-        router="cast", weights_float32=True, tables_half=True, tables_float32=True
+        router="float32", weights_float32=True, tables_half=True, tables_float32=True
     ),  # tables of complex numbers
     "deepseek_v3": _DEEPSEEK_3,
     "deepseek_v32": _DEEPSEEK_3,

@@ -494,7 +494,8 @@ DEPENDS: dict[str, tuple[Any, set[str]]] = {
     ),
     "--devices": (
         st.integers(1, 10**5),
-        RATES | {"cost.days", "devices", "six_nd.days", "assumptions.devices"},
+        RATES  # and, where they are too few, that they cannot hold it
+        | {"cost.days", "devices", "six_nd.days", "assumptions.devices", "assumptions.memory", "fits", "model"},
     ),
     "--tokens": (
         st.integers(10**9, 10**14),

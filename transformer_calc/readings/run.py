@@ -216,7 +216,11 @@ class Machine:
         return local[block.output]
 
     def run(self) -> Outcome:
-        """Every block in order, each layer in its turn."""
+        """Every block in order, each layer in its turn; what overflows is for whoever looks at the outcome to say."""
+        with np.errstate(all="ignore"):
+            return self._every_block()
+
+    def _every_block(self) -> Outcome:
         hidden = self.hidden
         outputs: dict[str, Array] = {}
         runs_of = {runs[0][0][0]: (stack, runs) for stack, runs in self.graph.orders.items()}

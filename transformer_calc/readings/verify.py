@@ -85,6 +85,9 @@ def verify(
     expected = predicted.bind({name: sizes[name] for name in predicted.workload_axes})
     checks = _operations(predicted, expected, outcome.observed, np.dtype(dtype).itemsize)
     checks += _totals(predicted, expected, outcome, machine)
+    for name, output in outcome.outputs.items():
+        if not np.isfinite(output).all():
+            checks.append(Check(f"{name}: finite numbers", "all", "not all"))
     return Verified(checks, outcome)
 
 

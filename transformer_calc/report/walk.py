@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,22 +272,28 @@ def _plain(step: Step) -> dict[str, Any]:
     }
 
 
-def _entries(steps: Iterable[Step]) -> Table:
+def _entries(steps: list[Step]) -> Table:
     """A row for each entry of each output."""
+    return Table("entries", ENTRIES, _Entries(steps))  # type: ignore[arg-type]
 
-    def entries(values: Any, at: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int, ...], float]]:
-        if isinstance(values, list):
-            for i, inner in enumerate(values):
-                yield from entries(inner, (*at, i))
-        else:
-            yield at, values
 
-    rows = tuple(
-        {"path": step.path, "algebra": step.algebra, "index": at, "value": repr(entry)}
-        for step in steps
-        for at, entry in entries(step.output.values.tolist())
-    )
-    return Table("entries", ENTRIES, rows)
+class _Entries(Sequence[Mapping[str, object]]):
+    """The rows of all entries, made when they are asked for: only CSV asks, and there may be a million."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return sum(step.output.values.size for step in self.steps)
+
+    def __getitem__(self, index: Any) -> Any:
+        return tuple(self)[index]
+
+    def __iter__(self) -> Iterator[Mapping[str, object]]:
+        for step in self.steps:
+            values = step.output.values
+            for at, entry in zip(product(*map(range, values.shape)), values.ravel().tolist(), strict=True):
+                yield {"path": step.path, "algebra": step.algebra, "index": at, "value": repr(entry)}
 
 
 # --- for people ---------------------------------------------------------------------------------------------------
@@ -449,13 +456,18 @@ class _Shown:
 
     def _rows(self, v: Any, places: int, *, weighs: bool) -> tuple[tuple[str, ...], ...]:
         """A matrix as text; of a large one the corner."""
-        rows = [[self._entry(x, places, weighs=weighs) for x in row] for row in v.tolist()]
-        if not self.whole:
-            rows = [_corner(row, "…") for row in rows]
+        cut = not self.whole and len(v) > SIDE
+        if cut:
+            v = v[[*range(CORNER), -1]]
+        across = not self.whole and v.shape[-1] > SIDE
+        shown = v[:, [*range(CORNER), -1]] if across else v
+        rows = [[self._entry(x, places, weighs=weighs) for x in row] for row in shown.tolist()]
+        if across:
+            rows = [[*row[:CORNER], "…", row[-1]] for row in rows]
         if weighs:
             for row, sum_of in zip(rows, v.sum(-1).tolist(), strict=True):
                 row.append(f"Σ = {_number(sum_of, _places([sum_of], self.decimals))}")
-        if not self.whole and len(rows) > SIDE:
+        if cut:
             rows = [*rows[:CORNER], ["⋮"] * len(rows[0]), rows[-1]]
         return tuple(map(tuple, rows))
 
@@ -475,10 +487,6 @@ def _of_sums(sums: Sequence[float]) -> str:
         if not any(math.isclose(total, 1, rel_tol=1e-9) for total in sums)
         else (" (not all rows sum to 1)")
     )
-
-
-def _corner(row: list[str], dots: str) -> list[str]:
-    return row if len(row) <= SIDE else [*row[:CORNER], dots, row[-1]]
 
 
 def _bars(v: Any, width: int) -> tuple[int, ...]:

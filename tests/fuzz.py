@@ -448,7 +448,7 @@ def run(args: list[str]) -> str | None:
     said = err.getvalue()
     lines = said.splitlines()
     if status not in (0, 1, 2):
-        return f"exit status {status}: {said[:300]}"
+        return f"exit status {status}: {said[-700:]}"
     if status == 2 and [line for line in lines if line.startswith("error: ")] == [] and "Usage" not in said:
         return f"no message: {said[:200]}"
     if any(not line.startswith(("error: ", "hint: ", "note: ")) for line in lines) and "Usage" not in said:

@@ -1,0 +1,23 @@
+"""A seeded part of the fuzzer: 3,000 command lines and files, of which none breaks a promise (see `fuzz`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fuzz import broken, lines, of_files
+
+EACH = 250
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:fuzz")
+def test_any_command_line_is_answered_or_refused(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not broken(lines(EACH, seed))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:fuzz")
+def test_any_file_is_read_or_refused(seed: int, tmp_path: Path) -> None:
+    assert not broken(of_files(EACH, seed, tmp_path))

@@ -462,3 +462,27 @@ def test_refusals(tcalc: Shell, line: str, says: str) -> None:
     status, out, err = tcalc(f"compare {line}")
     assert (status, out) == (2, "")
     assert err.replace("error: ", "").replace("hint: ", "").startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("name", "hours"),
+    [
+        ("gpt3", 3_552_000),  # 10,000 for 14.8 days: Patterson et al. 2021, arXiv 2104.10350, Table 4 (3.55M)
+        ("t5-11b", 245_760),  # 512 for 20 days: the same
+        ("bert-large-uncased", 6_144),  # 64 chips for 4 days: Devlin et al. 2018, appendix A.2
+        ("phi-3-mini", 86_016),  # 512 for 7 days: model card
+        ("falcon-40b", 562_176),  # 384 for two months: model card
+        ("gpt-neox-20b", 175_680),  # 96 for 1,830 hours: Black et al. 2022
+        ("deepseek-v2", 1_399_680),  # 172.8K for each of 8.1 trillion tokens: arXiv 2405.04434, section 3.2.3
+        ("deepseek-v3", 2_664_000),
+        ("llama-3-70b", 6_400_000),  # model card
+        ("bloom-176b", 1_082_990),
+        ("tinyllama-1.1b", 34_560),  # 3,456 for each 300B of 3T tokens: arXiv 2401.02385
+        ("qwen3-8b", None),  # of which no hours are published
+    ],
+)
+def test_published_device_hours(name: str, hours: int | None, tcalc: Shell) -> None:
+    """As published, or devices times days where these are."""
+    rows = json.loads(tcalc.answer(f"compare {name} llama-3-8b --json"))["compare"]["rows"]
+    (row,) = (row for row in rows if row["key"] == "device_hours")
+    assert row["values"][0] == hours

@@ -940,6 +940,13 @@ class TrainingRun(Record):
             return self.tokens
         return self.steps * self.batch_tokens
 
+    @property
+    def hours(self) -> int | None:
+        """Device-hours of the whole run: as published, or those of its devices on its days."""
+        if self.device_hours is not None or self.devices is None or self.days is None:
+            return self.device_hours
+        return round(self.devices * self.days * 24)
+
 
 @record
 class Grid(Record):

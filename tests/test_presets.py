@@ -17,7 +17,7 @@ DATA: dict[str, dict[str, Any]] = {
 }
 PRINTED = {name: data["expected"]["published"] for name, data in DATA.items() if "published" in data["expected"]}
 
-KEYS = ("name", "title", "aliases", "family", "year", "source", "note")
+KEYS = ("name", "title", "aliases", "family", "year", "source", "note", "mtp_copies")
 TABLES = ("expected", "model", "config", "training", "workload", "values")
 
 

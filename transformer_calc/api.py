@@ -17,6 +17,7 @@ from transformer_calc.spec import Audio, Model, Patches, Tokens, TrainingRun, Wo
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
     from transformer_calc.readings.flops import Flops
+    from transformer_calc.readings.further import Further
     from transformer_calc.readings.params import Params
     from transformer_calc.readings.reckoning import Reckoning
     from transformer_calc.readings.serving import Plan
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from transformer_calc.spec import Device
 
 DEFAULT_PRESET = "gpt2"
+COUNTED = "mtp.counted=true"  # the setting that --mtp is
 USUAL_LENGTH = 2048  # tokens of a sequence, unless the model takes fewer or is told otherwise
 
 
@@ -56,7 +58,8 @@ class Transformer:
         """Take another spec of the same model, before anything has been asked of it."""
         consistency.check(spec)
         self.spec = spec
-        self.__dict__.pop("graph", None)
+        for name in ("graph", "further"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def graph(self) -> Graph:
@@ -186,6 +189,13 @@ class Transformer:
         last = self.spec.stacks[-1].embedding
         table = last.positions if isinstance(last, Tokens) else None
         return table.count if table else None
+
+    @cached_property
+    def further(self) -> Further | None:
+        """The layers that predict further tokens, if its config names some: how many, and their parameters."""
+        from transformer_calc.readings.further import further
+
+        return further(self.spec)
 
     def params(self) -> Params:
         """Parameter counts: total, active, embedding, non_embedding.
@@ -323,6 +333,7 @@ class Transformer:
             "source": self.source,
             "changes": self.changes,
             "length": self.length and self.length._asdict(),
+            "mtp": self.further and self.further._asdict(),
             "checkpoint": self.checkpoint and self.checkpoint.to_dict(),
             "notes": list(self.notes),
         }
@@ -348,6 +359,7 @@ def load(
     sets: Iterable[str] = (),
     ignore: Iterable[str] = (),
     default: str = DEFAULT_PRESET,
+    mtp: bool = False,
 ) -> Transformer:
     """Load a model.
 
@@ -358,9 +370,10 @@ def load(
     sets:  `path=value` settings of any field of the spec
     ignore:  keys of the config to pass over although they are not understood
     default:  the preset where nothing says which model is meant
+    mtp:  count the layers that predict further tokens, too
     Raises InputError, with one clear sentence, if the description is wrong.
     """
-    from transformer_calc.sources import lengths, published
+    from transformer_calc.sources import further, lengths, published
 
     given = [
         name for name, value in (("MODEL", model), ("--preset", preset), ("--config", config)) if value is not None
@@ -426,10 +439,16 @@ def load(
         length = lengths.stated(described, fields)
         config_of = described if "model_type" in described else described.get("config")
         stored = published.read(config_of, where) if config_of else None
-        return Transformer(spec, source, notes, usual, changes, described, length, stored)
+        made = Transformer(spec, source, notes, usual, changes, described, length, stored)
+        if mtp:
+            made.change(further.counted(spec))
+            made.changes.append(COUNTED)
+        return made
 
     sets = tuple(sets)
-    return _with_settings(described_with, fields, sets) if sets else described_with(fields)
+    made = _with_settings(described_with, fields, sets) if sets else described_with(fields)
+    made.notes += made.further.left_out if made.further else []
+    return made
 
 
 def _with_settings(
@@ -455,7 +474,7 @@ def _with_settings(
     if paths:
         apply_settings(model, paths)
     unset = [] if model.source == "hyperparameters" else [f"{name}={value}" for name, value in fields.items()]
-    model.changes = [*unset, *sets]
+    model.changes = [*unset, *sets, *(change for change in model.changes if change == COUNTED)]
     return model
 
 

@@ -246,6 +246,14 @@ _MODEL_OPTIONS = (
         flag="--ignore-key",
         many=True,
     ),
+    _option(
+        "mtp",
+        MODEL,
+        bool,
+        False,
+        "--mtp",
+        help="count layers that predict further tokens, too: weights, cache, and a pass of each in every step",
+    ),
     *(_count(name, SIZES, help) for name, (help, _) in FIELDS.items()),
     *(_count(name, WORKLOAD, help, *short) for name, (help, _, *short) in WORKLOAD_FIELDS.items()),
 )
@@ -255,7 +263,7 @@ _MODELS_ARGUMENT = typer.Argument(
     autocompletion=_preset_names,
     rich_help_panel=MODEL,
 )
-_OF_ALL_MODELS = ("sets", "ignore", *WORKLOAD_FIELDS)
+_OF_ALL_MODELS = ("sets", "ignore", "mtp", *WORKLOAD_FIELDS)
 _MODELS_OPTIONS = (  # of a command that takes several models; what changes the size of one is refused
     Parameter("models", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, _MODELS_ARGUMENT]),
     _text("preset", "NAME", "a preset's name (repeatable)", many=True, autocompletion=_preset_names),
@@ -391,6 +399,7 @@ def _load(given: Mapping[str, Any], default: str | None = None) -> Any:
         sets=tuple(given["sets"] or ()),
         ignore=tuple(given["ignore"] or ()),
         **({"default": default} if default else {}),
+        mtp=bool(given.get("mtp")),
     )
 
 
@@ -400,17 +409,20 @@ def _load_all(given: Mapping[str, Any]) -> list[Any]:
         if given[name] is not None:
             message = f"{_flag(name)} changes one model, but compare takes several as they are"
             raise InputError(message, "--set PATH=VALUE changes all of them; a config.json describes a changed one")
-    one = dict.fromkeys(("model", "preset", "config")) | {key: given[key] for key in ("sets", "ignore", *FIELDS)}
+    one = dict.fromkeys(("model", "preset", "config")) | {key: given[key] for key in ("sets", "ignore", "mtp", *FIELDS)}
     chosen = [("model", name) for name in given["models"] or ()]
     chosen += [(option, name) for option in ("preset", "config") for name in given[option] or ()]
     loaded = []
     for option, name in chosen:
         try:
-            loaded.append(_load({**one, option: name}))
+            model = _load({**one, option: name, "mtp": False})
+            loaded.append(_load({**one, option: name}) if one["mtp"] and model.further else model)
         except InputError as error:
             if name in error.message:
                 raise
             raise InputError(f"{name}: {error.message}", error.hint) from None
+    if given["mtp"] and loaded and not any(model.further for model in loaded):
+        raise InputError("--mtp is given, but no layers that predict further tokens are known of these models")
     return loaded
 
 

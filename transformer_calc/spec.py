@@ -732,6 +732,27 @@ class Head(Record):
 
 
 @record
+class Mtp(Record):
+    """Layers behind the model that predict further tokens (DeepSeek-V3, arXiv 2412.19437, §2.2; Gloeckle et al. 2024,
+    arXiv 2404.19737): each reads the output before it and the next token's embedding, and has a layer of its own.
+    """
+
+    n: int = integer()
+    layer: Layer
+    norm: Norm  # of both that it reads
+    final_norm: Norm | None = None  # before the head
+    copies: bool = False  # the checkpoint holds token table and head beside each once more, though they are the model's
+    counted: bool = False  # they are part of the model, not only known of
+
+
+def further_layers(n: int) -> str:
+    """So many of them, as the beginning of a sentence on them."""
+    return (
+        f"{n} {'layer that predicts a' if n == 1 else 'layers that predict'} further token{'s are' if n > 1 else ' is'}"
+    )
+
+
+@record
 class Model(Record):
     """A whole model, as built with its heads."""
 
@@ -742,6 +763,7 @@ class Model(Record):
     contrastive: bool = False  # CLIP: the two stacks' outputs are compared, with a learned scale
     contrast_bias: bool = False  # SigLIP: a learned bias, too
     average: bool = False  # the heads' outputs are averaged (DeiT with a teacher)
+    mtp: Mtp | None = None  # what predicts further tokens behind it
     # how weights are stored: in_out (Y = X·W) or out_in (as torch.nn.Linear does)
     layout: str = one_of("in_out", "out_in", default="in_out")
     # a decoder without tokens of its own reads the source's, shifted behind this one

@@ -34,6 +34,8 @@ AXES = {
     "source": ("S", "source tokens as keys"),
     "keys": ("S", "keys: the same tokens"),
     "layers": ("L", "layers"),
+    "mtp": ("L_m", "layers that predict further tokens"),
+    "d_pair": ("D_2", "width of two vectors, one behind the other"),
     "states": ("L_h", "hidden states: before each layer and after the last"),
     "d_model": ("D", "model width"),
     "d_out": ("D", "model width, as an output"),

@@ -24,6 +24,11 @@ def build(model: Model, *, absorbed: bool = False) -> Graph:
         source = outputs.get("encoder") if stack.name == "decoder" else None
         outputs[stack.name], orders[stack.name] = _stack(b, stack, source, several=several)
     results = [head_of(b, model, head, outputs, several=several) for head in model.heads]
+    if model.mtp and model.mtp.counted:
+        from transformer_calc.graph.mtp import mtp
+
+        last = model.stacks[-1]
+        mtp(b, model, model.mtp, last, outputs[last.name], "context")
     if model.contrastive:
         contrast(b, results, bias=model.contrast_bias)
     if model.average:

@@ -117,7 +117,7 @@ def rows(
             forward = Work(*(_whole(size) for size in flops(op, used)))
             passes = sum(needs[:2]) if op.kind == "einsum" else int(needs[0]) + 1 if op.kind in CONTRACTIONS else 0
             backward = Work(passes * forward.matmul, 2 * forward.other if gradient[op.path] else 0)
-            again = bool(block.repeat) and (recompute == "full" or (recompute == "selective" and core))
+            again = block.role == "layer" and (recompute == "full" or (recompute == "selective" and core))
             path = f"{block.path}.{op.path}" if block.path else op.path
             yield Row(path, op, block, forward, backward, forward if again else Work())
 

@@ -30,7 +30,7 @@ class Lora(NamedTuple):
 def matrices(graph: Graph) -> Iterator[tuple[Block, Op]]:
     """The linear maps of the layers that may have an adapter: all but routers."""
     for block in graph.blocks:
-        for op in block.ops if block.repeat else ():
+        for op in block.ops if block.role == "layer" else ():
             routes = any(axis.startswith("experts") for axis in op.output.dims[-1])
             if op.kind in ("linear", "expert_linear") and op.params and op.params[0].counted and not routes:
                 yield block, op

@@ -236,6 +236,8 @@ class Machine:
             elif not block.repeat and block.role == "head":
                 start = self.known.get(f"{block.stack}.output", x) if block.stack else x
                 outputs[block.title] = self._run(block, start)
+            elif block.role == "mtp":
+                self._further(block, x)
             elif block.role == "embed":
                 x = self._run(block, None)
                 stack = ""
@@ -245,6 +247,13 @@ class Machine:
             if stack and x is not None:
                 self.known[f"{stack}.output"] = x
         return Outcome(hidden, outputs, self.observed, self.loads)
+
+    def _further(self, block: Block, x: Array | None) -> None:
+        """What predicts further tokens: each reads what the one before it made."""
+        head = next(b for b in self.graph.blocks if b.role == "head" and b.repeat == block.repeat)
+        for copy in range(int(self.sizes[block.repeat])):  # type: ignore[arg-type]
+            x = self._run(block, x, copy=copy)
+            self._run(head, x, copy=copy)
 
     def _layers(
         self, by_path: Mapping[str, Block], runs: Sequence[tuple[tuple[str, ...], int]], x: Array | None

@@ -124,9 +124,10 @@ def weight_type(part: Component, plan: Plan) -> Storage:
     linear = part.path.endswith(".weight") and len(part.dims) >= 2 and bool(part.block.repeat) and not part.embedding
     outputs = part.dims[part.out] if part.dims else ()
     routes = not part.routed and any(axis.startswith("experts") for axis in outputs)
-    if (linear and not routes) or chosen.name in PLAIN:
-        return chosen
     words = len(part.dims) >= 2 and any("vocab" in axis for dim in part.dims for axis in dim)
+    joins = any(axis.startswith("d_pair") for dim in part.dims for axis in dim)  # kept in 16 bits, as DeepSeek-V3's
+    if (linear and not (routes or words or joins)) or chosen.name in PLAIN:
+        return chosen
     if words and chosen.table:
         return storage(chosen.table if part.embedding and not part.head else chosen.head)
     return storage(chosen.rest or plan.rest)

@@ -77,6 +77,10 @@ def expanded(graph: Graph) -> Iterator[Place]:
                 for path in cycle * times:
                     yield _layer(by_path[path], number)
                     number += 1
+        elif block.role == "mtp":
+            pair = [block, next(b for b in graph.blocks if b.role == "head" and b.repeat == block.repeat)]
+            for copy in range(graph.axes[block.repeat].size or 1):
+                yield from (Place(of, f"{of.path}.{copy}", f"{of.title} {copy}", 1) for of in pair)
 
 
 def layer(graph: Graph, number: int) -> list[Place]:

@@ -99,7 +99,7 @@ def content(stage: Stage) -> tuple[tuple[str, str, int], ...]:
 
 def layers_of(stage: Stage) -> int:
     """How many layers stand on a stage."""
-    return sum(count for block, count in stage.blocks if block.repeat)
+    return sum(count for block, count in stage.blocks if block.role == "layer")
 
 
 def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
@@ -227,7 +227,7 @@ def _bounds(layers: int, wanted: int) -> list[int]:
 def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
     """The layers in groups, one after the other; of several stacks, each group is of one (as in Megatron-LM)."""
     wanted = pp * virtual
-    repeated = {block.path: block for block in graph.blocks if block.repeat}
+    repeated = {block.path: block for block in graph.blocks if block.role == "layer"}
     runs = [run for runs in graph.orders.values() for run in runs]
     layers = sum(len(cycle) * times for cycle, times in runs)
     stacks = {name: sum(len(cycle) * times for cycle, times in of) for name, of in graph.orders.items()}
@@ -263,7 +263,9 @@ def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
             of_stack = (block for block in graph.blocks if block.stack in ("", name))
             blocks += [(block, 1) for block in of_stack if ends.get(block.role)]
             start += count
-        blocks += [(block, 1) for block in graph.blocks if last and block.role == "head"]
+        if last:  # with what predicts further tokens, as Megatron-LM has it
+            ends_of = (block for block in graph.blocks if block.role in ("mtp", "head"))
+            blocks += [(block, graph.axes[block.repeat].size or 1 if block.repeat else 1) for block in ends_of]
         yield Stage(number, tuple(blocks), first, last)
 
 

@@ -76,7 +76,9 @@ def shrink(model: Model) -> Model:
     stacks = tuple(_stack(small, stack) for stack in model.stacks)
     by_name = {stack.name: (old, stack) for old, stack in zip(model.stacks, stacks, strict=True)}
     heads = tuple(_head(small, head, *by_name[head.stack or model.stacks[-1].name]) for head in model.heads)
-    return replace(model, stacks=stacks, heads=heads)
+    old, new = model.stacks[-1].d_model, stacks[-1].d_model
+    mtp = model.mtp and replace(model.mtp, n=min(model.mtp.n, 2), layer=_layer(small, model.mtp.layer, old, new))
+    return replace(model, stacks=stacks, heads=heads, mtp=mtp)
 
 
 def workload(model: Model) -> Workload:

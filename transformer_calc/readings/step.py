@@ -202,7 +202,7 @@ class _Reader:
 
     def _block(self, block: Block) -> Times:
         plan, times = self.plan, Times()
-        recompute = plan.recompute if block.repeat else "none"
+        recompute = plan.recompute if block.role == "layer" else "none"
         wide = 0.0  # matmuls of the backward pass, beside which collectives may run
         for kernel in roofline.kernels(block, self.local, self.how):
             forward = sum(roofline.spent(kernel, self.rates, self.how.size))

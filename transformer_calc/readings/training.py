@@ -298,7 +298,7 @@ def state_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | 
     number = held.entries if letters is None else share(part, mesh, sizes).entries
     _, gradient, master = recipe.bytes_per_parameter
     weight = serving.weight_type(part, serving.Plan(weights=recipe.weights, rest=recipe.activations)).bytes
-    role = "embedding" if part.embedding else "hidden" if part.block.repeat else "head"
+    role = "embedding" if part.embedding else "hidden" if part.block.role in ("layer", "mtp") else "head"
     chosen, ranks = optimizer(plan.optimizer), ranks_of(part, mesh)
 
     def of(stage: int) -> Any:

@@ -98,6 +98,10 @@ def layer_numbers(graph: Graph, part: Component, sizes: Sizes) -> list[int]:
     """The number in the stack of each layer of the part's block: its copies count only its own kind."""
     if part.block.copies != part.block.repeat:  # shared sets are numbered for themselves
         return list(range(int(sizes[part.block.copies])))  # type: ignore[arg-type]
+    if not any(part.block.path in cycle for runs in graph.orders.values() for cycle, _ in runs):  # further tokens'
+        names, layers = dict(graph.tensor_names), sum(len(c) * t for runs in graph.orders.values() for c, t in runs)
+        start = layers if names.get("mtp") == names.get("layers") else 0  # stored behind the layers, or apart
+        return list(range(start, start + int(sizes[part.block.repeat])))  # type: ignore[arg-type]
     runs = next(runs for runs in graph.orders.values() if any(part.block.path in cycle for cycle, _ in runs))
     order = [path for cycle, times in runs for path in cycle * times]
     return [number for number, path in enumerate(order) if path == part.block.path]

@@ -59,6 +59,11 @@ def stored_otherwise(model: Transformer, plan: Plan | Training) -> dict[str, str
     return {"checkpoint": f"{said}weights are counted in {counted}: {way}"}
 
 
+def stored_beside(model: Transformer, plan: Plan | Training) -> dict[str, str]:
+    """What the weights that are counted are not: stored otherwise, or all that the checkpoint holds."""
+    return stored_otherwise(model, plan) | ({"further tokens": model.further.said} if model.further else {})
+
+
 def said_of(assumptions: Mapping[str, str]) -> list[Any]:
     """What of a checkpoint stands in the first lines of an answer."""
     return [(name, text, "text") for name, text in assumptions.items()]

@@ -14,7 +14,7 @@ from transformer_calc.readings.reckoning import Reckoning
 from transformer_calc.readings.schedules import Span, points
 from transformer_calc.readings.training import Training, idle_selective
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
-from transformer_calc.report.common import assumed, said_of, stored_otherwise, too_long
+from transformer_calc.report.common import assumed, said_of, stored_beside, too_long
 from transformer_calc.report.fit import least_bytes
 from transformer_calc.report.memory import count, devices_of
 
@@ -78,7 +78,7 @@ def build(
     found = model.cost(plan=plan, given=given, **everything)
     found.assumptions.update(too_long(model, found.workload) | _without_effect(model, found, given))
     found.assumptions.update(_beyond_memory(model, found))
-    stored = stored_otherwise(model, found.plan)
+    stored = stored_beside(model, found.plan)
     train = isinstance(found.plan, Training)
     rows = _rows(found)
     data: dict[str, Any] = {

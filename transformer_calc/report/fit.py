@@ -13,7 +13,7 @@ from transformer_calc.readings.serving import Plan, weight_bytes
 from transformer_calc.readings.sharding import Mesh, check, parts_of, stages
 from transformer_calc.readings.training import Training, state_bytes
 from transformer_calc.report import Facts, Report, Text
-from transformer_calc.report.common import device_data, memory_said, said_of, stored_otherwise
+from transformer_calc.report.common import device_data, memory_said, said_of, stored_beside
 from transformer_calc.report.memory import PARTS, cached_tokens, count, devices_of, idle, memory_of
 from transformer_calc.sources.lengths import Length
 from transformer_calc.spec import Patches
@@ -83,7 +83,7 @@ def build(
     tokens = search.tokens(run)
     found["model_length"] = length and length.tokens
     found["beyond_model_length"] = beyond = bool(fits and length and tokens > length.tokens)
-    stored = stored_otherwise(model, plan)
+    stored = stored_beside(model, plan)
     data = {"fit": found, "solved_for": solve, "device": device_data(device), "assumptions": stored}
     lines: list[Any] = [("fits", "yes" if fits else "no", "text"), *said_of(stored)]
     if fits or not solve:

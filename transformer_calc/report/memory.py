@@ -25,7 +25,7 @@ from transformer_calc.report.common import (
     legend,
     memory_said,
     said_of,
-    stored_otherwise,
+    stored_beside,
     too_long,
 )
 from transformer_calc.storage import optimizer, precision, storage
@@ -161,7 +161,7 @@ def build(
         fewer = max(layers_each[0], layers_each[-1]) < min(layers_each[1:-1], default=0)
         ends = "; the first and the last have fewer" if fewer else ""
         assumptions["stages"] = f"{few} to {many} layers each: they do not divide{ends}"
-    assumptions = (stored := stored_otherwise(model, plan)) | assumptions | too_long(model, workload)
+    assumptions = (stored := stored_beside(model, plan)) | assumptions | too_long(model, workload)
     if why := idle(plan):
         assumptions["selective recomputation"] = why
         model.remark(f"selective recomputation {why}")

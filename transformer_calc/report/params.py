@@ -76,6 +76,7 @@ def build(model: Transformer, workload: Workload, *, by: str = "component", nota
             ("active per token", counts.active, "count"),
             ("embedding", counts.embedding, "count"),
             ("non-embedding", counts.non_embedding, "count"),
+            *_left_out(model),
             ("formula of the total", data["formula"], "formula"),
             *((("where", ", ".join(identities), "text"),) if identities else ()),
         ),
@@ -85,6 +86,15 @@ def build(model: Transformer, workload: Workload, *, by: str = "component", nota
     table = Table(f"by {by}", columns, tuple(rows), total)
     sections = (facts, symbols, table)
     return Report("params", model.describe(), workload.to_dict(), data, sections, table)
+
+
+def _left_out(model: Transformer) -> list[tuple[str, object, Any]]:
+    """Layers that are known of and not counted."""
+    of = model.further
+    if of is None or of.counted:
+        return []
+    layers = "a layer that predicts" if of.layers == 1 else f"{of.layers} layers that predict"
+    return [("not counted (--mtp)", f"{of.params:,} in {layers} further tokens", "text")]
 
 
 # path, shape, symbols, how often, entries of one, formula of one, more for JSON

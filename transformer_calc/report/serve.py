@@ -16,7 +16,7 @@ from transformer_calc.readings.serving import Plan, check
 from transformer_calc.readings.sharding import check as check_mesh
 from transformer_calc.readings.training import Training
 from transformer_calc.report import Column, Facts, Report, Table
-from transformer_calc.report.common import assumed, device_data, memory_said, said_of, stored_otherwise, too_long
+from transformer_calc.report.common import assumed, device_data, memory_said, said_of, stored_beside, too_long
 from transformer_calc.report.fit import largest
 from transformer_calc.report.memory import count, devices_of
 from transformer_calc.spec import Workload
@@ -232,7 +232,7 @@ def build(
         data["batches"] = [{key: value for key, value in row.items() if key not in ("pass", "parts")} for row in rows]
         main = Table("batches", COLUMNS, tuple(data["batches"]))
         sections += [main] if rows else []
-    lines[1:1] = said_of(stored := stored_otherwise(model, plan))
+    lines[1:1] = said_of(stored := stored_beside(model, plan))
     longest = _decoding(workload, batch, context) if workload.context else workload
     if long := too_long(model, longest, output or 0):
         model.remark(long["length"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_calc.errors import InputError, NotSettable, did_you_mean, shown
-from transformer_calc.sources import families, files
+from transformer_calc.sources import families, files, further
 from transformer_calc.sources.families.base import FLAGS, Config, Family
 from transformer_calc.spec import Model
 
@@ -146,7 +146,7 @@ def load(
     notes = [f"passed over {', '.join(others)}: not known for {entry.model_type}"] if others else []
     if not config.architecture:
         notes.append(f"no architectures in the config: taken as {entry.model_type} with its usual head")
-    return model, notes + config.notes
+    return model, notes + config.notes + further.unknown(model, config.given)
 
 
 def context_length(data: Mapping[str, Any]) -> int | None:

@@ -57,6 +57,10 @@ def load(path: Path, *, fields: Mapping[str, Any], ignore: tuple[str, ...] = ())
         config = {key: None if value == NULL else value for key, value in data["config"].items()}
         model, notes = huggingface.load(config, fields=fields, ignore=ignore, where=where)
         model = replace(model, name=name)
+        if model.mtp and "mtp_copies" in data:  # which no config says
+            if not isinstance(data["mtp_copies"], bool):
+                raise InputError(f"{where}mtp_copies is {short(data['mtp_copies'])}; it must be true or false")
+            model = replace(model, mtp=replace(model.mtp, copies=data["mtp_copies"]))
     else:
         from transformer_calc.sources import hyperparameters
 

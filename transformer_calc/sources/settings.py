@@ -19,7 +19,15 @@ from transformer_calc.sources.hyperparameters import WORDS, ZERO
 from transformer_calc.spec import Dense, Layers, Model, Stack
 
 ALIASES = {"attention": "mixer"}
-TRANSPARENT = ("stacks", "heads", "layers", "kinds", "steps")  # looked through where a path does not name them
+TRANSPARENT = (
+    "stacks",
+    "heads",
+    "layers",
+    "kinds",
+    "steps",
+    "mtp",
+    "layer",
+)  # looked through where a path does not name them
 
 
 class Setting(NamedTuple):

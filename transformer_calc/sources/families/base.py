@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from transformer_calc.errors import InputError, did_you_mean, shown
@@ -15,6 +16,7 @@ from transformer_calc.spec import (
     Layers,
     Mlp,
     Model,
+    Mtp,
     Norm,
     NormStep,
     Positions,
@@ -448,6 +450,26 @@ PADDING = {
 }
 
 
+def predicting(c: Config, layer: Layer, norm: Norm, *, copies: bool, final: bool = True) -> Mtp | None:
+    """Layers that predict further tokens, as many as the config says, or None; see `Mtp`."""
+    n = c.maybe_int("num_nextn_predict_layers", None, minimum=0)
+    if not n:
+        return None
+    return Mtp(n=n, layer=replace(layer, name="layer"), norm=norm, final_norm=norm if final else None, copies=copies)
+
+
+# what predicts further tokens, as DeepSeek-V3's checkpoints name it: layers behind the model's own
+MTP_NAMES = {
+    "mtp": "~layers.*",
+    "mtp.embed": "embed_tokens",
+    "mtp.enorm": "enorm",
+    "mtp.hnorm": "hnorm",
+    "mtp.eh_proj": "eh_proj",
+    "mtp.norm": "shared_head.norm",
+    "mtp.head.lm": "shared_head.head",
+}
+
+
 def causal_heads(
     c: Config,
     d_model: int,
@@ -526,6 +548,7 @@ def by_rule(
 
 __all__ = [
     "MOST_LISTED",
+    "MTP_NAMES",
     "Attention",
     "Config",
     "Dense",
@@ -536,6 +559,7 @@ __all__ = [
     "Layers",
     "Mlp",
     "Model",
+    "Mtp",
     "Norm",
     "NormStep",
     "Positions",
@@ -549,6 +573,7 @@ __all__ = [
     "heads",
     "is_number",
     "named",
+    "predicting",
     "rotary",
     "unknown_architecture",
 ]

@@ -19,6 +19,7 @@ from transformer_calc.sources.families.base import (
     by_rule,
     by_type,
     heads,
+    predicting,
     rotary,
 )
 from transformer_calc.sources.families.llama import (
@@ -34,7 +35,7 @@ from transformer_calc.sources.families.llama import (
     unturned,
     windowed,
 )
-from transformer_calc.spec import Indexer, LatentAttention, Moe, Norm, Router
+from transformer_calc.spec import Indexer, LatentAttention, Moe, Mtp, Norm, Router
 
 SHARED = NAMES | {f"ffn.shared.{part}": f"mlp.shared_experts.{part}_proj" for part in ("gate", "up", "down")}
 CORRECTED = SHARED | {"ffn.route.correction": "mlp.gate.e_score_correction_bias"}
@@ -112,8 +113,17 @@ def _glm4_moe(c: Config) -> Model:
     part = c.num("partial_rotary_factor")
     mixer = attention(c, qkv=c.flag("attention_bias"), part=part, default=width, qk_norm=qk_norm)
     router = grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
-    layers = _after_dense(c, Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), _routed(c, router))
-    return model(c, layers, rms(c), CORRECTED)
+    layer, experts = Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), _routed(c, router)
+    # GLM 4.5's files hold the copies, GLM 4.6's do not
+    mtp = _further(c, layer, experts, copies=True)
+    return model(c, _after_dense(c, layer, experts), rms(c), CORRECTED, mtp=mtp)
+
+
+def _further(c: Config, layer: Layer, experts: Moe, *, copies: bool, dense: int | None = None) -> Mtp | None:
+    """Further tokens' layers: as the layer would be that followed the last one."""
+    first = (c.maybe_int("first_k_dense_replace", minimum=0) or 0) if dense is None else dense
+    sparse = c.int("num_hidden_layers") >= first
+    return predicting(c, replace(layer, ffn=experts) if sparse else layer, rms(c), copies=copies)
 
 
 def _deepseek_v2(c: Config) -> Model:
@@ -135,15 +145,16 @@ def _deepseek_v3(c: Config) -> Model:
     return _v3(c, _latent(c, interleaved=c.flag("rope_interleave")))
 
 
-def _v3(c: Config, mixer: LatentAttention, **order: Any) -> Model:
+def _v3(c: Config, mixer: LatentAttention, *, copies: bool = True, **order: Any) -> Model:
     for key, value in (("moe_layer_freq", 1), ("scoring_func", "sigmoid"), ("topk_method", "noaux_tc")):
         c.must(key, value)
     router = grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
-    layer = Layer(mixer=mixer, ffn=gated(c), norm=rms(c))
-    return model(c, _after_dense(c, layer, _routed(c, router), **order), rms(c), CORRECTED | LATENT)
+    layer, experts = Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), _routed(c, router)
+    mtp = _further(c, layer, experts, copies=copies, dense=order.get("dense"))
+    return model(c, _after_dense(c, layer, experts, **order), rms(c), CORRECTED | LATENT, mtp=mtp)
 
 
-def _deepseek_v32(c: Config, *, interleaved: bool = False) -> Model:
+def _deepseek_v32(c: Config, *, interleaved: bool = False, copies: bool = True) -> Model:
     c.words("layer_types", ("indexed_attention",))
     c.int("q_lora_rank")  # which the indexer reads
     mixer = _latent(c, interleaved=True)
@@ -154,7 +165,7 @@ def _deepseek_v32(c: Config, *, interleaved: bool = False) -> Model:
         top_k=c.int("index_topk"),
         rotary=replace(mixer.rotary, interleaved=interleaved),
     )
-    return _v3(c, replace(mixer, indexer=indexer), listed=True)
+    return _v3(c, replace(mixer, indexer=indexer), listed=True, copies=copies)
 
 
 def _glm_moe_dsa(c: Config) -> Model:
@@ -173,7 +184,7 @@ def _glm_moe_dsa(c: Config) -> Model:
         raise InputError(
             f"{c.where}layers that share another's index are not supported yet", hint="index_topk_freq = 1"
         )
-    return _deepseek_v32(c, interleaved=True)
+    return _deepseek_v32(c, interleaved=True, copies=False)
 
 
 def _glm4_moe_lite(c: Config) -> Model:
@@ -206,7 +217,17 @@ def _ernie4_5_moe(c: Config) -> Model:
         head=first if last >= n - 1 else last + 1,
     )
     correction = {"ffn.route.correction": "mlp.gate.moe_statics.e_score_correction_bias"}
-    return model(c, layers, rms(c), SHARED | correction, bias=bias)
+    mtp = predicting(c, layer, rms(c), copies=False, final=False)
+    return model(c, layers, rms(c), SHARED | correction | ERNIE_MTP, bias=bias, mtp=mtp)
+
+
+# vLLM, ernie_mtp.py: a dense layer, and the model's head without a norm of its own
+ERNIE_MTP = {
+    "mtp": "~mtp_block.*",
+    "mtp.enorm": "/~mtp_emb_norm.*",
+    "mtp.hnorm": "/~mtp_hidden_norm.*",
+    "mtp.eh_proj": "/~mtp_linear_proj.*",
+}
 
 
 def _dbrx(c: Config) -> Model:
@@ -367,7 +388,8 @@ DEEPSEEK_V3 = LATENT_SIZES | {
     "norm_topk_prob": True,
     "routed_scaling_factor": 2.5,
 }
-V3_ALIASES = {"num_local_experts": "n_routed_experts"}
+PREDICTING = {"num_nextn_predict_layers": 1}
+V3_ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"}
 GPT_OSS_ROPE = {
     "rope_type": "yarn",
     "factor": 32.0,
@@ -378,13 +400,14 @@ GPT_OSS_ROPE = {
 }
 DEEPSEEK_FLAGS = EXPERT_FLAGS | {"experts": "n_routed_experts"}
 # of training, and of layers for multi-token prediction, which stand in no checkpoint's class
-UNUSED = f"{ROUTER_LOSS} aux_loss_alpha seq_aux num_nextn_predict_layers num_mtp_layers"
+UNUSED = f"{ROUTER_LOSS} aux_loss_alpha seq_aux num_nextn_predict_layers num_mtp_layers"  # see sources.further
 LATENT_UNUSED = f"{UNUSED} num_key_value_heads head_dim qk_head_dim"
 
 FAMILIES = [
     Family(
         "glm4_moe",
         SIZES
+        | PREDICTING
         | {
             "vocab_size": 151552,
             "intermediate_size": 10944,
@@ -409,7 +432,7 @@ FAMILIES = [
         _glm4_moe,
         flags=DEEPSEEK_FLAGS,
         inert=UNUSED,
-        aliases={"num_local_experts": "n_routed_experts"},
+        aliases=V3_ALIASES,
     ),
     Family(
         "deepseek_v2",
@@ -432,8 +455,17 @@ FAMILIES = [
         inert=LATENT_UNUSED,
         aliases={"num_experts": "n_routed_experts"},
     ),
-    Family("deepseek_v3", DEEPSEEK_V3, _deepseek_v3, flags=DEEPSEEK_FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES),
-    Family("kimi_k2", DEEPSEEK_V3, _deepseek_v3, flags=DEEPSEEK_FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES),
+    Family(
+        "deepseek_v3",
+        DEEPSEEK_V3 | PREDICTING,
+        _deepseek_v3,
+        flags=DEEPSEEK_FLAGS,
+        inert=LATENT_UNUSED,
+        aliases=V3_ALIASES,
+    ),
+    Family(
+        "kimi_k2", DEEPSEEK_V3 | PREDICTING, _deepseek_v3, flags=DEEPSEEK_FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES
+    ),
     Family(
         "deepseek_v32",
         {k: v for k, v in DEEPSEEK_V3.items() if k != "rope_interleave"}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from transformer_calc.sources.families.base import (
+    MTP_NAMES,
     Attention,
     Config,
     Family,
@@ -80,7 +81,9 @@ def model(c: Config, layers: Layers, norm: Norm, names: dict[str, str] = NAMES, 
     tied = c.flag("tie_word_embeddings")
     tokens = Tokens(vocab=vocab, scale=more.pop("embed_scale", 1.0), dropout=more.pop("embed_dropout", 0.0))
     stack = Stack(name="decoder", d_model=d_model, embedding=tokens, layers=layers, final_norm=norm)
-    base = more.pop("base", "model.")
+    base, mtp = more.pop("base", "model."), more.pop("mtp", None)
+    if mtp:
+        names = MTP_NAMES | names
     if c.architecture.endswith("ForQuestionAnswering") and c.family.model_type in QA_UNDER_TRANSFORMER:
         base = "transformer."
     return Model(
@@ -90,6 +93,7 @@ def model(c: Config, layers: Layers, norm: Norm, names: dict[str, str] = NAMES, 
         heads=causal_heads(c, d_model, vocab, tied=tied, **more),
         layout="out_in",
         tensor_names=named(c, names, base),
+        mtp=mtp,
     )
 
 

@@ -16,6 +16,7 @@ from transformer_calc.sources.families.base import (
     Model,
     by_rule,
     heads,
+    predicting,
 )
 from transformer_calc.sources.families.decoders import (
     GEMMA2,
@@ -130,8 +131,20 @@ def _exaone_moe(c: Config) -> Model:
     experts = _routed(c, _v3_router(c), "num_experts", c.int("num_shared_experts", minimum=0))
     full: dict[str, Any] = {"rotary": None} if c.maybe_int("sliding_window") else {}
     layer, dense = Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), c.int("first_k_dense_replace", minimum=0)
-    names = CORRECTED | {"ffn.route.correction": "mlp.e_score_correction_bias"}
-    return model(c, _crossed(c, layer, experts, dense, every, **full), rms(c), names)
+    names = CORRECTED | {"ffn.route.correction": "mlp.e_score_correction_bias"} | EXAONE_MTP
+    # vLLM, exaone_moe_mtp.py: a dense layer; norms and projection stand once, so that more than one share them
+    one = c.maybe_int("num_nextn_predict_layers", None, minimum=0) == 1
+    mtp = predicting(c, layer, rms(c), copies=False) if one else None
+    return model(c, _crossed(c, layer, experts, dense, every, **full), rms(c), names, mtp=mtp)
+
+
+EXAONE_MTP = {
+    "mtp": "mtp.layers.*",
+    "mtp.enorm": "/mtp.pre_fc_norm_embedding",
+    "mtp.hnorm": "/mtp.pre_fc_norm_hidden",
+    "mtp.eh_proj": "/mtp.fc",
+    "mtp.norm": "/mtp.norm",
+}
 
 
 def _minimax_m2(c: Config) -> Model:

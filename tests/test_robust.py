@@ -391,3 +391,11 @@ def test_numbers_that_overflow_are_said_to() -> None:
 
     found = verify(model.graph, sizes, huge, random_inputs(model.spec, workload, 0))  # and warns of nothing
     assert [check.what for check in found.checks if not check.ok] == ["head: finite numbers"]
+
+
+@pytest.mark.parametrize("command", ["compare gpt2", "cost --device h100-sxm"])
+def test_a_run_in_a_file_is_checked_by_all_that_read_it(tcalc: Shell, tmp_path: Path, command: str) -> None:
+    file = tmp_path / "x.toml"
+    model = "[model]\nlayers = 2\nd_model = 64\nheads = 4\nvocab = 100\n"
+    file.write_text(f"{model}[training]\ntokens = [1]\n")
+    assert "tokens is [1]; it must be a whole number" in tcalc.refusal(f"{command} {file}")

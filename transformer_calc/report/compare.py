@@ -176,7 +176,8 @@ class Subject:
     @property
     def published(self) -> Mapping[str, Any]:
         """The run that the preset knows of, if the model is as it was then."""
-        run: Mapping[str, Any] = {} if self.model.changes else self.model.described.get("training", {})
+        known = self.model.run is not None  # which refuses a table that is none
+        run: Mapping[str, Any] = self.model.described.get("training", {}) if known and not self.model.changes else {}
         return run
 
     @property

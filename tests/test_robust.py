@@ -308,7 +308,7 @@ def test_names_of_files_that_are_too_long_are_no_files(tcalc: Shell, tmp_path: P
 def test_the_time_of_an_answer_does_not_grow_with_the_layers(tcalc: Shell, line: str) -> None:
     start = time.process_time()
     status, _, _ = tcalc(line)
-    assert time.process_time() - start < 2  # a tenth to a half of that alone on a usual machine
+    assert time.process_time() - start < 4  # on a busy machine; alone, a tenth of that to a quarter
     assert status in (0, 1)
 
 

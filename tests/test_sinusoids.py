@@ -85,7 +85,7 @@ def test_the_formula_says_how_a_family_orders_them(family: str, formula: str) ->
 
 
 @pytest.mark.parametrize(
-    ("family", "width", "says"), [("m2m_100", 2, "a width of 2 is too small"), ("whisper", 5, "even")]
+    ("family", "width", "says"), [("m2m_100", 2, "less than half of the width"), ("whisper", 5, "even")]
 )
 def test_widths_that_the_class_cannot_fill_are_refused(family: str, width: int, says: str) -> None:
     with pytest.raises(InputError, match=says):

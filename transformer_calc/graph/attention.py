@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Builder, Dim, Param, Tensor
 from transformer_calc.spec import Attention, Indexer, LatentAttention, Rotary
 
@@ -348,11 +347,6 @@ def sinusoid_formula(b: Builder, width: Dim, order: str, spread: int, offset: in
     """
     (axis,) = width
     d, p, size = b.axes[axis].symbol, name[-1], b.axes[axis].size or 0
-    if spread and size // 2 <= spread:
-        raise InputError(
-            f"a width of {size} is too small for sinusoids whose last frequency is 1/10000; it must be at least "
-            f"{2 * spread + 2}"
-        )
     half = f"⌊{d}/2⌋" if size % 2 else f"{d}/2"
     exponent = f"i/({half} − {spread})" if spread else f"2i/{d}"
     sine, cosine = "2i", "2i+1"

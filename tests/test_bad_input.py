@@ -330,3 +330,71 @@ def test_any_flag_is_answered_or_refused(flags: dict[str, str]) -> None:
 def test_floats_of_a_config_are_checked() -> None:
     with pytest.raises(InputError, match="rms_norm_eps"):
         load(config={**LLAMA, "rms_norm_eps": math.nan})
+
+
+# a command line in which an option that takes one value has two, and what the message says
+TWICE = [
+    ("params --layers 2 --layers 3 --d-model 8 --heads 2", "--layers is given twice, as '2' and as '3'"),
+    ("params gpt2 -b 2 --batch 3", "--batch is given twice, as '2' and as '3'"),
+    ("params gpt2 --seq=8 --seq=8", "--seq is given twice, as '8' and as '8'"),
+    ("params --preset gpt2 --preset gpt3", "--preset is given twice, as 'gpt2' and as 'gpt3'"),
+    ("shapes gpt2 --layer 0 --layer 1", "--layer is given twice"),
+    ("flops gpt2 --latent naive --latent absorbed", "--latent is given twice"),
+    ("memory gpt2 --device t4 --device a100", "--device is given twice, as 't4' and as 'a100'"),
+    ("fit gpt2 --device t4 --solve batch --solve context", "--solve is given twice"),
+    ("cost gpt2 --mfu 0.3 --mfu 0.4", "--mfu is given twice"),
+    ("serve gpt2 --device t4 --tp 1 --tp 2", "--tp is given twice"),
+    ("compare gpt2 gpt3 --device t4 --device a100", "--device is given twice"),
+    ("verify gpt2 --seed 1 --seed 2", "--seed is given twice"),
+    ("walk --step a --step b", "--step is given twice"),
+    ("presets -f json -f csv", "--format is given twice"),
+    ("hardware show t4 --format json --format csv", "--format is given twice"),
+    ("serve gpt2 --device t4 --device-set power=1 --device-set power=2", "--device-set 'power' is given twice"),
+    ("memory gpt2 --mode train --buffer grads=1 --buffer grads=2", "--buffer 'grads' is given twice"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), TWICE)
+def test_an_option_of_one_value_takes_one(capsys: pytest.CaptureFixture[str], line: str, said: str) -> None:
+    assert one_message(*tcalc(capsys, *line.split())).startswith(said)
+
+
+def test_an_option_that_is_repeatable_is_repeated_and_a_flag_says_the_same_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "params gpt2 --set layers=2 --set vocab=100 --ignore-key x --ignore-key y --json --json"
+    assert json.loads(tcalc(capsys, *line.split())[1])["model"]["changes"] == ["layers=2", "vocab=100"]
+    assert tcalc(capsys, *"compare --preset gpt2 --preset gpt3".split())[0] == 0
+
+
+def test_a_key_that_stands_twice_in_any_json_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, values = tmp_path / "config.json", tmp_path / "values.json"
+    index, weights = tmp_path / "model.safetensors.index.json", tmp_path / "model.safetensors"
+    config.write_text('{"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 2, "factor": 4}}')
+    assert one_message(
+        *tcalc(capsys, "params", str(config))
+    ) == f"{config} holds the key 'factor' twice; it must stand " + ("there once")
+    values.write_text('{"values": {"x": [[1, 2]], "x": [[1, 3]]}}')
+    assert "holds the key 'x' twice" in one_message(*tcalc(capsys, "walk", "exercise", "--input", str(values)))
+    index.write_text('{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}')
+    assert "holds the key 'a' twice" in one_message(*tcalc(capsys, "verify", "gpt2", "--weights", str(index)))
+    entry = '{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+    header = f'{{"a": {entry}, "a": {entry}}}'.encode()
+    weights.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert "holds the key 'a' twice" in one_message(*tcalc(capsys, "verify", "gpt2", "--weights", str(weights)))
+
+
+def test_an_array_that_stands_twice_in_an_npz_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import io
+    import zipfile
+
+    import numpy as np
+
+    array = io.BytesIO()
+    np.save(array, np.ones((2, 2)))
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("x.npy", array.getvalue())
+        with pytest.warns(UserWarning, match="Duplicate"):
+            packed.writestr("x.npy", array.getvalue())
+    assert "holds 'x' twice" in one_message(*tcalc(capsys, "walk", "exercise", "--input", str(path)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from shell import Shell
 
 from transformer_calc import InputError, Transformer, load
 from transformer_calc.graph import ops
@@ -23,6 +24,7 @@ from transformer_calc.readings.verify import random_inputs, verify
 from transformer_calc.readings.weights import Checkpoint, Loaded, expected, match
 from transformer_calc.report.verify import build
 from transformer_calc.sources import families, presets
+from transformer_calc.spec import Workload
 
 GOLDEN = Path(__file__).parent / "golden"
 NUMERICS = sorted(path for path in (GOLDEN / "numerics").iterdir() if path.is_dir())
@@ -448,9 +450,96 @@ def test_an_expert_of_another_shape_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "says"), [({"seq": 2000}, "2,000 tokens are too many to run"), ({"context": 3}, "--context is 3")]
+    ("sizes", "says"),
+    [
+        ({"seq": 2000}, "2,000 tokens are too many to run"),
+        ({"seq": 1000, "context": 25}, "1,025 tokens are too many to run"),
+    ],
 )
 def test_a_workload_that_cannot_run_is_refused(sizes: dict[str, int], says: str) -> None:
     model = load("gpt2")
     with pytest.raises(InputError, match=says):
         build(model, model.workload(**sizes), size="full")
+
+
+# a model, a workload, and what the tiny one is then run on
+RUN_ON = [
+    ("gpt2", "", {"batch": 2, "seq": 13, "context": 0}),
+    ("gpt2", "--seq 50 -b 3", {"batch": 3, "seq": 50, "context": 0}),  # its table of positions grows with it
+    ("gpt2", "--context 20", {"batch": 2, "seq": 1, "context": 20}),
+    ("gemma-3-1b", "--seq 3 --context 30", {"batch": 2, "seq": 3, "context": 30}),  # windows of 7 keep 6 of them
+    ("llama-4-scout", "--seq 5 --context 40", {"batch": 2, "seq": 5, "context": 40}),  # chunks
+    ("deepseek-v3", "--context 9", {"batch": 2, "seq": 1, "context": 9}),  # latents are cached
+    ("bloom-560m", "--seq 2 --context 5", {"batch": 2, "seq": 2, "context": 5}),  # a bias by distance
+    ("t5-small", "--context 7", {"batch": 2, "seq": 13, "target_seq": 1, "context": 7}),  # buckets of distances
+    ("t5-small", "--seq 9 --target-seq 4 -b 1", {"batch": 1, "seq": 9, "target_seq": 4, "context": 0}),
+    ("whisper-tiny", "--seq 30", {"batch": 2, "seq": 30, "target_seq": 11, "context": 0}),
+    ("vit-base", "--seq 197", {"batch": 2, "seq": 10, "context": 0}),  # what a tiny image has
+]
+
+
+@pytest.mark.parametrize(("model", "sizes", "on"), RUN_ON)
+def test_a_tiny_model_is_run_on_what_is_asked_for(tcalc: Shell, model: str, sizes: str, on: dict[str, int]) -> None:
+    data = tcalc.json(f"verify {model} {sizes}")
+    assert data["ok"]
+    assert data["run_on"] == data["workload"] == on
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("gpt2 --target-seq 4", "target_seq is 4, but gpt2 has no decoder"),
+        ("gpt2 --seq 2000", "2,000 tokens are too many to run: gpt2 has a table of 1,024 positions"),
+        ("gpt2 --seq 1000 --context 30", "1,030 tokens are too many to run: gpt2 has a table of 1,024 positions"),
+        ("bert-base-uncased --context 5", "context is 5, but bert-base-uncased keeps no cache"),
+        ("vit-base --seq 5", "seq is 5; this model's images are 197 tokens"),
+        ("gpt2 --weights x.safetensors --seq 5", "--seq is 5, but weights alone are not run"),
+        ("gpt2 --weights x.safetensors --reference y.npz -b 5", "--batch is 5, but the run is of what the reference"),
+    ],
+)
+def test_a_workload_that_the_model_cannot_take_is_refused_at_every_size(tcalc: Shell, line: str, said: str) -> None:
+    assert said in tcalc.refusal(f"verify {line}")
+    assert said in tcalc.refusal(f"verify {line} --size full")
+
+
+class Remembering(Machine):
+    """A machine whose caches hold what an earlier run left in them."""
+
+    def __init__(self, kept: dict[str, Any], *args: Any) -> None:
+        super().__init__(*args)
+        self.kept = kept
+
+    def remembered(self, x: Any, tokens: int) -> Any:
+        path = f"{self.running} {self.layer}"
+        if path not in self.kept:
+            self.kept[path] = x
+            return x
+        missing = tokens - x.shape[-2]
+        return np.concatenate([self.kept[path][..., -missing - 1 : -1, :], x], axis=-2)
+
+
+def test_a_decoded_token_is_what_it_is_in_the_whole_sequence() -> None:
+    """With what the first tokens left in its caches, the last one comes out as in one pass over all of them."""
+    for name in ("gpt2", "llama-3-8b", "gemma-3-1b", "deepseek-v3", "bloom-560m"):
+        spec = shrink(load(name).spec)
+        graph = build_graph(spec)
+        whole = graph.sizes(Workload(batch=2, seq=13))
+        inputs = random_inputs(spec, Workload(batch=2, seq=13), 0)
+        kept: dict[str, Any] = {}
+
+        first = Remembering(kept, graph, whole, random_weights(graph, whole, 0), inputs).run()
+        one = graph.sizes(Workload(batch=2, seq=1, context=12))
+        last = {path: ids[:, -1:] for path, ids in inputs.items()}
+        second = Remembering(kept, graph, one, random_weights(graph, one, 0), last).run()
+        (wanted,), (got,) = first.outputs.values(), second.outputs.values()
+        np.testing.assert_allclose(got[:, 0], wanted[:, -1], rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_grow_too_large_are_said_and_no_warning_is_shown(tcalc: Shell, tmp_path: Path) -> None:
+    line = "walk --size full --set place=none --set ffn.activation=relu2 --set layers=12 --set layer.residual_scale=1e9"
+    assert tcalc.refusal(f"verify {line}").startswith("the run's numbers grow too large at layers.attn.scores")
+    (tmp_path / "x.json").write_text('{"values": {"layers.0.ffn.up.weight": [[1e99, 1e99, 1e99, 1e99]]}}')
+    status, out, err = tcalc(f"walk exercise --input {tmp_path / 'x.json'}")
+    assert status in (0, 2)
+    assert "Warning" not in err

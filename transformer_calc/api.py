@@ -469,6 +469,11 @@ def _with_settings(
         except NotSettable as error:
             if error.field not in words:
                 raise
+            if error.field in settings.OF_SEVERAL:
+                raise InputError(
+                    f"--set {error.field}: several parts of this model have one; name the part",
+                    hint=f"for example --set ffn.{error.field}={words[error.field]}",
+                ) from None
             del words[error.field]
     paths = [setting for setting in given if setting.path not in words]
     if paths:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from functools import partial
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ from typer._click.exceptions import NoArgsIsHelpError, UsageError
 from typer.core import TyperCommand, TyperGroup
 
 from . import __version__, streams, units
-from .errors import InputError, TcalcError
+from .errors import InputError, TcalcError, shown
 
 if TYPE_CHECKING:
     from .output import Format
@@ -54,6 +55,14 @@ class Command(TyperCommand):
         """Return the help as standard output can show it."""
         return streams.fitting(super().get_help(ctx), sys.stdout)
 
+    def make_parser(self, ctx: Any) -> Any:
+        """Return the parser of the options, where those that take one value take it once."""
+        parser: Any = super().make_parser(ctx)
+        for option in {*parser._long_opt.values(), *parser._short_opt.values()}:
+            if option.action == "store" and not ctx.resilient_parsing:
+                option.process = partial(_once, option, option.process)
+        return parser
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each panel, in the order in which the options are declared, own options first."""
         panels: dict[str, list[tuple[str, str]]] = {}
@@ -73,6 +82,15 @@ class Command(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples like the other sections."""
         _write_examples(self.epilog, formatter)
+
+
+def _once(option: Any, process: Callable[[Any, Any], None], value: Any, state: Any) -> None:
+    """Take an option's value, and refuse a second one: which of them would count is not for the tool to guess."""
+    if option.dest in state.opts:
+        name = max(option.obj.opts, key=len)
+        before, again = (shown(str(one), 60) for one in (state.opts[option.dest], value))
+        raise InputError(f"{name} is given twice, as {before} and as {again}; give it once")
+    process(value, state)
 
 
 class Group(TyperGroup):
@@ -278,7 +296,7 @@ _OUTPUT_OPTIONS = (
 
 
 _COMMANDS: list[tuple[typer.Typer, str, Callable[[], None]]] = []  # those not added yet: where, name, how
-_BUILT: dict[str, Any] = {}  # the Click command, and of how many added ones
+_BUILT: dict[str, Any] = {}  # the Click command, and how many were not added yet
 
 
 # In which help lists them.
@@ -604,6 +622,7 @@ def compare(
 
 @answering(
     app,
+    own_workload=True,
     examples="""
       tcalc verify deepseek-v3
       tcalc verify gpt2 --size full --seq 128
@@ -935,6 +954,8 @@ def _buffer_sizes(given: Iterable[str]) -> dict[str, int]:
         if not equals or not name.strip():
             raise InputError(f"--buffer is {setting!r}, expected NAME=BYTES")
         field = name.strip().replace("-", "_")
+        if field in sizes:
+            raise InputError(f"--buffer {shown(field)} is given twice; give it once")
         sizes[field] = units.parse_count(value, field=f"--buffer {field}", minimum=0)
     return sizes
 
@@ -1446,8 +1467,8 @@ def command() -> Any:
 
 def _built() -> Any:
     """The Click command of those that are added, built once: a process may answer many command lines."""
-    if _BUILT.get("of") != len(app.registered_commands):
-        _BUILT.update(of=len(app.registered_commands), command=typer.main.get_command(app))
+    if _BUILT.get("left") != len(_COMMANDS):
+        _BUILT.update(left=len(_COMMANDS), command=typer.main.get_command(app))
     return _BUILT["command"]
 
 

@@ -213,8 +213,9 @@ def _rotary(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: M
     """Each pair of a head's first `rotated` entries turns by position times its frequency."""
     x, attrs = inputs[0], op.attrs
     n = attrs["rotated"]
-    inverse, factor = frequencies(attrs, x.shape[-2])
-    angles = machine.positions(x.shape[-2])[:, None] * inverse
+    positions = machine.positions(x.shape[-2])
+    inverse, factor = frequencies(attrs, int(positions[-1]) + 1)
+    angles = positions[:, None] * inverse
     cos, sin = np.cos(angles) * factor, np.sin(angles) * factor
     turned, rest = x[..., :n], x[..., n:]
     y = np.empty_like(turned)
@@ -237,7 +238,8 @@ def alibi_slopes(heads: int) -> Array:
 
 def _distance_bias(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
     scores = inputs[0]
-    distance = np.arange(scores.shape[-1]) - machine.positions(scores.shape[-2])[:, None]
+    queries, keys = scores.shape[-2:]
+    distance = machine.key_positions(op, queries, keys) - machine.positions(queries)[:, None]
     slopes = alibi_slopes(scores.shape[1]) * op.attrs.get("scale", 1.0)
     return scores + (slopes[:, None, None] * distance).astype(scores.dtype)
 
@@ -261,7 +263,7 @@ def relative_buckets(distance: Array, buckets: int, most: int, *, bidirectional:
 
 def _relative_lookup(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
     queries, keys = (machine.length_of(dim) for dim in op.output.dims[-2:])
-    distance = np.arange(keys) - machine.positions(queries)[:, None]
+    distance = machine.key_positions(op, queries, keys) - machine.positions(queries)[:, None]
     table = params[0]
     rows = relative_buckets(distance, len(table), op.attrs["max_distance"], bidirectional=op.attrs["bidirectional"])
     return np.moveaxis(table[rows], -1, 0)
@@ -272,10 +274,11 @@ def _shift(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Ma
     part = inputs[0]
     queries, keys = (machine.length_of(dim) for dim in op.output.dims[-2:])
     if "by" not in op.attrs:  # Transformer-XL: column d is distance d, query behind key
-        column = np.clip(machine.positions(queries)[:, None] - np.arange(keys), 0, keys - 1)
+        behind = machine.positions(queries)[:, None] - machine.key_positions(op, queries, keys)
+        column = np.clip(behind, 0, keys - 1)
         return np.take_along_axis(part, np.broadcast_to(column, part.shape), axis=-1)
     span = part.shape[-1] // 2
-    distance = np.arange(queries)[:, None] - np.arange(keys)
+    distance = machine.positions(queries)[:, None] - machine.key_positions(op, queries, keys)
     most = op.attrs["log_distance"]
     if most:
         distance = log_distance(distance, span, most)
@@ -297,7 +300,7 @@ def log_distance(distance: Array, span: int, most: int) -> Array:
 
 
 def _cache(op: Op, inputs: Sequence[Array], params: Sequence[Array], machine: Machine) -> Array:
-    return inputs[0]  # nothing is cached before a run
+    return machine.remembered(inputs[0], machine.length_of(op.output.dims[-2]))
 
 
 # --- lookups, views, parts ----------------------------------------------------------------------------------

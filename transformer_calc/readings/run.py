@@ -70,6 +70,8 @@ class Machine:
         self.block, self.copy, self.path = graph.blocks[0], 0, ""
         self.layer: int | None = None
         self.running = ""  # the operation, for whoever has to say where a run broke off
+        self.overflowed = ""  # the first operation whose output is not all finite numbers
+        self.random = np.random.default_rng(0)  # for what is in a cache before the run
         self.entries: dict[tuple[str, int], int] = {}  # of every parameter tensor that was used
         self.progress = progress
         repeats = (int(sizes[b.repeat]) if b.repeat else 1 for b in graph.blocks)  # type: ignore[arg-type]
@@ -85,8 +87,22 @@ class Machine:
         return int(product((dim,), sizes))  # type: ignore[arg-type]
 
     def positions(self, tokens: int) -> Array:
-        """The position of each token of the running stack."""
-        return np.arange(tokens)
+        """The position of each token of the running stack: after those that are in its cache."""
+        before = int(self.sizes.get("cached", 0)) if self.block.stack != "encoder" else 0  # type: ignore[arg-type]
+        return np.arange(tokens) + before
+
+    def key_positions(self, op: Op, queries: int, keys: int) -> Array:
+        """The position of each key: the last is the last query's, but where a decoder looks at the source."""
+        source = any(("source",) in t.dims for t in (*op.inputs, op.output))
+        return np.arange(keys) + (0 if source else int(self.positions(queries)[-1]) + 1 - keys)
+
+    def remembered(self, x: Array, tokens: int) -> Array:
+        """What a cache of so many tokens holds, of which x, [..., tokens, width], is the end: before it random ones."""
+        missing = tokens - x.shape[-2]
+        if not missing:
+            return x
+        before = self.random.normal(size=(*x.shape[:-2], missing, x.shape[-1])).astype(x.dtype)
+        return np.concatenate([before, x], axis=-2)
 
     def counted(self, op: Op, positions: Array) -> Array:
         """The positions, but -1 for padding and the others counted without it, where the operation asks for that.
@@ -106,7 +122,7 @@ class Machine:
 
     def visible(self, op: Op, queries: int, keys: int) -> Array:
         """Which key each query may look at: true or false, as [1 or B, 1, queries, keys]."""
-        row, column = self.positions(queries)[:, None], np.arange(keys)
+        row, column = self.positions(queries)[:, None], self.key_positions(op, queries, keys)
         seen = np.ones((1, 1, queries, keys), bool)
         attrs = op.attrs
         source = ("source",) in op.inputs[0].dims
@@ -206,6 +222,8 @@ class Machine:
                     y.itemsize,
                 )
             )
+            if not self.overflowed and not np.isfinite(y).all():
+                self.overflowed = self.running
             self.look(op, inputs, params, y)
         if not block.repeat:
             for name, value in local.items():

@@ -60,8 +60,9 @@ SMALL = {
 class Sizes:
     """Small sizes for large ones: of one field equal ones stay equal, and different ones different."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: int = 0) -> None:
         self.given: dict[str, dict[int, int]] = {}
+        self.tokens = tokens  # that a table of positions has room for, at least
 
     def __call__(self, field: str, size: int) -> int:
         """The small size of a field that has this large one."""
@@ -70,9 +71,9 @@ class Sizes:
         return known.setdefault(size, first + step * len(known))
 
 
-def shrink(model: Model) -> Model:
-    """The tiny model; runs of more than two equal cycles of layers become two."""
-    small = Sizes()
+def shrink(model: Model, tokens: int = 0) -> Model:
+    """The tiny model; runs of more than two equal cycles of layers become two. It has places for so many tokens."""
+    small = Sizes(tokens)
     stacks = tuple(_stack(small, stack) for stack in model.stacks)
     by_name = {stack.name: (old, stack) for old, stack in zip(model.stacks, stacks, strict=True)}
     heads = tuple(_head(small, head, *by_name[head.stack or model.stacks[-1].name]) for head in model.heads)
@@ -243,7 +244,7 @@ def _embedding(small: Sizes, stack: Stack, d_model: int) -> Tokens | Patches | A
         channels = min(e.channels, 7)
         return replace(e, height=3 * 4, patch_height=4, width=across * side, patch_width=side, channels=channels)
     if isinstance(e, Audio):
-        return replace(e, mels=15, positions=replace(e.positions, count=WORKLOAD["seq"] + 4))
+        return replace(e, mels=15, positions=replace(e.positions, count=max(WORKLOAD["seq"] + 4, small.tokens)))
     if isinstance(e, Vectors):
         return e
     width = e.d_embed and (d_model if e.d_embed == stack.d_model else small("d_embed", e.d_embed))
@@ -259,7 +260,7 @@ def _embedding(small: Sizes, stack: Stack, d_model: int) -> Tokens | Patches | A
 
 
 def _positions(small: Sizes, p: Positions | None) -> Positions | None:
-    return p and replace(p, count=p.count and small("positions", p.count), offset=min(p.offset, 7))
+    return p and replace(p, count=p.count and max(small("positions", p.count), small.tokens), offset=min(p.offset, 7))
 
 
 def _head(small: Sizes, head: Head, old: Stack, new: Stack) -> Head:

@@ -35,6 +35,7 @@ class Verified(NamedTuple):
 
     checks: list[Check]
     outcome: Outcome | None
+    overflowed: str = ""  # the first operation whose output was not all finite numbers
 
 
 def random_inputs(model: Model, workload: Workload, seed: int) -> dict[str, Array]:
@@ -88,7 +89,7 @@ def verify(
     for name, output in outcome.outputs.items():
         if not np.isfinite(output).all():
             checks.append(Check(f"{name}: finite numbers", "all", "not all"))
-    return Verified(checks, outcome)
+    return Verified(checks, outcome, machine.overflowed)
 
 
 # Copies that a kernel of `kernels` has beside its inputs and its output, in entries of both, where not 2.
@@ -221,11 +222,24 @@ class Difference(NamedTuple):
     ok: bool
 
 
+def unfit(model: Model, workload: Workload) -> str:
+    """What is wrong with a number of tokens that a head cannot read; empty: nothing."""
+    for head in model.heads:
+        if head.take == "second" and workload.seq < 2:
+            return f"--seq is {workload.seq}; {head.name} reads the second token, so that it must be at least 2"
+        if head.take == "end" and workload.target not in (None, workload.seq):
+            return (
+                f"--target-seq is {workload.target}; {head.name} looks in the source, so that it must be {workload.seq}"
+            )
+    return ""
+
+
 def too_long(model: Model, workload: Workload) -> str:
     """What is wrong with more tokens than a stack's table of positions has rows; empty: nothing."""
     for stack in model.stacks:
         positions = None if isinstance(stack.embedding, Patches) else stack.embedding.positions
         tokens = workload.target if stack.name == "decoder" and workload.target else workload.seq
+        tokens += workload.context if stack.name != "encoder" or len(model.stacks) == 1 else 0
         if positions and positions.kind != "sinusoidal" and positions.count and tokens > positions.count:
             kind = "target tokens" if stack.name == "decoder" and workload.target else "tokens"
             return f"{tokens:,} {kind} are too many to run: {model.name} has a table of {positions.count:,} positions"

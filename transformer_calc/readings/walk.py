@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,11 +158,12 @@ def _by_hand(op: Op, inputs: Sequence[Array], params: Sequence[Array], y: Array)
 def walk(graph: Graph, sizes: Sizes, weights: Any, inputs: Mapping[str, Array], last: str | None = None) -> list[Step]:
     """Every step of the run, up to the one at the path `last`."""
     walker = Walker(graph, sizes, weights, inputs, last)
-    try:
-        with np.errstate(over="ignore"):
-            walker.run()
-    except _Stop:
-        pass
+    with suppress(_Stop):
+        walker.run()
+    if walker.overflowed:
+        raise InputError(
+            f"{walker.overflowed} comes out as what is no finite number; the numbers that are given grow too large"
+        )
     return walker.steps
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from transformer_calc import strict
 from transformer_calc.errors import InputError, shown
 from transformer_calc.graph.core import Graph, Sizes, shape
 from transformer_calc.readings.kernels import sinusoids
@@ -284,7 +285,7 @@ class Checkpoint:
         self.home: dict[str, Path] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for file in self.files:
-            with _open(file) as reader:
+            with _open(file, check=True) as reader:
                 for name in reader.keys():  # noqa: SIM118
                     if name in self.home:
                         raise InputError(f"{file} holds {name}, and so does {self.home[name]}")
@@ -319,7 +320,8 @@ def _bfloat16(path: Path, name: str) -> Array:
     return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, *, check: bool = False) -> Any:
+    """A safetensors file; `check`: its header, too."""
     from safetensors import SafetensorError, safe_open
 
     if is_folder(path):
@@ -327,8 +329,11 @@ def _open(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-        if LARGEST_HEADER < length < path.stat().st_size:
-            raise InputError(f"{path} has a header of {length:,} bytes, expected at most {LARGEST_HEADER:,}")
+            size = path.stat().st_size
+            if LARGEST_HEADER < length < size:
+                raise InputError(f"{path} has a header of {length:,} bytes, expected at most {LARGEST_HEADER:,}")
+            if check and length < size:
+                strict.parse(file.read(length), path)  # the library takes the last of equal names
         return safe_open(path, framework="np")
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a safetensors file: {error}") from None
@@ -348,8 +353,6 @@ def _files(path: Path) -> list[Path]:
             raise InputError(f"{path} is a folder without a safetensors file")
         return found
     if path.suffix == ".json":
-        import json
-
         try:
             with path.open("rb") as file:
                 content = file.read(LARGEST_INDEX + 1)
@@ -357,7 +360,7 @@ def _files(path: Path) -> list[Path]:
                 raise InputError(
                     f"{path} has more than {LARGEST_INDEX:,} bytes, expected an index of safetensors files"
                 )
-            listed = json.loads(content)["weight_map"]
+            listed = strict.parse(content, path)["weight_map"]
             names = sorted({str(name) for name in listed.values()})
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -17,7 +17,7 @@ from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.run import Machine, Outcome, random_weights
 from transformer_calc.readings.shrink import shrink
 from transformer_calc.readings.shrink import workload as small_workload
-from transformer_calc.readings.verify import Check, Difference, difference, random_inputs, too_long, verify
+from transformer_calc.readings.verify import Check, Difference, difference, random_inputs, too_long, unfit, verify
 from transformer_calc.readings.verify import held as held_by_run
 from transformer_calc.readings.weights import JOINT, Checkpoint, Loaded, Match, match, untied
 from transformer_calc.report import Column, Report, Table, Text
@@ -62,7 +62,7 @@ DECODER = {"decoder_input_ids": "token_ids", "decoder_attention_mask": "attentio
 
 def build(
     model: Transformer,
-    workload: Workload,
+    workload: Workload | Mapping[str, int],
     *,
     size: str = "small",
     seed: int = 0,
@@ -75,8 +75,8 @@ def build(
 ) -> Report:
     """Run the model and compare; with weights, hold a checkpoint's tensors against the graph instead.
 
-    A tiny model is run on a tiny workload; the model itself on the one that is asked for, after `say` has told what
-    that takes.
+    workload: batch, seq, target_seq and context, as far as they are given. Without them a tiny model is run on a tiny
+    workload, and the model itself on its usual one, after `say` has told what that takes; a whole one is of the latter.
     """
     if size not in SIZES:
         raise InputError(f"--size is {size!r}; it must be one of {', '.join(SIZES)}")
@@ -88,15 +88,22 @@ def build(
             raise InputError(f"{option} is empty, expected the path of a file")
     if reference and not weights:
         raise InputError("--reference needs the weights that it was made with", hint="--weights model.safetensors")
+    given: Mapping[str, int] = {} if isinstance(workload, Workload) else workload
+    whole = workload if isinstance(workload, Workload) else None
     if weights:
+        for name, value in given.items():
+            runs = "the run is of what the reference holds" if reference else "weights alone are not run"
+            raise InputError(f"--{name.replace('_', '-')} is {value:,}, but {runs}; leave it out")
         compare = Path(reference) if reference else None
-        return _with_weights(model, workload, Path(weights), compare, rtol, atol, progress)
-    spec = model.spec if size == "full" else shrink(model.spec)
-    on = workload if size == "full" else small_workload(spec)
-    if on.context:
-        raise InputError(f"--context is {on.context:,}, but the run starts with an empty cache", hint="leave it out")
-    if wrong := too_long(spec, on):
+        return _with_weights(model, whole or model.workload(), Path(weights), compare, rtol, atol, progress)
+    if size == "small":
+        spec, on = _small(model, given)
+    else:
+        spec, on = model.spec, whole or model.workload(**given)
+    if wrong := too_long(model.spec if given else spec, on):
         raise InputError(wrong, hint="a shorter --seq or --target-seq")
+    if wrong := unfit(spec, on):
+        raise InputError(wrong)
     graph = build_graph(spec)
     sizes = graph.sizes(on)
     need = held_by_run(graph, sizes)
@@ -105,6 +112,11 @@ def build(
         say(f"the run needs {units.format_bytes(need)}")
     found = verify(graph, sizes, random_weights(graph, sizes, seed), random_inputs(spec, on, seed), progress=progress)
     failed = [check for check in found.checks if not check.ok]
+    if found.overflowed and all(check.what.endswith(": finite numbers") for check in failed[:1]) and failed:
+        raise InputError(
+            f"the run's numbers grow too large at {found.overflowed}: they double, square or multiply from layer to layer",
+            hint="norms, smaller factors or fewer layers keep them small",
+        )
     data: dict[str, Any] = {
         "ok": not failed,
         "size": size,
@@ -127,9 +139,29 @@ def build(
     return Report("verify", model.describe(), on.to_dict(), data, tuple(sections), table, ok=not failed)
 
 
+def _small(model: Transformer, given: Mapping[str, int]) -> tuple[Model, Workload]:
+    """A tiny model of the same structure, and what it is run on: what is given, and else little."""
+    from transformer_calc.api import Transformer
+
+    model.unremarked(**given)  # the model itself must take them
+    if isinstance(model.spec.stacks[0].embedding, Patches):  # whose tokens are those of its images
+        given = {name: value for name, value in given.items() if name != "seq"}
+    tiny = shrink(model.spec, tokens=sum(given.get(name, 0) for name in ("seq", "target_seq", "context")))
+    usual = small_workload(tiny)
+    sizes: dict[str, int | None] = {"batch": usual.batch, **given}
+    if usual.target is None:
+        sizes.setdefault("seq", None if given.get("context") else usual.seq)
+    else:
+        sizes.setdefault("seq", usual.seq)
+        if not given.get("context"):
+            sizes.setdefault("target_seq", sizes["seq"] if usual.target == usual.seq else usual.target)
+    return tiny, Transformer(tiny, model.source).unremarked(**sizes)
+
+
 def _text(on: Workload) -> str:
     target = f", {on.target} target tokens" if on.target else ""
-    return f"{on.batch} × {on.seq} tokens{target}"
+    cached = f" after {on.context:,} in the cache" if on.context else ""
+    return f"{on.batch} × {on.seq} tokens{target}{cached}"
 
 
 def _plain(check: Check) -> dict[str, Any]:

@@ -55,8 +55,13 @@ def _changed(data: Mapping[str, Any], sets: tuple[str, ...]) -> dict[str, Any]:
     """The file with each `key=value` set, and what it said of them before forgotten."""
     found = {key: dict(value) if isinstance(value, dict) else value for key, value in data.items()}
     doubts: Any = found.get("unconfirmed", [])
+    before: dict[str, str] = {}
     for text in sets:
         path, equals, value = (part.strip() for part in text.partition("="))
+        if path in before:
+            values = f"as {shown(before[path])} and as {shown(value)}"
+            raise InputError(f"--device-set {shown(path)} is given twice, {values}; give it once")
+        before[path] = value
         table, dot, key = path.partition(".")
         if not equals or not path or (dot and table not in ("peaks", "efficiency")):
             raise InputError(f"--device-set is {shown(text)}; it must be key=value", "for example bandwidth=4e12")

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from transformer_calc import strict
 from transformer_calc.errors import InputError, NotSettable, did_you_mean, shown
 from transformer_calc.sources import families, files, further
 from transformer_calc.sources.families.base import FLAGS, Config, Family
@@ -24,21 +25,11 @@ SOME = "llama, mistral, mixtral, qwen3, gemma2, deepseek_v3, gpt2, bert, t5, vit
 
 def read(path: Path) -> dict[str, Any]:
     """The object in a config.json, or in the folder that holds one."""
-    import json
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in found if names.count(name) > 1)
-            raise InputError(f"{path} holds the key {shown(twice)} twice; it must stand there once")
-        return found
-
     if os.path.isdir(path):  # not path.is_dir(), which fails where a name is too long
         path = path / "config.json"
         if not os.path.lexists(path):
             raise InputError(f"{path.parent} is a folder without a config.json")
-    data = files.read(path, "JSON", lambda text: json.loads(text, object_pairs_hook=once))
+    data = files.read(path, "JSON", lambda text: strict.parse(text, path))
     inner = data.get("config")
     if "model_type" not in data and isinstance(inner, dict) and "model_type" in inner:
         given = data.get("given")  # a record about a model that holds its config, and what that was made from

@@ -19,6 +19,7 @@ from transformer_calc.sources.hyperparameters import WORDS, ZERO
 from transformer_calc.spec import Dense, Layers, Model, Stack
 
 ALIASES = {"attention": "mixer"}
+OF_SEVERAL = ("activation", "bias", "dropout")  # hyperparameters of a whole model, and fields of many of its parts
 TRANSPARENT = (
     "stacks",
     "heads",

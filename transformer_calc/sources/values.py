@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transformer_calc.errors import InputError
+from transformer_calc import strict
+from transformer_calc.errors import InputError, shown
 from transformer_calc.sources import files
 
 KINDS = (".toml", ".json", ".npz")
@@ -28,9 +29,7 @@ def read(path: Path) -> dict[str, Any]:
 
         data = files.read(path, "TOML", tomllib.loads)
     else:
-        import json
-
-        data = files.read(path, "JSON", json.loads)
+        data = files.read(path, "JSON", lambda text: strict.parse(text, path))
     values = data.get("values")
     return flat(values if isinstance(values, dict) else data)
 
@@ -74,7 +73,9 @@ class Arrays:
         with self._told():
             for entry in self._file.infolist():
                 name = entry.filename.removesuffix(".npy")
-                if entry.filename.endswith(".npy") and name not in self.shapes:
+                if name in self.shapes:
+                    raise InputError(f"{path} holds {shown(name)} twice; it must stand there once")
+                if entry.filename.endswith(".npy"):
                     self.shapes[name], self.types[name] = self._header(entry)
                     self._entries[name] = entry
 

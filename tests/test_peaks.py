@@ -77,6 +77,23 @@ def test_a_softcap_adds_a_copy() -> None:
         assert 2 * logits < found.saved < 3 * logits
 
 
+FAMILIES: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "activations_by_family.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral_window_one_head", "gemma3_one_head", "gpt2", "qwen3_moe"])
+def test_what_is_saved_is_what_autograd_keeps_but_for_the_loss(name: str) -> None:
+    """Log-probabilities and targets of 3·40 tokens, and the number that they are divided by, are the loss's."""
+    case = FAMILIES["models"][name]
+    model = load(config=case["config"])
+    batch, seq, _ = FAMILIES["sizes"][0]
+    plan = Training(precision="bf16", kernels="eager")
+    found = held(model, plan, model.workload(batch=batch, seq=seq))
+    loss = batch * seq * (4 * case["config"]["vocab_size"] + 8) + 4
+    assert found.saved == case["saved_bytes"]["sdpa bfloat16"][0] - loss
+    report: Any = build(model, model.workload(batch=batch, seq=seq), plan).to_dict()
+    assert report["memory"]["saved"] == found.saved
+
+
 @pytest.mark.parametrize("tp", [2, 8])
 def test_ranks_share_the_logits(tp: int) -> None:
     model = load(config=GOLDEN["wide"]["config"] | {"num_attention_heads": 8, "num_key_value_heads": 8})

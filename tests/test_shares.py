@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from transformer_calc import InputError, Transformer, Workload, load
 from transformer_calc.readings import roofline
+from transformer_calc.readings.lora import Lora
 from transformer_calc.readings.params import components
 from transformer_calc.readings.serving import Plan, live
 from transformer_calc.readings.sharding import Mesh, check, parts_of, share, stages
@@ -201,6 +202,15 @@ def test_weights_gradients_masters_and_states_are_of_the_same_entries(
         if zero in (0, 3):  # all alike
             assert total[0] * gradient == total[1] * weight
             assert total[0] * each[2] == total[2] * weight
+
+
+def test_frozen_weights_are_divided_by_entries() -> None:
+    """50,257 · 768 entries of GPT-2's table over 5 ranks: 7,719,476 on the fullest, of 2 bytes each."""
+    model = load("gpt2")
+    sizes = {**sizes_of(model, batch=5, seq=64), "lora_rank": 4}
+    (table,) = [part for part in components(model.graph) if part.path == "embed.tokens.weight"]
+    plan = Training(zero=3, mesh=Mesh(dp=5), lora=Lora(4))
+    assert part_bytes(table, sizes, plan, frozenset()) == (2 * 7_719_476, 0, 0)
 
 
 def test_the_largest_share_of_gpt3s_vocabulary() -> None:

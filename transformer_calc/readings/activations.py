@@ -10,8 +10,9 @@ attention:  eager, with score matrices of a row for each query and a column for 
     arXiv 2205.14135), which keeps Q, K, V, the output and a log-sum-exp per row. With eager kernels, flash is
     PyTorch's own scaled_dot_product_attention, which on the CPU computes plainly, and in float32, where there is
     dropout or a learned bias, and where keys and values differ in width. A window that is shorter than the sequence
-    is handed to it as a matrix, and grouped keys and values then as copies for each query head. Of the few classes
-    that cannot call it the answer is what they would keep if they did
+    is handed to it as a matrix, and grouped keys and values then as copies for each query head, a single one as a view
+    (transformers, integrations/sdpa_attention.py: repeat_kv). Of the few classes that cannot call it the answer is
+    what they would keep if they did
 
 With eager kernels the tokens of a mixture are sorted by expert and multiplied group by group (grouped_mm, what these
 classes do on their own), so that nothing depends on where a token goes.

@@ -263,8 +263,14 @@ def _stored(plan: Training) -> serving.Plan:
 
 def frozen_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> Any:
     """Bytes of one device's share of a tensor that does not learn; `letters`: see `share`."""
-    whole = serving.weight_bytes(part, plan.mesh, sizes, _stored(plan), letters)
-    return ceil_div(whole, ranks_of(part, plan.mesh)) if plan.zero >= 3 else whole
+    stored, ranks = _stored(plan), ranks_of(part, plan.mesh)
+    whole = serving.weight_bytes(part, plan.mesh, sizes, stored, letters)
+    if plan.zero < 3:
+        return whole
+    kind = serving.weight_type(part, stored)
+    if kind.name in serving.PLAIN:  # entries are divided, blocks of entries are not taken apart
+        return kind.bytes * ceil_div(share(part, plan.mesh, sizes, letters).entries, ranks)
+    return ceil_div(whole, ranks)
 
 
 def ranks_of(part: Component, mesh: Mesh) -> int:

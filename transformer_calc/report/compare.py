@@ -54,7 +54,8 @@ ASSUMPTIONS = {
     "weights": SERVED.weights,
     "KV cache": SERVED.kv_dtype,
     "training": f"{TRAINED.precision}, {TRAINED.optimizer}, on one device",
-    "activations": f"{TRAINED.attention} attention, {TRAINED.kernels} kernels, recomputation {TRAINED.recompute}",
+    "activations": f"{TRAINED.attention} attention, {TRAINED.kernels} kernels, recomputation {TRAINED.recompute}, "
+    f"the model's output {TRAINED.outputs}",
     "device hours": "as published, or the devices of the published run times its days",
     "training run": "the published one, or of --tokens, at its own batch and length where they are known",
     "6·N·tokens": "of the active parameters; 3·N where half of them see each token",

@@ -480,11 +480,11 @@ def test_steps_with_a_growing_batch_are_the_published_ones() -> None:
 
 # --- changing one flag ------------------------------------------------------------------------------------------
 
-TIMES = {"cost.device_hours", "cost.days", "cost.usd", "cost.kwh", "cost.tco2e"}
-RATES = {"cost.step_seconds", "cost.tokens_per_second"}
+TIMES = {"cost.device_hours", "cost.days", "cost.usd", "cost.kwh", "cost.tco2e", "mean_step_seconds"}
+RATES = {"cost.step_seconds", "cost.tokens_per_second", "mean_step_seconds"}
 # flag -> values, and all that may, and must, change
 DEPENDS: dict[str, tuple[Any, set[str]]] = {
-    "--price": (st.floats(0.01, 100), {"cost.usd", "assumptions.price"}),
+    "--price": (st.floats(0.01, 100), {"cost.usd", "price", "assumptions.price"}),
     "--power": (st.floats(1, 5000), {"cost.kwh", "cost.tco2e", "assumptions.power"}),
     "--pue": (st.floats(1, 3), {"cost.kwh", "cost.tco2e", "assumptions.PUE"}),
     "--carbon": (st.floats(2, 1999), {"cost.tco2e", "assumptions.carbon"}),
@@ -504,7 +504,7 @@ DEPENDS: dict[str, tuple[Any, set[str]]] = {
     ),
     "--batch": (
         st.integers(1, 10**4),
-        {"cost.step_seconds", "batch_tokens", "steps", "schedule", "workload"}
+        {"cost.step_seconds", "mean_step_seconds", "batch_tokens", "steps", "schedule", "workload"}
         | {"assumptions.batch", "assumptions.batch growth"},
     ),
     "--lr": (st.floats(1e-6, 1), {"schedule"}),

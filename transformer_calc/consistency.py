@@ -37,6 +37,8 @@ def check(model: Model) -> None:
                 f"the heads give {' and '.join(map(_text, results))}; texts and images are compared by one vector "
                 "each, of one width"
             )
+    if model.average and len({_stack_of(head, model) for head in model.heads}) > 1:
+        raise InputError("average is true, but the heads read different stacks; what is averaged must be of one")
     if model.average and len(set(results)) != 1:
         raise InputError(f"the heads give {' and '.join(map(_text, results))}; what is averaged must be alike")
 

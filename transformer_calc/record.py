@@ -71,12 +71,12 @@ def one_of(*choices: str, default: Any = MISSING) -> Any:
     return _field(default, choices.__contains__, f"one of {', '.join(filter(None, choices))}")
 
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,59}")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 
 
 def named(*, default: Any = MISSING) -> Any:
     """A name that paths are made of."""
-    return _field(default, lambda value: NAME.fullmatch(value) is not None, "a name of letters, digits, _ and -")
+    return _field(default, lambda value: NAME.fullmatch(value) is not None, "a name of letters, digits and _")
 
 
 def text(*, default: Any = MISSING) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from transformer_calc.errors import InputError
@@ -445,6 +446,7 @@ class Layers(Record):
         numbers: dict[Layer, int] = {}
         names: dict[int, Layer] = {}
 
+        @cache
         def number(kind: int) -> int:
             bare = replace(kinds[kind], name="layer")
             if bare not in numbers:

@@ -86,8 +86,8 @@ class Family(NamedTuple):
     """One model_type: its config class's own defaults, and how a spec is made of the keys.
 
     `flags` maps our flag names to its keys where they are not the usual ones (`encoder_layers decoder_layers`: to
-    both); `inert` are further keys without effect on the model; `aliases` are other names of keys (an alias wins, as
-    in the config class).
+    both); `inert` are further keys without effect on the model; `aliases` are other names of keys. Of two that are
+    given the one counts that is not the config class's own field: the alias, or with `own_names` false the key.
     """
 
     model_type: str
@@ -96,6 +96,7 @@ class Family(NamedTuple):
     flags: Mapping[str, str] = {}
     inert: str = ""
     aliases: Mapping[str, str] = {}
+    own_names: bool = True
 
 
 class Config:
@@ -107,8 +108,9 @@ class Config:
         self.called: dict[str, str] = {}  # keys that were given under another name -> that name
         for alias, key in family.aliases.items():
             if alias in self.given:
-                self.given[key] = self.given.pop(alias)
-                self.called[key] = alias
+                value = self.given.pop(alias)
+                if family.own_names or key not in self.given:
+                    self.given[key], self.called[key] = value, alias
         self.read: set[str] = set()
         self.parts: dict[str, Config] = {}
         self.notes: list[str] = []  # what people are to know of what was made of a key

@@ -198,6 +198,7 @@ def _olmo3(c: Config) -> Model:
 def _olmoe(c: Config) -> Model:
     bias, clip = c.flag("attention_bias"), c.maybe_num("clip_qkv")
     mixer = attention(c, qkv=bias, o=bias, clip_qkv=clip, qk_norm=rms(c), qk_norm_over="inner")
+    _as_wide(c, mixer)  # its norm of q has hidden_size weights
     experts = Moe(
         n_experts=c.int("num_experts"),
         top_k=c.int("num_experts_per_tok"),
@@ -329,10 +330,15 @@ def _ernie4_5(c: Config) -> Model:
     return model(c, _uniform(c, Layer(mixer=mixer, ffn=gated(c, bias=bias), norm=rms(c))), rms(c))
 
 
+def _as_wide(c: Config, mixer: Attention) -> None:
+    """Refuse heads that are not as wide as the model together: the class builds what it cannot run."""
+    if mixer.n_heads * mixer.d_head != c.int("hidden_size"):
+        raise InputError(f"{c.where}num_attention_heads x head_dim must be hidden_size for {c.family.model_type}")
+
+
 def _helium(c: Config) -> Model:
     mixer = attention(c, qkv=c.flag("attention_bias"), interleaved=True)
-    if mixer.n_heads * mixer.d_head != c.int("hidden_size"):
-        raise InputError(f"{c.where}num_attention_heads x head_dim must be hidden_size for helium")
+    _as_wide(c, mixer)
     layer = Layer(mixer=mixer, ffn=gated(c, bias=c.flag("mlp_bias")), norm=rms(c))
     return model(c, _uniform(c, layer), rms(c))
 

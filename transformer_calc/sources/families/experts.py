@@ -169,6 +169,7 @@ def _deepseek_v32(c: Config, *, interleaved: bool = False, copies: bool = True) 
 
 
 def _glm_moe_dsa(c: Config) -> Model:
+    c.int("index_skip_topk_offset", 2, minimum=0)  # from where on layers may share
     types = c.words("indexer_types", ("full", "shared"), None) or ()
     pattern = c.raw("index_topk_pattern", None) or ()
     letters = ("F", "S", "full", "shared")
@@ -506,7 +507,7 @@ FAMILIES = [
         },
         _glm_moe_dsa,
         flags=DEEPSEEK_FLAGS,
-        inert=f"{LATENT_UNUSED} index_skip_topk_offset indexer_rope_interleave rope_interleave",
+        inert=f"{LATENT_UNUSED} indexer_rope_interleave rope_interleave",
         aliases=V3_ALIASES,
     ),
     Family(
@@ -592,6 +593,7 @@ FAMILIES = [
             "n_layers": "num_hidden_layers",
             "max_seq_len": "max_position_embeddings",
         },
+        own_names=False,
     ),
     Family(
         "llama4_text",

@@ -475,6 +475,11 @@ def _deberta(c: Config) -> Model:
     )
     rows, reach = c.int("max_position_embeddings"), c.int("max_relative_positions", minimum=-1)
     reach, buckets = reach if reach > 0 else rows, c.int("position_buckets", -1, minimum=-1)
+    if buckets > 0 and reach <= buckets // 2 + 1:
+        key = "max_position_embeddings" if reach == rows else "max_relative_positions"
+        raise InputError(
+            f"{c.where}{key} is {reach}; with {buckets} position_buckets it must be more than {buckets // 2 + 1}"
+        )
     positions = Disentangled(
         positions=2 * (buckets if buckets > 0 else reach),
         log_distance=reach if buckets > 0 else None,

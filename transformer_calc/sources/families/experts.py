@@ -92,6 +92,8 @@ def _routed(c: Config, router: Router) -> Moe:
 def grouped(c: Config, **more: Any) -> Router:
     """Experts out of the best groups of them, from DeepSeek's keys."""
     groups, best = c.maybe_int("n_group") or 1, c.maybe_int("topk_group") or 1
+    if best > groups:
+        raise InputError(f"{c.where}topk_group is {best}; it must be at most n_group, {groups}")
     return Router(groups=groups, top_groups=best, scaling=c.num("routed_scaling_factor"), **more)
 
 

@@ -124,3 +124,10 @@ def test_the_example_for_a_group_of_fields_names_a_field_that_can_be_set(
 def test_a_group_that_the_model_lacks_is_said_to_be_missing(tcalc: Shell) -> None:
     said = tcalc.refusal("params llama-3-8b --set embedding.positions=sinusoidal")
     assert said.startswith("--set embedding.positions: this model has none, and --set cannot add one")
+
+
+def test_a_group_that_a_model_built_from_sizes_can_have_is_named_as_its_hyperparameter(tcalc: Shell) -> None:
+    sizes = "--layers 1 --d-model 4 --heads 2 --vocab 5"
+    said = tcalc.refusal(f"params {sizes} --set embedding.positions=sinusoidal")
+    assert "--set positions=sinusoidal" in said
+    assert tcalc(f"params {sizes} --set positions=sinusoidal")[0] == 0

@@ -676,3 +676,83 @@ def test_what_cannot_be_walked_is_refused(
     shown = capsys.readouterr()
     assert says in shown.err
     assert not shown.out
+
+
+@pytest.mark.parametrize(
+    ("name", "on", "sizes"),
+    [
+        ("gpt2", {"batch": 2}, (2, 4, None)),
+        ("gpt2", {"seq": 6}, (1, 6, None)),
+        ("t5-small", {"batch": 2}, (2, 4, 3)),
+        ("t5-small", {"target_seq": 5}, (1, 4, 5)),
+        ("whisper-tiny", {"target_seq": 5}, (1, 4, 5)),
+        ("clip-vit-b-32", {"batch": 2}, (2, 4, None)),
+        ("lesson-translation", {"batch": 2}, (2, 12, 9)),  # whose own lengths are small enough to show
+    ],
+)
+def test_sizes_that_are_not_asked_for_stay_small(
+    name: str, on: dict[str, int], sizes: tuple[int, int, int | None]
+) -> None:
+    model = load(name)
+    ran = build(model, model.workload(**on), shrink=True).workload
+    assert (ran["batch"], ran["seq"], ran.get("target_seq")) == sizes
+
+
+def test_rows_of_a_file_count_though_a_batch_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("x = [[1, 2, 3], [4, 5, 6]]\nA = [[1, 0], [0, 1]]")
+    found = steps(load("exercise"), on={"batch": 3}, input=str(path))
+    assert found["layers.0.attn.mix"]["output"]["values"] == [[[1, 2, 3], [4, 5, 6]]] * 3
+
+
+@pytest.mark.parametrize(("args", "said"), [(["-b", "3"], True), (["-b", "3", "--all"], False), ([], False)])
+def test_matrices_of_one_sequence_are_said_to_be(
+    args: list[str], said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["walk", "exercise", *args]) == 0
+    assert ("\nmatrices are those of the first of the 3 sequences (" in capsys.readouterr().out) == said
+
+
+@pytest.mark.parametrize(
+    ("row", "sum_of"),
+    [
+        ([0.3333, 0.3333, 0.3333], "0.9999"),
+        ([0.5, 0.5, 0.0000001], "1.0000001"),
+        ([0.1, 0.2, 0.7], "1"),  # 0.1 + 0.2 + 0.7 is 1 but for the last bit
+        ([1, 1, 0], "2"),
+        ([0.1111, 0, 0], "0.111"),
+        ([0, 0, 0], "0"),
+    ],
+)
+def test_a_sum_that_is_not_1_is_not_rounded_to_1(
+    row: list[float], sum_of: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(f"x = {[[1, 2, 3]] * 3}\nA = {[row, [0, 2, 0], [0, 0, 2]]}")
+    assert run(["walk", "exercise", "--input", str(path), "--step", "layers.0.attn.mix"]) == 0
+    text = capsys.readouterr().out
+    assert text.partition("Σ = ")[2].split()[0] == sum_of
+    assert ("(no row sums to 1)" in text, "(not all rows sum to 1)" in text) == (
+        (sum_of != "1", sum_of == "1") if sum_of != "2" else (False, False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("vit-base", "the image"), ("clip-vit-b-32", "the image"), ("whisper-tiny", "the spectrogram")]
+)
+def test_inputs_that_are_no_whole_numbers_are_said_to_be(
+    name: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["walk", name, "--shrink"]) == 0
+    said = capsys.readouterr().out.splitlines()[1]
+    told = f"inputs and weights: seeded small multiples of 1/16 (seed 0); {what}: random numbers of two decimals"
+    assert said == told
+
+
+def test_cosines_are_multiplied_with_e_to_the_learned_scale() -> None:
+    """Radford et al. 2021, arXiv 2103.00020, figure 3: `logits = np.dot(I_e, T_e.T) * np.exp(t)`."""
+    found = steps(load("clip-vit-b-32"), shrink=True, weights="random", on={"batch": 2})
+    cosines, scale, out = (np.array(found[path]["output"]["values"]) for path in ("logits", "logit_scale", "scaled"))
+    assert found["scale"]["algebra"] == "scale = exp(logit_scale)"
+    assert found["scaled"]["algebra"] == "logits = logits ⊙ scale"
+    assert out == pytest.approx(cosines * np.exp(scale))

@@ -187,6 +187,6 @@ def contrast(b: Builder, results: list[Tensor], *, bias: bool) -> None:
         i = b.map("image_unit", "unit", Tensor(f"vision.{image}", ((other,), width)))
         scale, *learned = [b.emit("parameter", path, (), one, params, note="learned") for path, params in numbers]
         logits = b.einsum("logits", t, i, (("batch",), (other,)), note="cosines")
-        logits = b.map("scaled", "multiply", logits, b.map("scale", "exp", scale), note="· e^scale")
+        logits = b.map("scaled", "multiply", logits, b.map("scale", "exp", scale))
         if learned:
             b.map("shifted", "add", logits, *learned, note="+ bias")

@@ -134,6 +134,9 @@ class Report(NamedTuple):
                 rest += [(f"{where}{name}", inner) for name, inner in part.items() if type(inner) not in _FINITE]
             elif isinstance(part, list | tuple) and id(part) not in seen:
                 seen.add(id(part))  # tables of equal layers share their rows
+                kinds = set(map(type, part))
+                if kinds <= _FINITE or (kinds == {float} and all(map(math.isfinite, part))):
+                    continue  # quickly: a walk has a million entries
                 label = part[0] if part and isinstance(part[0], str) else key
                 rest += [(label, inner) for inner in part if type(inner) not in _FINITE]
         return None

@@ -48,6 +48,7 @@ BLOCKS = 8  # matrices of one tensor that are shown
 FACTORS = 6  # of an entry that is worked out
 UNCHANGED = ("view", "cache", "dropout", "repeat", "mask")
 BATCH = ("batch", "batch_images")
+FRACTIONS = {"pixels": "the image", "mel_spectrogram": "the spectrogram"}  # inputs that are never whole numbers
 WORDS = {
     "batch": "sequence",
     "batch_images": "image",
@@ -90,8 +91,7 @@ def build(
     if checkpoint and is_folder(Path(checkpoint)):
         raise InputError(f"{checkpoint} is a folder, expected a file")
     found = _values(model, None if checkpoint else input, shrink=shrink)
-    asked = workload != model.workload()
-    on = _workload(spec, workload, tokens_of(spec, found), asked=asked)
+    on = _workload(spec, workload, model.workload(), tokens_of(spec, found))
     graph = build_graph(spec)
     sizes = graph.sizes(on)
     if not shrink:
@@ -118,7 +118,8 @@ def build(
     letters, symbols = legend(graph, sizes, used=axes)
     title = f"{model.title}, shrunk: a tiny model of the same structure" if shrink else model.title
     run_on = f"{_count(on.batch, 'sequence')} of {_count(on.seq, 'token')}{_target(on)}"
-    head = Text(f"{title}: {run_on}\n{told}")
+    first = f"\nmatrices are those of the first of the {_count(on.batch, 'sequence')} (--all shows every one)"
+    head = Text(f"{title}: {run_on}\n{told}{first if on.batch > 1 and not whole else ''}")
     data = {
         "seed": seed,
         "weights": weights,
@@ -146,16 +147,17 @@ def _values(model: Transformer, input: str | None, *, shrink: bool) -> dict[str,
     return found | values.read(Path(input)) if input is not None else found
 
 
-def _workload(spec: Any, workload: Workload, sizes: dict[str, int], *, asked: bool) -> Workload:
-    """What is asked for; else what the file's inputs are; else few tokens."""
+def _workload(spec: Any, workload: Workload, usual: Workload, sizes: dict[str, int]) -> Workload:
+    """Each size as it is asked for, where it is not the usual one; else what the file's inputs are; else few tokens."""
     if workload.context:
         raise InputError(f"--context is {workload.context}, but a walk starts with an empty cache", hint="leave it out")
     seq, target, batch = workload.seq, workload.target, workload.batch
     fixed = isinstance(spec.stacks[0].embedding, Patches)
-    if not asked:
-        small = not fixed and seq > SIDE
-        seq = sizes.get("seq", min(seq, USUAL_TOKENS) if small else seq)
-        target = target and sizes.get("target", min(target, USUAL_TOKENS - 1) if target > SIDE else target)
+    if seq == usual.seq:
+        seq = sizes.get("seq", min(seq, USUAL_TOKENS) if not fixed and seq > SIDE else seq)
+    if target and target == usual.target:
+        target = sizes.get("target", min(target, USUAL_TOKENS - 1) if target > SIDE else target)
+    if batch == usual.batch:
         batch = sizes.get("batch", batch)
     if fixed:
         seq = spec.stacks[0].embedding.count + spec.stacks[0].embedding.extra_tokens
@@ -222,9 +224,12 @@ def _told(
         return f"weights from {checkpoint}; inputs {'as given' if not missing else f'seeded (seed {seed})'}"
     computed = {step.weights[0].key for step in steps if step.op.attrs.get("fixed")}
     made = [seen.values for seen in fresh if seen.key not in computed] + [
-        inputs[name] for name in missing if not name.endswith(("A", "token_ids"))
+        inputs[name] for name in missing if not name.endswith(("A", "token_ids", *FRACTIONS))
     ]
     what = f"seeded {_style(weights, made)} (seed {seed})"
+    fractions = [words for own, words in FRACTIONS.items() if any(name.endswith(own) for name in missing)]
+    if fractions and weights == "integers":
+        what += f"; {fractions[0]}: random numbers of two decimals"
     if "A" in missing:
         what += "; A: each row the mean of its position and those before"
     some = [name.rpartition(".")[2].replace("vectors", "x") for name in known.inputs if name in needed]
@@ -466,7 +471,7 @@ class _Shown:
             rows = [[*row[:CORNER], "…", row[-1]] for row in rows]
         if weighs:
             for row, sum_of in zip(rows, v.sum(-1).tolist(), strict=True):
-                row.append(f"Σ = {_number(sum_of, _places([sum_of], self.decimals))}")
+                row.append(f"Σ = {_sum(sum_of, self.decimals)}")
         if cut:
             rows = [*rows[:CORNER], ["⋮"] * len(rows[0]), rows[-1]]
         return tuple(map(tuple, rows))
@@ -487,6 +492,14 @@ def _of_sums(sums: Sequence[float]) -> str:
         if not any(math.isclose(total, 1, rel_tol=1e-9) for total in sums)
         else (" (not all rows sum to 1)")
     )
+
+
+def _sum(total: float, most: int) -> str:
+    """A row's sum; one that is not 1 gets the decimals that tell it from 1."""
+    places = _places([total], most)
+    if not math.isclose(total, 1, rel_tol=1e-9):
+        places = next(n for n in range(places, places + 12) if round(total, n) != 1)
+    return _number(total, places)
 
 
 def _bars(v: Any, width: int) -> tuple[int, ...]:

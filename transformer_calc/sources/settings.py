@@ -208,7 +208,14 @@ def _parse(value: str, kind: str, path: str) -> Any:
         return value
     if kind.startswith("tuple"):
         raise InputError(f"--set {path}: this is a list, which --set does not change", hint="a config.json can say it")
-    raise InputError(f"--set {path}: this model has none, and --set cannot add one", hint="a config.json can say it")
+    word = path.rpartition(".")[2]
+    takes = WORDS.get(word, ())
+    whole = isinstance(takes, tuple) and value in takes  # a hyperparameter of models that are built from sizes
+    hint = f"of a model that is built from sizes, --set {word}={value}; else a config.json can say it"
+    raise InputError(
+        f"--set {path}: this model has none, and --set cannot add one",
+        hint=hint if whole else "a config.json can say it",
+    )
 
 
 def _group(path: str, record: Any, value: str) -> InputError:

@@ -271,6 +271,9 @@ def _switch_layers(c: Config, dense: Layer, name: str, n: int) -> Layers:
         router=Router(bias=c.flag("router_bias"), jitter=c.num("router_jitter_noise")),
         dropout=ffn.dropout,
     )
+    capacity = c.int("expert_capacity", 64, minimum=0)
+    if name == "encoder" and "expert_capacity" in c.given:
+        c.notes.append(f"expert_capacity is {capacity}: no token is counted as one that a full expert drops")
     kinds = (replace(dense, name="dense"), replace(dense, name="moe", ffn=experts))
     if step <= 1:  # below 1: no layer is sparse
         return Layers.uniform(kinds[step == 1], n)
@@ -335,7 +338,7 @@ T5_ALIASES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "hea
 T5_INERT = "n_positions max_position_embeddings scalable_attention tie_encoder_decoder"
 SWITCH_INERT = (
     f"{T5_INERT} router_z_loss_coef router_aux_loss_coef add_router_probs router_ignore_padding_tokens router_dtype "
-    "router_type expert_capacity batch_prioritized_routing num_selected_experts capacity_factor feed_forward_proj "
+    "router_type batch_prioritized_routing num_selected_experts capacity_factor feed_forward_proj "
     "is_gated_act"
 )
 

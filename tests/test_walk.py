@@ -756,3 +756,56 @@ def test_cosines_are_multiplied_with_e_to_the_learned_scale() -> None:
     assert found["scale"]["algebra"] == "scale = exp(logit_scale)"
     assert found["scaled"]["algebra"] == "logits = logits ⊙ scale"
     assert out == pytest.approx(cosines * np.exp(scale))
+
+
+@pytest.mark.parametrize(
+    ("scaling", "factor"),
+    [
+        (None, None),
+        ({"rope_type": "linear", "factor": 4.0}, None),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}, "1.139"),  # 0.1 · ln 4 + 1
+        ({"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.5}, "1.5"),
+    ],
+)
+def test_a_rotation_that_stretches_says_so(scaling: Any, factor: str | None) -> None:
+    """Peng et al. 2023, arXiv 2309.00071, section 3.4: queries and keys are multiplied with √(1/t) = 0.1 · ln s + 1."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = {"model_type": "llama", **sizes, "vocab_size": 9, "rope_scaling": scaling}
+    found = steps(load(config=config))
+    for letter in "QK":
+        step = found[f"layers.0.attn.{letter.lower()}_rotated"]
+        assert step["algebra"] == f"{letter}, rotate 8 of each head" + (
+            f", and multiply these with {factor}" if factor else ""
+        )
+        before, after = (np.linalg.norm(np.array(x["values"])) for x in (step["inputs"][0], step["output"]))
+        assert after / before == pytest.approx(float(factor or 1), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("x", "decimals", "says"),
+    [
+        ([2, 0, 4, 0], 3, "row 1: μ = 1.5, σ² = 2.75"),
+        ([2, 0, 4, 0], 1, "row 1: μ = 1.5, σ² ≈ 2.8"),
+        ([2, 0, 4, 0], 0, "row 1: μ ≈ 2, σ² ≈ 3"),
+        ([1, 1, 2, 1.3333333], 3, "row 1: μ ≈ 1.333, σ² ≈ 0.167"),
+    ],
+)
+def test_what_is_rounded_of_a_norm_is_said_to_be(
+    x: list[float], decimals: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(f"x = [{x}]")
+    args = ["--input", str(path), "--decimals", str(decimals), "--step", "layers.0.attn_norm"]
+    assert run(["walk", "walk", *args]) == 0
+    assert f"  {says}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("mixtral-8x7b", "Y = Σ over k of g ⊙ Y: weighted sum over its experts"),
+        ("llama-4-scout", "Y = Σ over k of Y: sum over its experts"),  # whose inputs are weighted, before
+    ],
+)
+def test_experts_that_are_weighted_before_are_only_summed(name: str, line: str) -> None:
+    assert next(op.note for op in load(name).shapes() if op.path.endswith("ffn.combine")) == line

@@ -62,7 +62,7 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
         inner = b.dropout("inner_dropout", inner, m.dropout)
         out = b.experts("down", inner, chosen, d_model, **how, layout=outward)
     by = (out,) if r.scoring == "sigmoid-input" else (out, weights)
-    total = b.emit("combine", "combine", by, x.dims, note="weighted sum over its experts")
+    total = b.emit("combine", "combine", by, x.dims, note=f"{'weighted ' * (len(by) > 1)}sum over its experts")
     if m.d_shared:
         with b.scope("shared"):
             bias = m.bias if m.shared_bias is None else m.shared_bias

@@ -18,6 +18,7 @@ from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.graph.core import Block, Dim, Dims, Graph, Op, Param, Sizes, Tensor, shape
 from transformer_calc.readings import algebra
 from transformer_calc.readings.kernels import sinusoids
+from transformer_calc.readings.rotary import frequencies
 from transformer_calc.readings.run import Machine
 from transformer_calc.readings.shapes import expanded, symbols_of
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Stack, Tokens, Vectors
@@ -103,7 +104,7 @@ class Walker(Machine):
             prefix = f"{self.block.stack}.layers.{self.layer}" if self.block.stack else f"layers.{self.layer}"
         path = f"{prefix}.{op.path}" if prefix else op.path
         output = self._seen(op.path, line.letter, op.output.dims, y)
-        text = line.text + self._masked(op, y)
+        text = line.text + self._masked(op, y) + self._stretched(op, y)
         worked = _by_hand(op, inputs, params, y)
         self.steps.append(Step(path, op, text, shown_in, shown_weights, output, worked, self.layer))
         if path == self.last:
@@ -119,6 +120,13 @@ class Walker(Machine):
         mask = self.inputs.get("encoder.attention_mask") if source else self._own("attention_mask")
         padded = mask is not None and not np.all(mask)
         return " and at padding" if padded and "padding" not in op.note else ""
+
+    def _stretched(self, op: Op, y: Array) -> str:
+        """What a rotation's line does not say: that it makes its pairs longer, and scores with them, as YaRN's does."""
+        if op.kind != "rotary":
+            return ""
+        _, factor = frequencies(op.attrs, int(self.positions(y.shape[-2])[-1]) + 1)
+        return f", and multiply these with {factor:.4g}" if factor != 1 else ""
 
     def _seen(self, name: str, letter: str, dims: Dims, values: Array, **more: Any) -> Seen:
         axes = ["*".join(dim) or "1" for dim in dims]

@@ -408,14 +408,16 @@ class _Shown:
         if step.op.kind == "norm":
             mean = sum(given) / len(given) if step.op.attrs["norm"] == "layernorm" else 0.0
             spread = sum((entry - mean) ** 2 for entry in given) / len(given)
-            words = (
-                f"μ = {self._brief(mean)}, σ² = " if step.op.attrs["norm"] == "layernorm" else "mean of the squares "
-            )
-            return [f"  row {row + 1}: {words}{self._brief(spread)}"]
+            centre = f"μ {self._is(mean)}, σ²" if step.op.attrs["norm"] == "layernorm" else "mean of the squares"
+            return [f"  row {row + 1}: {centre} {self._is(spread)}"]
         powers = [f"e^{self._brief(entry, sign=True)}" for entry in given if entry != LOWEST]
         if step.weights or not 1 < len(powers) <= FACTORS or given[0] == LOWEST:
             return []
         return [f"  row {row + 1}, column 1: {powers[0]} / ({' + '.join(powers)}) ≈ {self._brief(made[0])}"]
+
+    def _is(self, x: float) -> str:
+        """`= 1.5`, or `≈ 0.333` where that is rounded."""
+        return f"{'=' if _same(x, self.decimals) else '≈'} {self._brief(x)}"
 
     def _brief(self, x: float, *, sign: bool = False) -> str:
         """A number in a line of text; a negative one in parentheses where it is a factor."""

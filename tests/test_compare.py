@@ -444,7 +444,7 @@ def test_models_from_everywhere(tcalc: Shell, tmp_path: Path) -> None:
         ("gpt3 gpt33", "'gpt33' is not a preset\ndid you mean gpt3?"),
         ("gpt3 ../llama-3-8b", "there is no file or folder '../llama-3-8b'\ndid you mean llama-3-8b?"),
         ("gpt3 gpt2 --layers 4", "--layers changes one model, but compare takes several as they are\n--set PATH=VALUE"),
-        ("gpt3 exercise --set attention.window=4k", "exercise: --set attention.window: there is no such field"),
+        ("gpt3 exercise --set attention.window=4k", "exercise: --set 'attention.window': there is no such field"),
         ("gpt3 gpt2 --seq 0", "--seq is '0', expected at least 1"),
         ("gpt3 gpt2 --target-seq 4", "target_seq is 4, but gpt3 has no decoder beside an encoder"),
         ("bert-base-uncased vit-base --context 4", "context is 4, but bert-base-uncased keeps no cache"),

@@ -460,8 +460,8 @@ def seeded_weights(
 def _halvings(op: Op, block: Block, graph: Graph, sizes: Sizes) -> int:
     """How often the entries of a seeded weight are halved.
 
-    A matrix of many rows: √(rows · ⅔) sums of −1, 0 and 1 are of that size. Queries whose scores are not divided by
-    √E, as T5's initial weights are. A table whose rows are multiplied (√D), or that no norm follows.
+    A matrix of many rows: sums of as many of −1, 0 and 1 are √(2/3 of their number) in size. Queries whose scores are
+    not divided by √E, as T5's initial weights are. A table whose rows are multiplied (√D), or that no norm follows.
     """
 
     def length(*dims: Dim) -> int:

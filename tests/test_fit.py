@@ -54,6 +54,26 @@ QUESTIONS = [  # what is given -> what is looked for
 ]
 
 
+NOT_DIVIDED = [  # what --devices stands for does not divide, and neither --tp nor --dp was written
+    ("gpt2 --devices 8", "--devices is 8, short for --tp 8 here; it must divide the 12 query heads"),
+    ("gpt2 --devices 4 --tp 2 --batch 3", "--devices is 4, short for --dp 2 here; it must divide the batch of 3"),
+    ("gpt2 --tp 8", "--tp is 8; it must divide the 12 query heads"),
+]
+
+
+@pytest.mark.parametrize("command", ["fit", "serve"])
+@pytest.mark.parametrize(("line", "said"), NOT_DIVIDED)
+def test_a_refusal_names_the_option_that_was_written(tcalc: Shell, command: str, line: str, said: str) -> None:
+    status, _, told = tcalc(f"{command} {line} --device t4")
+    assert (status, told.splitlines()[0]) == (2, f"error: {said}")
+
+
+@pytest.mark.parametrize("line", ["llama-3-70b", "llama-3-70b --batch 3", "llama-3-70b --batch 3 --context 8k"])
+def test_devices_that_are_given_are_told_though_nothing_fits(tcalc: Shell, line: str) -> None:
+    _, found, _ = fitted(tcalc, f"{line} --device t4 --devices 2")
+    assert (found["fits"], found["devices"]) == (False, 2)
+
+
 @pytest.mark.parametrize(("line", "solved"), QUESTIONS)
 def test_what_is_given_stays_and_what_is_not_is_looked_for(tcalc: Shell, line: str, solved: str | None) -> None:
     _, found, solved_for = fitted(tcalc, f"{line} {ON}")

@@ -9,7 +9,8 @@ options that all commands share, so that they are written once. What a command n
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from inspect import Parameter
@@ -1083,8 +1084,8 @@ def fit(
     if devices is not None and solve == "devices":
         raise InputError(f"--devices is {devices}, but --solve devices is to find how many; give one of them")
     most = units.parse_count(overhead, field="--overhead", minimum=0)
-    plan = _spread(plan, devices)
-    return build(model, sizes, plan, device=_device(device, device_set), solve=solve, overhead=most, given=given)
+    with _spreading(plan, devices) as plan:
+        return build(model, sizes, plan, device=_device(device, device_set), solve=solve, overhead=most, given=given)
 
 
 HOW = "How it is trained or served (what is not given is chosen for the devices)"
@@ -1369,18 +1370,19 @@ def serve(
     """Say how fast a model answers, and what its tokens cost."""
     from .report.serve import build
 
-    return build(
-        model,
-        model.unremarked(**sizes),  # prompt and context are not one sequence here
-        _spread(plan, devices),
-        device=_device(device, device_set),
-        price=_given(price, units.parse_amount, "--price", inclusive=True),
-        amortize=_given(amortize, units.parse_amount, "--amortize", minimum=0.01, maximum=100, inclusive=True),
-        output=None if output is None else units.parse_count(output, field="--output"),
-        compute=compute,
-        ideal=ideal,
-        overhead=units.parse_count(overhead, field="--overhead", minimum=0),
-    )
+    with _spreading(plan, devices) as plan:
+        return build(
+            model,
+            model.unremarked(**sizes),  # prompt and context are not one sequence here
+            plan,
+            device=_device(device, device_set),
+            price=_given(price, units.parse_amount, "--price", inclusive=True),
+            amortize=_given(amortize, units.parse_amount, "--amortize", minimum=0.01, maximum=100, inclusive=True),
+            output=None if output is None else units.parse_count(output, field="--output"),
+            compute=compute,
+            ideal=ideal,
+            overhead=units.parse_count(overhead, field="--overhead", minimum=0),
+        )
 
 
 def _device(name: str | None, sets: list[str] | None) -> Any:
@@ -1406,6 +1408,21 @@ def _spread(plan: Any, devices: str | None) -> Any:
             f"--devices is {count:,}, but --dp, --tp, --pp and --cp make {mesh.devices:,}; give one of them"
         )
     return plan._replace(mesh=mesh._replace(dp=count // mesh.devices))
+
+
+@contextmanager
+def _spreading(plan: Any, devices: str | None) -> Iterator[Any]:
+    """A plan on so many devices; what is refused of a way that --devices made is said of --devices."""
+    spread = _spread(plan, devices)
+    try:
+        yield spread
+    except InputError as error:
+        for way, hint in (("tp", "--tp N beside it: the other devices hold copies"), ("dp", "--batch, a multiple")):
+            made = getattr(spread.mesh, way)
+            if made != getattr(plan.mesh, way) and (said := error.message).startswith(f"--{way} is {made};"):
+                said = said.replace(f"--{way} is {made}", f"--devices is {devices}, short for --{way} {made} here", 1)
+                raise InputError(said, error.hint or hint) from error
+        raise
 
 
 @answering(presets_app, with_model=False, name="list", examples="tcalc presets list llama")

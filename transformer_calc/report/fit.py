@@ -65,7 +65,7 @@ def build(
         now = search.parts(mesh)
         most = {name: largest_of(name) for name in ("batch", "context") if name == "batch" or not search.images}
     found["fits"] = fits = now["total"] <= room
-    found["devices"] = mesh.devices if fits or not solve else None
+    found["devices"] = mesh.devices if fits or solve != "devices" else None
     before, after = now, now
     if fits and (at or not solve):
         further = at or {"batch": asked.batch}

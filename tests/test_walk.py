@@ -809,3 +809,35 @@ def test_what_is_rounded_of_a_norm_is_said_to_be(
 )
 def test_experts_that_are_weighted_before_are_only_summed(name: str, line: str) -> None:
     assert next(op.note for op in load(name).shapes() if op.path.endswith("ffn.combine")) == line
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (
+            "attention_mask = [1, 1, 0]",
+            "attention_mask as given; what is not given: seeded small whole numbers (seed 0)",
+        ),
+        (
+            "attention_mask = [1, 1, 0]\ntoken_ids = [1, 2, 0]",
+            "inputs as given, weights: seeded small whole numbers (seed 0)",
+        ),
+    ],
+)
+def test_a_mask_that_is_given_is_said_to_be(
+    values: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mask.toml"
+    path.write_text(values)
+    assert run(["walk", "walk", "--input", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == told
+
+
+@pytest.mark.parametrize("size", ["--d-ff", "--d-model"])
+def test_a_preset_s_own_numbers_that_do_not_fit_are_said_to_be_its_own(
+    size: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["walk", "exercise", size, "2"]) == 2
+    said = capsys.readouterr().err
+    assert " has the shape [" in said
+    assert "own numbers do not fit; --input gives others" in said

@@ -97,7 +97,14 @@ def build(
     if not shrink:
         _refuse_if_too_many_parameters(model, params(graph, sizes).total)
     _refuse_if_too_long(spec, on)
-    known = given(spec, graph, sizes, found)
+    try:
+        known = given(spec, graph, sizes, found)
+    except InputError as error:
+        if input is not None:
+            raise
+        raise InputError(
+            error.message, hint=f"{model.spec.name}'s own numbers do not fit; --input gives others"
+        ) from None
     inputs = seeded_inputs(spec, graph, sizes, known.inputs, seed)
     used: Any = seeded_weights(graph, sizes, known.weights, seed, weights)
     if checkpoint:
@@ -232,7 +239,7 @@ def _told(
         what += f"; {fractions[0]}: random numbers of two decimals"
     if "A" in missing:
         what += "; A: each row the mean of its position and those before"
-    some = [name.rpartition(".")[2].replace("vectors", "x") for name in known.inputs if name in needed]
+    some = [name.rpartition(".")[2].replace("vectors", "x") for name in known.inputs]
     given = ["inputs"] if some and not missing else sorted(set(some))
     given += ["weights"] if used and not fresh else ["some weights"] if len(fresh) < len(used) else []
     if not given:

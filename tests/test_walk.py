@@ -7,6 +7,7 @@ import math
 import os
 import random
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -841,3 +842,39 @@ def test_a_preset_s_own_numbers_that_do_not_fit_are_said_to_be_its_own(
     said = capsys.readouterr().err
     assert " has the shape [" in said
     assert "own numbers do not fit; --input gives others" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mixtral-8x7b", "2 best experts, weighed by a softmax over all ÷ their sum"),
+        ("gpt-oss-20b", "4 best experts, weighed by a softmax over these"),
+        ("qwen3-30b-a3b", "8 best experts, weighed by a softmax over all ÷ their sum"),
+        ("llama-4-scout", "1 best expert, weighed by σ of each score"),
+        ("deepseek-v2-lite", "6 best experts, weighed by a softmax over all"),
+        (
+            "deepseek-v3",
+            "8 best experts of the 4 best of 8 groups, ranked with the correction added, "
+            "weighed by σ of each score ÷ their sum · 2.5",
+        ),
+    ],
+)
+def test_a_router_says_how_it_weighs(name: str, says: str) -> None:
+    assert next(op.note for op in load(name).shapes() if op.path.endswith("ffn.route")).endswith(f": {says}")
+
+
+@pytest.mark.parametrize("name", ["mixtral-8x7b", "gpt-oss-20b", "deepseek-v2-lite", "deepseek-v3", "llama-4-scout"])
+def test_a_router_weighs_as_it_says(name: str) -> None:
+    step = next(s for path, s in steps(load(name), shrink=True, weights="random").items() if path.endswith("ffn.route"))
+    line, scores, g = step["algebra"], np.array(step["inputs"][0]["values"]), np.array(step["output"]["values"])
+    for row, weights in zip(scores.reshape(-1, scores.shape[-1]), g.reshape(-1, g.shape[-1]), strict=True):
+        each = 1 / (1 + np.exp(-row)) if "σ of each" in line else np.exp(row) / np.exp(row).sum()
+        some = "over these" in line or "÷ their sum" in line
+        factor = float(line.rpartition(" · ")[2]) if " · " in line else 1.0
+        if some:  # shares of what was chosen: their ratios are those of the scores, and their sum is the factor
+            assert weights.sum() == pytest.approx(factor)
+            assert all(
+                any(math.isclose(a / b, x / y, rel_tol=1e-6) for x in each for y in each) for a, b in pairwise(weights)
+            )
+        else:
+            assert all(any(math.isclose(w, x * factor, rel_tol=1e-9) for x in each) for w in weights)

@@ -37,7 +37,7 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
     one: Dims = ((),) if r.correction_counts else ()
     correction = Param("correction", (*one, (experts,)), buffer=not r.correction_counts)
     params = (correction,) if r.correction else ()
-    note = f"{m.top_k} best experts"
+    note = f"{m.top_k} best expert{'s' if m.top_k > 1 else ''}{_weighed(r, m.top_k)}"
     weights = b.emit("route", "route", (router,), chosen.dims, params, extra=(chosen,), note=note, **attrs)
     sent = b.emit("dispatch", "dispatch", (x, chosen), (batch, tokens, (top_k,), d_model), note="to each of them")
     if r.scoring == "sigmoid-input":
@@ -73,6 +73,19 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
             always = b.map("weigh_shared", "multiply", always, b.map("shared_sigmoid", "sigmoid", gate))
         total = b.map("add_shared", "add", total, always, note="shared experts see every token")
     return total
+
+
+def _weighed(r: Router, top_k: int) -> str:
+    """In words, by what the experts of a token are ranked and weighed, as `readings.kernels` runs it."""
+    if r.scoring == "sparsemixer":
+        return ", each weighed by a softmax over those near it"
+    if r.scoring == "softmax-topk":
+        return ", weighed by a softmax over these"
+    words = f" of the {r.top_groups} best of {r.groups} groups" if r.groups > 1 else ""
+    words += ", ranked with the correction added" if r.correction else ""
+    words += f", weighed by {'a softmax over all' if r.scoring == 'softmax' else 'σ of each score'}"
+    words += " ÷ their sum" if r.normalize and top_k > 1 else ""
+    return words + (f" · {r.scaling:g}" if r.scaling != 1 else "")
 
 
 def _activation(b: Builder, name: str, x: Tensor) -> Tensor:

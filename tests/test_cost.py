@@ -1032,6 +1032,29 @@ def test_an_unknown_number_of_devices_is_asked_for_and_an_mfu_offered(name: str)
     assert cost(f"{name} --mfu 0.4")["cost"]["usd"] is not None
 
 
+OWN = "--layers 2 --d-model 64 --heads 4 --vocab 1000 --seq 1024 --tokens 1B"  # of no published run, so of no device
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ("--devices 8 --batch 64", "needs --device"),
+        ("--devices 8", "needs --device, --batch, or --mfu"),
+        ("--batch 64", "needs --device, --devices, or --mfu"),
+        ("", "needs --device, --devices and --batch, or --mfu"),
+        ("--mfu 0.4", "needs --device"),
+        ("--device h100-sxm --devices 8", "needs --batch, or --mfu"),
+    ],
+)
+def test_a_device_that_a_time_lacks_is_asked_for_and_what_is_asked_for_is_enough(given: str, needed: str) -> None:
+    found = printed(*f"{OWN} {given}".split(), format="table").splitlines()
+    hours = next(line for line in found if line.startswith("device-hours"))
+    assert hours.partition("needs ")[1:] == ("needs ", needed.removeprefix("needs "))
+    missing = {"--device": "--device h100-sxm", "--devices": "--devices 8", "--batch": "--batch 64"}
+    asked = " ".join(missing[word] for word in needed.replace(",", "").split() if word in missing)
+    assert cost(f"{OWN} {given} {asked}")["cost"]["device_hours"] is not None
+
+
 def test_a_batch_that_a_prediction_lacks_is_asked_for_too() -> None:
     text = " ".join(printed("llama-3-8b", format="table").split())  # of which the batch is not published, either
     assert "needs --devices and --batch, or --mfu" in text

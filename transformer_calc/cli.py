@@ -1417,7 +1417,10 @@ def _spreading(plan: Any, devices: str | None) -> Iterator[Any]:
     try:
         yield spread
     except InputError as error:
-        for way, hint in (("tp", "--tp N beside it: the other devices hold copies"), ("dp", "--batch, a multiple")):
+        for way, hint in (
+            ("tp", "--tp N beside it: the other devices hold copies"),
+            ("dp", "--batch N, a multiple of it"),
+        ):
             made = getattr(spread.mesh, way)
             if made != getattr(plan.mesh, way) and (said := error.message).startswith(f"--{way} is {made};"):
                 said = said.replace(f"--{way} is {made}", f"--devices is {devices}, short for --{way} {made} here", 1)

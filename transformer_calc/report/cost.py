@@ -218,6 +218,10 @@ def _needed(found: Reckoning, key: str) -> str:
     """What would make an unknown answer known, in words: a time is predicted, or given."""
     flags = needs(found, key)
     predicts = [f"--{name}" for name in ("devices", "batch") if name in found.unknown]
+    if isinstance(found.plan, Training) and "--mfu" in flags and "device" in found.unknown:
+        # its peak is what an MFU is a part of, and what a step is predicted from
+        flags = [flag for flag in flags if flag != "--device"]
+        flags[flags.index("--mfu") : flags.index("--mfu") + 1] = ["--device", *(["--mfu"] if predicts else [])]
     if isinstance(found.plan, Training) and "--mfu" in flags and predicts:
         flags = [flag for flag in flags if flag not in ("--mfu", *predicts)]
         if "--devices" in predicts and key in ("days", "tokens_per_second", "step_seconds"):

@@ -76,6 +76,7 @@ def test_no_other_architecture_is_a_family_or_gets_a_hint_at_one(tcalc: Shell, t
         ("params gpt-3x", "did you mean gpt3 or gpt3-xl?"),
         ("params lama-3-8b", "did you mean llama-3-8b?"),
         ("params mistrall", "did you mean mistral? tcalc presets mistral lists those"),
+        ("params mistral", "tcalc presets mistral lists those whose names begin so"),  # not mixtral, a letter off
         ("params qwen", "tcalc presets qwen lists those whose names begin so"),
         ("params falcon-11b", "tcalc presets falcon lists those whose names begin so"),
         ("params bitnet", "tcalc presets lists them"),
@@ -101,6 +102,7 @@ def test_what_a_hint_says(tcalc: Shell, line: str, hint: str) -> None:
     [
         ("gpt2", "embedding.positions=sinusoidal", "embedding.positions.kind=sinusoidal"),
         ("gpt2", "embedding.positions=512", "embedding.positions.count=512"),
+        ("gpt2", "embedding=0", "embedding.vocab=50257"),  # an example that is taken
         ("gpt2", "norm=rmsnorm", "norm.kind=rmsnorm"),
         ("llama-3-8b", "attention.rotary=500000", "attention.rotary.dims=500000"),
         ("llama-3-8b", "attention.rotary=yes", "attention.rotary.dims=128"),

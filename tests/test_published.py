@@ -222,6 +222,11 @@ def test_compare_says_it_of_each_model(tcalc: Shell, tmp_path: Path) -> None:
             "quantization_config.bits is 'four'; it must be a number",
         ),
         ({"quantization_config": {"bits": 10**400}}, "it must be a number"),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": -4}},
+            "quantization_config.bits is -4; it must be above",
+        ),
+        ({"quantization_config": {"bits": 0}}, "quantization_config.bits is 0; it must be above 0"),
         ({"quantization_config": tensors("4")}, "num_bits is '4'; it must be a number"),  # type: ignore[arg-type]
     ],
 )

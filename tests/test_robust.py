@@ -85,6 +85,23 @@ def test_an_interrupt_ends_a_run(seconds: float) -> None:
         assert child.returncode in (130, -signal.SIGINT)
 
 
+def test_an_interrupt_of_the_first_imports_is_no_traceback() -> None:
+    program = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "signal":
+            raise KeyboardInterrupt
+
+sys.modules.pop("signal", None)
+sys.meta_path.insert(0, Interrupted())
+import transformer_calc.__main__
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
 # --- faults of the program --------------------------------------------------------------------------------------------
 
 

@@ -224,3 +224,10 @@ def test_any_settings_are_refused_in_a_sentence_or_every_command_answers(seed: i
                 answers(model)
             except (InputError, AssertionError) as error:
                 raise AssertionError(f"{name} {chosen}: {error}") from error
+
+
+def test_the_fields_of_a_model_are_named_in_a_hint_of_readable_length(tcalc: Shell) -> None:
+    for line in ("params gpt2", "compare deepseek-v3 gpt2"):
+        said = tcalc.refusal(f"{line} --set {'z' * 999}=1")
+        assert "there is no such field in this model\nfields: activation, " in said
+        assert len(said) <= 600

@@ -2,8 +2,12 @@
 
 import gc
 import os
-import signal
 import sys
+
+try:
+    import signal
+except KeyboardInterrupt:  # an import of files, before interrupts are listened to
+    os._exit(130)
 
 
 def main() -> int:

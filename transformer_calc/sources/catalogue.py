@@ -59,6 +59,9 @@ class Catalogue(NamedTuple):
             return f"did you mean {path.stem}?"
         known = [*self.names(), *others]
         near = sorted({others.get(name, name) for name in misspelt(wanted, known, most=20)})
+        words = {others.get(other, other) for other in known if other.startswith(f"{wanted}-")}
+        if len(words) > 1:  # mistral is no misspelt mixtral
+            return f"tcalc {self.command} {wanted} lists those whose names begin so"
         if 0 < len(near) <= 3 and wanted[-1:].isalnum():  # what ends with a dash is the beginning of a name
             return f"did you mean {either(near)}?"
         begin = {others.get(other, other) for other in known if other.startswith(wanted)} if wanted else set()

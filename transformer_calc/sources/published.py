@@ -98,7 +98,9 @@ def _quantization(q: Mapping[str, Any], where: str) -> Quantization | None:
     if not isinstance(method, str):
         raise InputError(f"{where}quant_method is {_kind(method)}; it must be the name of a method, such as gptq")
     bnb = _flag(q, "load_in_4bit"), _flag(q, "load_in_8bit")
-    method = method[:40] or ("bitsandbytes" if any(bnb) else "compressed-tensors" if "config_groups" in q else "")
+    method = " ".join(method.split())[:40] or (
+        "bitsandbytes" if any(bnb) else "compressed-tensors" if "config_groups" in q else ""
+    )
     name = method.lower().replace("_", "-")
     if name.startswith("bitsandbytes"):
         return _bitsandbytes(q, method, four=bnb[0] or "4bit" in name, eight=bnb[1] or "8bit" in name)
@@ -200,6 +202,8 @@ def _number(of: Mapping[str, Any], keys: tuple[str, ...], where: str) -> int | f
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not -(10**6) < value < 10**6:
             raise InputError(f"{where or 'quantization_config: '}{key} is {_kind(value)}; it must be a number")
+        if keys is BITS and value <= 0:  # of groups, -1 is a whole row
+            raise InputError(f"{where or 'quantization_config: '}{key} is {_kind(value)}; it must be above 0")
         return value
     return None
 

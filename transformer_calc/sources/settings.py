@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 from transformer_calc import units
@@ -94,7 +95,9 @@ def apply(model: Model, settings: Iterable[Setting]) -> Model:
         if changed is None:
             if setting.is_hyperparameter:
                 setting.hyperparameter()  # raises what is wrong with the value, if that is why it is looked for here
-            hint = did_you_mean(setting.words[-1], seen) or f"fields: {', '.join(sorted(seen))}"
+            hint = did_you_mean(setting.words[-1], seen) or shorten(
+                f"fields: {', '.join(sorted(seen))}", 440, placeholder=" …"
+            )
             raise InputError(f"--set {shown(setting.path, 100)}: there is no such field in this model", hint=hint)
         model = changed
     if settings:
@@ -225,7 +228,7 @@ def _group(path: str, record: Any, value: str) -> InputError:
         return InputError(f"--set {path} is {shown(value)}; what is there has no fields, and --set cannot put another")
     hint = next((f"{path}.{name}={value}" for name in names if _is_word_of(record, name, value)), None)
     counts = [field.name for field in fields(record) if "int" in _kinds(str(field.type))]
-    if hint is None and counts and value.isdecimal():
+    if hint is None and counts and value.isdecimal() and _is_taken(record, counts[0], value):
         hint = f"{path}.{counts[0]}={value}"
     if hint is None:
         name = next((name for name in names if getattr(record, name) is not None), names[0])
@@ -234,6 +237,14 @@ def _group(path: str, record: Any, value: str) -> InputError:
     return InputError(
         f"--set {path}: this is a group of fields; set one of {', '.join(names)}", hint=f"for example {hint}"
     )
+
+
+def _is_taken(record: Any, name: str, value: str) -> bool:
+    """Whether a field takes this count."""
+    try:
+        return bool(record.changed(**{name: units.parse_count(value, field=name, minimum=0)}))
+    except InputError:
+        return False
 
 
 def _is_word_of(record: Any, name: str, value: str) -> bool:

@@ -745,9 +745,8 @@ def test_inputs_that_are_no_whole_numbers_are_said_to_be(
     name: str, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["walk", name, "--shrink"]) == 0
-    said = capsys.readouterr().out.splitlines()[1]
     told = f"inputs and weights: seeded small multiples of 1/16 (seed 0); {what}: random numbers of two decimals"
-    assert said == told
+    assert told in " ".join(capsys.readouterr().out.split())  # however wide the page is
 
 
 def test_cosines_are_multiplied_with_e_to_the_learned_scale() -> None:

@@ -827,6 +827,9 @@ def test_more_sharing_never_takes_more_with_adapters(name: str, plan: Training, 
     else:
         more = plan._replace(mesh=plan.mesh._replace(tp=2 * plan.mesh.tp))
     before, after = (without_buffers(tried(name, p)["stages"]) for p in (plan, more))
+    if plan.optimizer == "adam8bit" and flag == "tp":
+        # bitsandbytes keeps states of tensors below 4,096 entries in 32 bits, and a rank's part of an adapter is small
+        before, after = ([{k: v for k, v in stage.items() if k != "optimizer"} for stage in s] for s in (before, after))
     assert_no_more(after, before)
 
 

@@ -92,9 +92,12 @@ def verify(
     return Verified(checks, outcome, machine.overflowed)
 
 
-# Copies that a kernel of `kernels` has beside its inputs and its output, in entries of both, where not 2.
-COPIES = {"softmax": 0, "linear": 1, "einsum": 1, "lookup": 0, "view": 0, "dropout": 0, "cache": 0, "slice": 0}
-IDLE = 96 * 2**20  # bytes of Python, NumPy and its buffers before anything is run
+# Copies that a kernel of `kernels` has beside its inputs and its output, in entries of both, where not 2; of elementwise
+# ones by function.
+COPIES = {"softmax": 0.0, "linear": 1.0, "einsum": 1.0, "lookup": 0.0, "view": 0.0, "mask": 0.25}
+COPIES |= {"add": 0.5, "multiply": 0.5, "scale": 0.5}
+NOTHING_NEW = ("dropout", "cache", "slice")  # whose output is their input, or a part of it
+IDLE = 128 * 2**20  # bytes of Python, NumPy and its buffers before anything is run
 
 
 def held(graph: Graph, sizes: Sizes, itemsize: int = 8) -> int:
@@ -108,11 +111,13 @@ def held(graph: Graph, sizes: Sizes, itemsize: int = 8) -> int:
         for op in block.ops:
             weights += sum(product(p.dims, sizes) * _copies(block, sizes) for p in op.params if not p.tied)
             made = product(op.output.dims, sizes) + sum(product(t.dims, sizes) for t in op.extra)
+            if op.kind in NOTHING_NEW:
+                continue
             own += made
             entries: Any = made + sum(product(t.dims, sizes) for t in op.inputs)
             if op.kind == "convolution":  # each patch beside the next
                 entries += product(op.output.dims, sizes) * product(op.params[0].dims[1:], sizes) / _outputs(op, sizes)
-            most = max(most, COPIES.get(op.kind, 2) * entries)
+            most = max(most, COPIES.get(op.attrs.get("function", op.kind), 2) * entries)
         if block.repeat:
             output = next(op.output for op in block.ops if op.path == block.output)
             states += product(output.dims, sizes) * (sizes[block.repeat] + 1)

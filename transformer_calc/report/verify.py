@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SIZES = ("small", "full")
 RTOL, ATOL = 1e-4, 1e-5
+LARGEST_SMALL = 896 * 2**20  # bytes that a tiny model is run with: two seconds of work
 LARGEST_INPUTS = 256 * 2**20  # bytes of a reference's inputs
 SHOWN = 40  # differences that are listed for people; JSON has all
 COLUMNS = (
@@ -107,6 +108,12 @@ def build(
     graph = build_graph(spec)
     sizes = graph.sizes(on)
     need = held_by_run(graph, sizes)
+    if size == "small" and need > LARGEST_SMALL:
+        raise InputError(
+            f"{_text(on)} are too many for a tiny model: the run needs {units.format_bytes(need)}, expected at most "
+            f"{units.format_bytes(LARGEST_SMALL)}",
+            hint="a shorter --seq, or a smaller --batch; --size full runs the model itself on what is asked for",
+        )
     _refuse_if_too_large(need, "--size small, or a shorter --seq")
     if size == "full" and say:
         say(f"the run needs {units.format_bytes(need)}")

@@ -92,8 +92,8 @@ def verify(
     return Verified(checks, outcome, machine.overflowed)
 
 
-# Copies that a kernel of `kernels` has beside its inputs and its output, in entries of both, where not 2; of elementwise
-# ones by function.
+# Copies that a kernel of `kernels` has beside its inputs and its output, in entries of both, where not 2; of
+# elementwise ones by function.
 COPIES = {"softmax": 0.0, "linear": 1.0, "einsum": 1.0, "lookup": 0.0, "view": 0.0, "mask": 0.25}
 COPIES |= {"add": 0.5, "multiply": 0.5, "scale": 0.5}
 NOTHING_NEW = ("dropout", "cache", "slice")  # whose output is their input, or a part of it

@@ -162,7 +162,7 @@ def _activations(stage: Stage, letters: Letters, plan: training.Training, family
     running = training.in_flight(stage, sizes, plan)
     counts = [running]
     if stage.chunks:
-        each = [training.one_pass(chunk, graph, sizes, plan, family).kept for chunk in stage.chunks]
+        each = [training.one_pass(chunk, graph, sizes, plan, family).held for chunk in stage.chunks]
         counts = training.interleaved(each, running, training.passes(plan, sizes), plan.mesh.pp)
     total: Size = 0
     for times, group in zip(counts, groups, strict=True):

@@ -341,6 +341,11 @@ class Pass(NamedTuple):
     moment: int  # while the loss goes backward, without its targets, which are not kept so long
     working: int  # while a layer, or a segment of them, is computed again
 
+    @property
+    def held(self) -> int:
+        """What a micro-batch that waits takes, the output that its caller holds included."""
+        return self.kept + self.output
+
 
 class AtOnce(NamedTuple):
     """Bytes of activations at a moment, and of these, those of logits and loss."""
@@ -359,7 +364,7 @@ def _activations(
     running = in_flight(stage, sizes, plan)
     if stage.chunks:
         groups = [_known_pass(chunk, graph, sizes, plan, family, known) for chunk in stage.chunks]
-        most = interleaved([group.kept for group in groups], running, passes(plan, sizes), plan.mesh.pp)
+        most = interleaved([group.held for group in groups], running, passes(plan, sizes), plan.mesh.pp)
         kept = sum(n * group.kept for n, group in zip(most, groups, strict=True))
         losses = most[-1]
         last = groups[-1]._replace(working=max(group.working for group in groups))

@@ -184,7 +184,8 @@ def build(
     if not then:
         said |= {"largest_batch": most, "fits": found.fits}
     elif step and not held:
-        lines.append((f"time per output token, {context:,} in the cache", step["tpot_seconds"], "seconds"))
+        what = f"if it fitted: time per output token, {context:,} in the cache"
+        lines.append((what, step["tpot_seconds"], "seconds"))
         said |= dict.fromkeys(("critical_batch", "critical_batch_experts", "turning_batch"))
         said |= {"largest_batch": most, "fits": False}
     elif step:

@@ -395,7 +395,7 @@ def test_a_tiny_model_is_run_on_what_is_tiny(tcalc: Shell) -> None:
     for line in ("verify t5-small --seq 4k", "verify llama-3-8b --seq 8k", "verify llama-3-8b --seq 64 --batch 100k"):
         said = tcalc.refusal(line)
         assert "too many for a tiny model" in said
-        assert "at most 896.0 MiB" in said
+        assert "at most 480.0 MiB" in said
 
 
 def test_the_whole_is_said_before_a_run(tcalc: Shell) -> None:

@@ -392,7 +392,7 @@ def _config(name: str) -> Any:
 def _tensors(folder: Path) -> dict[str, tuple[Any, bytes]]:
     """The tensors of the small model, as entries of a header and as bytes; the whole file stands in the folder."""
     import transformer_calc
-    from transformer_calc.readings.weights import expected
+    from transformer_calc.readings.run.weights import expected
     from transformer_calc.spec import Workload
 
     model = transformer_calc.load(config=SMALL)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from transformer_calc import InputError, Workload, load
-from transformer_calc.readings import cache
-from transformer_calc.readings.params import tensors
-from transformer_calc.readings.run import Machine
-from transformer_calc.readings.weights import Loaded, _computed, expected, match
+from transformer_calc.readings.count import cache
+from transformer_calc.readings.count.params import tensors
+from transformer_calc.readings.run.machine import Machine
+from transformer_calc.readings.run.weights import Loaded, _computed, expected, match
 from transformer_calc.report import verify
 
 UNSET = "…unset"  # a value that stands for: take the key out

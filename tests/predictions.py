@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import transformer_calc
 from transformer_calc.api import Transformer
 from transformer_calc.cli import run as tcalc
-from transformer_calc.readings import flops
+from transformer_calc.readings.count import flops
 from transformer_calc.sources import hardware
 
 GOLDEN = Path(__file__).parent / "golden"

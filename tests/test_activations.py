@@ -14,9 +14,9 @@ from transformer_calc import Transformer, load
 from transformer_calc.expr import ceil_div, evaluate, substitute, symbol
 from transformer_calc.graph import ops
 from transformer_calc.graph.core import Graph
-from transformer_calc.readings import activations
-from transformer_calc.readings.activations import FUNCTIONS, KEEPS, Saved, of_one, saved, shares, total
-from transformer_calc.readings.frozen import freeze
+from transformer_calc.readings.count.frozen import freeze
+from transformer_calc.readings.memory import activations
+from transformer_calc.readings.memory.activations import FUNCTIONS, KEEPS, Saved, of_one, saved, shares, total
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

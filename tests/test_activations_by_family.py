@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from transformer_calc import Transformer, load
-from transformer_calc.readings import activations
-from transformer_calc.readings.activations import saved, total
-from transformer_calc.readings.eager import CLASSES, Eager
+from transformer_calc.readings.memory import activations
+from transformer_calc.readings.memory.activations import saved, total
+from transformer_calc.readings.memory.eager import CLASSES, Eager
 from transformer_calc.sources.families import known
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "activations_by_family.json").read_text())

@@ -15,8 +15,8 @@ import pytest
 from transformer_calc import load
 from transformer_calc.graph.core import Graph
 from transformer_calc.graph.model import build
-from transformer_calc.readings import algebra
-from transformer_calc.readings.shapes import Shaped, Value, shapes
+from transformer_calc.readings.count import algebra
+from transformer_calc.readings.count.shapes import Shaped, Value, shapes
 from transformer_calc.report.walk import build as walk
 from transformer_calc.sources import presets
 from transformer_calc.spec import Workload

@@ -10,7 +10,7 @@ import pytest
 
 from transformer_calc import load
 from transformer_calc.expr import minimum, symbol
-from transformer_calc.readings.cache import elements, per_token
+from transformer_calc.readings.count.cache import elements, per_token
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "reference.json").read_text())
 WITH_CACHE = [name for name, entry in REFERENCE.items() if not entry["later"] and entry["kv"]]

@@ -224,7 +224,7 @@ def test_a_step_is_predicted_only_on_a_device(monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: Any) -> Any:
         raise AssertionError("a step is predicted")
 
-    monkeypatch.setattr("transformer_calc.readings.budget.predict", refuse)
+    monkeypatch.setattr("transformer_calc.readings.cost.budget.predict", refuse)
     build([load("gpt3"), load("deepseek-v3")], {})
     with pytest.raises(AssertionError, match="predicted"):
         build([load("gpt3"), load("deepseek-v3")], {}, terms=Terms(device=hardware.load("h100")))

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from transformer_calc import InputError, load
 from transformer_calc.cli import run
-from transformer_calc.readings import scaling, tuning
-from transformer_calc.readings.assumed import PUE
-from transformer_calc.readings.flops import rows
-from transformer_calc.readings.lora import Lora
-from transformer_calc.readings.schedules import WSD_DECAY, LearningRate, Ramp, Span, points
-from transformer_calc.readings.sharding import Mesh
-from transformer_calc.readings.training import Training
+from transformer_calc.readings.cost import scaling
+from transformer_calc.readings.cost.assumed import PUE
+from transformer_calc.readings.cost.schedules import WSD_DECAY, LearningRate, Ramp, Span, points
+from transformer_calc.readings.count import tuning
+from transformer_calc.readings.count.flops import rows
+from transformer_calc.readings.count.lora import Lora
+from transformer_calc.readings.memory.training import Training
+from transformer_calc.readings.shard import Mesh
 from transformer_calc.sources import grid, hardware, presets, runs
 from transformer_calc.spec import SCHEDULES, TrainingRun
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from transformer_calc import InputError, Transformer, load
 from transformer_calc.expr import evaluate, symbol
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings import formulas
-from transformer_calc.readings.flops import Flops, rows, totals, visible_pairs
+from transformer_calc.readings.count import formulas
+from transformer_calc.readings.count.flops import Flops, rows, totals, visible_pairs
 from transformer_calc.report.flops import build
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "reference.json").read_text())
@@ -245,7 +245,7 @@ def test_formulas_are_shorter_where_the_sizes_allow_it() -> None:
 
 def test_absorbed_graph_has_the_same_parameters() -> None:
     model = load("deepseek-v2-lite")
-    from transformer_calc.readings.params import params
+    from transformer_calc.readings.count.params import params
 
     absorbed = build_graph(model.spec, absorbed=True)
     assert params(absorbed, absorbed.sizes(model.workload())) == model.params()

@@ -11,9 +11,9 @@ import pytest
 from shell import Shell
 
 from transformer_calc import InputError, load
-from transformer_calc.readings.params import components
-from transformer_calc.readings.serving import Plan, weight_type
-from transformer_calc.readings.weights import expected
+from transformer_calc.readings.count.params import components
+from transformer_calc.readings.memory.serving import Plan, weight_type
+from transformer_calc.readings.run.weights import expected
 from transformer_calc.spec import Workload
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from transformer_calc import InputError, Transformer, Workload, load
-from transformer_calc.readings.params import tensors
+from transformer_calc.readings.count.params import tensors
 from transformer_calc.sources import families
 from transformer_calc.sources.huggingface import family
 

@@ -34,7 +34,7 @@ MAY_IMPORT = {
 }
 NUMPY = {
     "expr",
-    *(f"readings.{m}" for m in ("kernels", "rotary", "run", "verify", "weights", "walk")),
+    *(f"readings.run.{m}" for m in ("kernels", "rotary", "machine", "verify", "weights", "walk")),
     "sources.values",
     "report.verify",
     "report.walk",

@@ -13,11 +13,11 @@ from transformer_calc import InputError, Transformer, load
 from transformer_calc.cli import run
 from transformer_calc.expr import evaluate, parse
 from transformer_calc.graph.core import shape
-from transformer_calc.readings.lora import Lora, trainable
-from transformer_calc.readings.params import components
-from transformer_calc.readings.serving import Plan, weight_type
-from transformer_calc.readings.sharding import Mesh, stages
-from transformer_calc.readings.training import SCHEDULES, Training, in_flight, one_pass
+from transformer_calc.readings.count.lora import Lora, trainable
+from transformer_calc.readings.count.params import components
+from transformer_calc.readings.memory.serving import Plan, weight_type
+from transformer_calc.readings.memory.training import SCHEDULES, Training, in_flight, one_pass
+from transformer_calc.readings.shard import Mesh, stages
 from transformer_calc.report.fit import _fewest, least_bytes
 from transformer_calc.report.fit import build as fit_report
 from transformer_calc.report.memory import build, count

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from transformer_calc import Transformer, Workload, load
 from transformer_calc.expr import evaluate, symbol
 from transformer_calc.graph.core import product
-from transformer_calc.readings import formulas
-from transformer_calc.readings.params import components, params
+from transformer_calc.readings.count import formulas
+from transformer_calc.readings.count.params import components, params
 from transformer_calc.report.params import BY, build
 
 # what, published count, relative tolerance (0: exact), source

@@ -10,9 +10,9 @@ import pytest
 
 from transformer_calc import Transformer, load
 from transformer_calc.expr import evaluate
-from transformer_calc.readings import footprint
-from transformer_calc.readings.sharding import Mesh, stages
-from transformer_calc.readings.training import START, Kept, Training, kept
+from transformer_calc.readings.memory import footprint
+from transformer_calc.readings.memory.training import START, Kept, Training, kept
+from transformer_calc.readings.shard import Mesh, stages
 from transformer_calc.report.memory import build
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "peaks.json").read_text())["models"]

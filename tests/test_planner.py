@@ -9,8 +9,8 @@ import pytest
 from shell import Shell
 
 from transformer_calc import load
-from transformer_calc.readings.sharding import Mesh
-from transformer_calc.readings.training import Training
+from transformer_calc.readings.memory.training import Training
+from transformer_calc.readings.shard import Mesh
 from transformer_calc.report.memory import count
 from transformer_calc.sources import presets
 

@@ -22,7 +22,7 @@ from shell import Shell
 
 import transformer_calc
 from transformer_calc import cli, streams
-from transformer_calc.readings.training import interleaved
+from transformer_calc.readings.memory.training import interleaved
 from transformer_calc.report import params as params_report
 from transformer_calc.sources import files
 
@@ -403,14 +403,14 @@ def test_the_whole_is_said_before_a_run(tcalc: Shell) -> None:
 
 
 def test_numbers_that_overflow_are_said_to() -> None:
-    from transformer_calc.readings.verify import random_inputs, verify
+    from transformer_calc.readings.run.verify import random_inputs, verify
 
     model = transformer_calc.load(config=SMALL)
     workload = model.workload(seq=4)
     sizes = model.graph.sizes(workload)
 
     def huge(path: str, copy: int) -> Any:
-        from transformer_calc.readings.run import random_weights
+        from transformer_calc.readings.run.machine import random_weights
 
         return 1e300 * random_weights(model.graph, sizes, 0)(path, copy)
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 import transformer_calc
 from transformer_calc.cli import run
 from transformer_calc.graph.model import build
-from transformer_calc.readings import step
-from transformer_calc.readings.latency import Server
-from transformer_calc.readings.serving import Plan
-from transformer_calc.readings.sharding import Mesh
-from transformer_calc.readings.training import Training
+from transformer_calc.readings.memory.serving import Plan
+from transformer_calc.readings.memory.training import Training
+from transformer_calc.readings.shard import Mesh
+from transformer_calc.readings.time import step
+from transformer_calc.readings.time.latency import Server
 from transformer_calc.report import fit, serve
 from transformer_calc.sources import hardware, presets
 

@@ -13,8 +13,8 @@ from shell import Shell
 
 from transformer_calc import InputError, Transformer, load
 from transformer_calc.api import apply_settings
-from transformer_calc.readings.shrink import shrink
-from transformer_calc.readings.verify import too_long
+from transformer_calc.readings.run.shrink import shrink
+from transformer_calc.readings.run.verify import too_long
 from transformer_calc.report import flops, memory, params, serve, shapes, verify
 from transformer_calc.sources import hardware, presets, settings
 

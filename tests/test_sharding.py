@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from transformer_calc import InputError, Workload, load
-from transformer_calc.readings.sharding import Mesh, check, layers_of, params_of, parts_of, share, stages
+from transformer_calc.readings.shard import Mesh, check, layers_of, params_of, parts_of, share, stages
 
 MODELS = ["gpt3", "llama-3-70b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "qwen3-30b-a3b", "opt-175b"]
 GRAPHS = {name: load(name).graph for name in MODELS}

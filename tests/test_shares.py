@@ -11,12 +11,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from transformer_calc import InputError, Transformer, Workload, load
-from transformer_calc.readings import roofline
-from transformer_calc.readings.lora import Lora
-from transformer_calc.readings.params import components
-from transformer_calc.readings.serving import Plan, live
-from transformer_calc.readings.sharding import Mesh, check, parts_of, share, stages
-from transformer_calc.readings.training import Training, kept, part_bytes, ranks_of, state_bytes
+from transformer_calc.readings.count.lora import Lora
+from transformer_calc.readings.count.params import components
+from transformer_calc.readings.memory.serving import Plan, live
+from transformer_calc.readings.memory.training import Training, kept, part_bytes, ranks_of, state_bytes
+from transformer_calc.readings.shard import Mesh, check, parts_of, share, stages
+from transformer_calc.readings.time import roofline
 from transformer_calc.report.memory import build
 from transformer_calc.storage import optimizer, precision
 
@@ -243,7 +243,7 @@ def test_every_optimizers_states_are_of_the_shard(name: str) -> None:
 
 def test_logits_and_tokens_of_the_largest_share() -> None:
     """Logits are of 6,283 words of 50,257 on the fullest rank; sequence parallelism leaves one 13 of 100 tokens."""
-    from transformer_calc.readings.training import local_of
+    from transformer_calc.readings.memory.training import local_of
 
     graph = load("gpt3").graph
     sizes = load("gpt3").graph.sizes(load("gpt3").workload(batch=1, seq=100))

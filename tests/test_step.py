@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import transformer_calc
-from transformer_calc.readings import activations, communication, flops, planner, roofline, step
-from transformer_calc.readings.communication import Link
-from transformer_calc.readings.lora import Lora
-from transformer_calc.readings.roofline import Gemm, How
-from transformer_calc.readings.sharding import Mesh, stages
-from transformer_calc.readings.training import Training
+from transformer_calc.readings.count import flops
+from transformer_calc.readings.count.lora import Lora
+from transformer_calc.readings.memory import activations
+from transformer_calc.readings.memory.training import Training
+from transformer_calc.readings.shard import Mesh, stages
+from transformer_calc.readings.time import communication, planner, roofline, step
+from transformer_calc.readings.time.communication import Link
+from transformer_calc.readings.time.roofline import Gemm, How
 from transformer_calc.sources import hardware
 
 # source -> (runs, mean of |error| at most). No constant is of one run, or of one source.

@@ -17,11 +17,11 @@ from transformer_calc import InputError, Transformer, load
 from transformer_calc.graph import ops
 from transformer_calc.graph.core import Block, Graph, Op, shape
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings.params import params
-from transformer_calc.readings.run import Machine, random_weights
-from transformer_calc.readings.shrink import shrink, workload
-from transformer_calc.readings.verify import random_inputs, verify
-from transformer_calc.readings.weights import Checkpoint, Loaded, expected, match
+from transformer_calc.readings.count.params import params
+from transformer_calc.readings.run.machine import Machine, random_weights
+from transformer_calc.readings.run.shrink import shrink, workload
+from transformer_calc.readings.run.verify import random_inputs, verify
+from transformer_calc.readings.run.weights import Checkpoint, Loaded, expected, match
 from transformer_calc.report.verify import build
 from transformer_calc.sources import families, presets
 from transformer_calc.spec import Workload

@@ -17,8 +17,8 @@ import pytest
 from transformer_calc import InputError, load
 from transformer_calc.cli import run
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings.shrink import shrink
-from transformer_calc.readings.walk import seeded_inputs, seeded_weights, walk
+from transformer_calc.readings.run.shrink import shrink
+from transformer_calc.readings.run.walk import seeded_inputs, seeded_weights, walk
 from transformer_calc.report.walk import build
 from transformer_calc.sources import presets
 from transformer_calc.spec import Model, Patches, Workload

@@ -16,13 +16,13 @@ from transformer_calc.spec import Audio, Model, Patches, Tokens, TrainingRun, Wo
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
-    from transformer_calc.readings.flops import Flops
-    from transformer_calc.readings.further import Further
-    from transformer_calc.readings.params import Params
-    from transformer_calc.readings.reckoning import Reckoning
-    from transformer_calc.readings.serving import Plan
-    from transformer_calc.readings.shapes import Shaped
-    from transformer_calc.readings.training import Training
+    from transformer_calc.readings.cost.reckoning import Reckoning
+    from transformer_calc.readings.count.flops import Flops
+    from transformer_calc.readings.count.further import Further
+    from transformer_calc.readings.count.params import Params
+    from transformer_calc.readings.count.shapes import Shaped
+    from transformer_calc.readings.memory.serving import Plan
+    from transformer_calc.readings.memory.training import Training
     from transformer_calc.sources.published import Checkpoint
     from transformer_calc.sources.settings import Setting
     from transformer_calc.spec import Device
@@ -193,7 +193,7 @@ class Transformer:
     @cached_property
     def further(self) -> Further | None:
         """The layers that predict further tokens, if its config names some: how many, and their parameters."""
-        from transformer_calc.readings.further import further
+        from transformer_calc.readings.count.further import further
 
         return further(self.spec)
 
@@ -203,7 +203,7 @@ class Transformer:
         >>> load("gpt3").params().total
         174604259328
         """
-        from transformer_calc.readings.params import params
+        from transformer_calc.readings.count.params import params
 
         return params(self.graph, self.graph.sizes(Workload()))
 
@@ -213,7 +213,7 @@ class Transformer:
         >>> print(load("gpt3").formula())
         12·L·D² + 13·L·D + V·D + P·D + 2·D
         """
-        from transformer_calc.readings.formulas import total_params
+        from transformer_calc.readings.count.formulas import total_params
 
         return total_params(self.graph, self.graph.sizes(Workload()))[1]
 
@@ -225,7 +225,7 @@ class Transformer:
         >>> load("lesson").shapes(batch=5, seq=12)[4].output.shape
         [5, 12, 512]
         """
-        from transformer_calc.readings.shapes import shapes
+        from transformer_calc.readings.count.shapes import shapes
 
         return shapes(self.graph, self.graph.sizes(self.workload(**workload)))
 
@@ -241,7 +241,7 @@ class Transformer:
         734804261732352
         """
         from transformer_calc.graph.model import build
-        from transformer_calc.readings.flops import check_options, rows, totals
+        from transformer_calc.readings.count.flops import check_options, rows, totals
 
         run = self.workload(**workload)
         check_options(recompute, latent, decode=run.context > 0)
@@ -276,9 +276,9 @@ class Transformer:
         >>> f"{load('gpt3').cost(mfu=0.3, device='a100', devices=1024).cost.days:.1f}"
         '39.0'
         """
-        from transformer_calc.readings import reckoning
-        from transformer_calc.readings.budget import PACES, chosen
-        from transformer_calc.readings.training import Training
+        from transformer_calc.readings.cost import reckoning
+        from transformer_calc.readings.cost.budget import PACES, chosen
+        from transformer_calc.readings.memory.training import Training
         from transformer_calc.sources import grid, hardware
         from transformer_calc.spec import Grid
 

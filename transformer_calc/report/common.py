@@ -11,8 +11,8 @@ from transformer_calc.report import Column, Facts, Table
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
-    from transformer_calc.readings.serving import Plan
-    from transformer_calc.readings.training import Training
+    from transformer_calc.readings.memory.serving import Plan
+    from transformer_calc.readings.memory.training import Training
     from transformer_calc.spec import Device, Workload
 
 
@@ -39,7 +39,7 @@ def memory_said(device: Device) -> str:
 
 def stored_otherwise(model: Transformer, plan: Plan | Training) -> dict[str, str]:
     """What the config says of how its checkpoint is stored, where its weights are not counted so, as an assumption."""
-    from transformer_calc.readings.serving import Plan
+    from transformer_calc.readings.memory.serving import Plan
     from transformer_calc.storage import precision, storage
 
     checkpoint = model.checkpoint

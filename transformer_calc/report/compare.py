@@ -14,12 +14,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from transformer_calc.errors import InputError
-from transformer_calc.readings import scaling
-from transformer_calc.readings.cache import cached
-from transformer_calc.readings.flops import rows as flops_of
-from transformer_calc.readings.flops import totals
-from transformer_calc.readings.serving import Plan
-from transformer_calc.readings.training import Training
+from transformer_calc.readings.cost import scaling
+from transformer_calc.readings.count.cache import cached
+from transformer_calc.readings.count.flops import rows as flops_of
+from transformer_calc.readings.count.flops import totals
+from transformer_calc.readings.memory.serving import Plan
+from transformer_calc.readings.memory.training import Training
 from transformer_calc.report import Column, Facts, Kind, Report, Section, Table, Text
 from transformer_calc.report.common import assumed, stored_otherwise
 from transformer_calc.report.memory import build as memory
@@ -40,9 +40,9 @@ from transformer_calc.spec import (
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
-    from transformer_calc.readings.flops import Flops
-    from transformer_calc.readings.params import Params
-    from transformer_calc.readings.reckoning import Reckoning
+    from transformer_calc.readings.cost.reckoning import Reckoning
+    from transformer_calc.readings.count.flops import Flops
+    from transformer_calc.readings.count.params import Params
     from transformer_calc.report.serve import Measured
     from transformer_calc.spec import Device
 
@@ -428,7 +428,7 @@ def _chinchilla(s: Subject) -> int | None:
 
 
 def _to_chinchilla(s: Subject) -> float | None:
-    from transformer_calc.readings.reckoning import compute_optimal
+    from transformer_calc.readings.cost.reckoning import compute_optimal
 
     fits = compute_optimal(s.run)[0] if _chinchilla(s) else []
     return fits[0].ratio if fits else None

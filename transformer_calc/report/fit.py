@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings.cache import cached
-from transformer_calc.readings.params import Component
-from transformer_calc.readings.serving import Plan, weight_bytes
-from transformer_calc.readings.sharding import Mesh, check, parts_of, stages
-from transformer_calc.readings.training import Training, state_bytes
+from transformer_calc.readings.count.cache import cached
+from transformer_calc.readings.count.params import Component
+from transformer_calc.readings.memory.serving import Plan, weight_bytes
+from transformer_calc.readings.memory.training import Training, state_bytes
+from transformer_calc.readings.shard import Mesh, check, parts_of, stages
 from transformer_calc.report import Facts, Report, Text
 from transformer_calc.report.common import device_data, memory_said, said_of, stored_beside
 from transformer_calc.report.memory import PARTS, cached_tokens, count, devices_of, idle, memory_of

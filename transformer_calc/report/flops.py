@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.ops import KINDS
-from transformer_calc.readings import formulas
-from transformer_calc.readings.flops import Flops, Row, Work, check_options, mean_keys, rows, totals
-from transformer_calc.readings.params import components, params
+from transformer_calc.readings.count import formulas
+from transformer_calc.readings.count.flops import Flops, Row, Work, check_options, mean_keys, rows, totals
+from transformer_calc.readings.count.params import components, params
 from transformer_calc.report import Column, Facts, Report, Table, Text
 from transformer_calc.report.common import legend
 

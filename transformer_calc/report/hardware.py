@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from transformer_calc import spec, units
-from transformer_calc.readings.prices import YEARS, paid
+from transformer_calc.readings.cost.prices import YEARS, paid
 from transformer_calc.report import Column, Report
 from transformer_calc.report.presets import entries, listing, whole
 from transformer_calc.sources import hardware

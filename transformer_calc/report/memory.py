@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings import lora, serving
-from transformer_calc.readings.buffers import BUFFERS
-from transformer_calc.readings.cache import cached, elements, per_token
-from transformer_calc.readings.frozen import freeze as find_frozen
-from transformer_calc.readings.params import components
-from transformer_calc.readings.serving import PLAIN, Plan, beside, check, held
-from transformer_calc.readings.sharding import PADDED, Mesh, Stage, content, layers_of, stages
-from transformer_calc.readings.sharding import check as check_mesh
-from transformer_calc.readings.training import Training, copied, idle_selective, kept, micro_batch
-from transformer_calc.readings.training import check as check_training
+from transformer_calc.readings.count import lora
+from transformer_calc.readings.count.cache import cached, elements, per_token
+from transformer_calc.readings.count.frozen import freeze as find_frozen
+from transformer_calc.readings.count.params import components
+from transformer_calc.readings.memory import serving
+from transformer_calc.readings.memory.buffers import BUFFERS
+from transformer_calc.readings.memory.serving import PLAIN, Plan, beside, check, held
+from transformer_calc.readings.memory.training import Training, copied, idle_selective, kept, micro_batch
+from transformer_calc.readings.memory.training import check as check_training
+from transformer_calc.readings.shard import PADDED, Mesh, Stage, content, layers_of, stages
+from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import (
     assumed,
@@ -262,8 +263,8 @@ def _parts(
 
 def _formulas(model: Transformer, counted: Counted, plan: Plan | Training) -> tuple[dict[str, Any], list[Any]]:
     """Each part of each stage in symbols, where that is the exact count; shown is the fullest stage."""
-    from transformer_calc.readings import footprint
-    from transformer_calc.readings.formulas import symbols, text
+    from transformer_calc.readings.count.formulas import symbols, text
+    from transformer_calc.readings.memory import footprint
 
     graph, sizes = counted.graph, counted.sizes
     letters = footprint.letters_of(graph, sizes, plan)

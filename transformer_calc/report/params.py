@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from transformer_calc import units
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes, shape
-from transformer_calc.readings import formulas
-from transformer_calc.readings.params import components, params, tensors
-from transformer_calc.readings.shapes import symbols_of
+from transformer_calc.readings.count import formulas
+from transformer_calc.readings.count.params import components, params, tensors
+from transformer_calc.readings.count.shapes import symbols_of
 from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import legend
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from transformer_calc import units
 from transformer_calc.errors import InputError
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings import communication, roofline
-from transformer_calc.readings.cache import cached
-from transformer_calc.readings.latency import WAITS, Pass, Server
-from transformer_calc.readings.prices import Paid, paid
-from transformer_calc.readings.serving import Plan, check
-from transformer_calc.readings.sharding import check as check_mesh
-from transformer_calc.readings.training import Training
+from transformer_calc.readings.cost.prices import Paid, paid
+from transformer_calc.readings.count.cache import cached
+from transformer_calc.readings.memory.serving import Plan, check
+from transformer_calc.readings.memory.training import Training
+from transformer_calc.readings.shard import check as check_mesh
+from transformer_calc.readings.time import communication, roofline
+from transformer_calc.readings.time.latency import WAITS, Pass, Server
 from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import assumed, device_data, memory_said, said_of, stored_beside, too_long
 from transformer_calc.report.fit import largest

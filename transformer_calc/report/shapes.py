@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings.params import params
-from transformer_calc.readings.shapes import Place, Shaped, Value, expanded, n_layers, places, shaped
-from transformer_calc.readings.shapes import layer as layer_places
+from transformer_calc.readings.count.params import params
+from transformer_calc.readings.count.shapes import Place, Shaped, Value, expanded, n_layers, places, shaped
+from transformer_calc.readings.count.shapes import layer as layer_places
 from transformer_calc.report import Column, Report, Table, Text
 from transformer_calc.report.common import legend
 

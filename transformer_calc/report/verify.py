@@ -14,12 +14,12 @@ from transformer_calc import units
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings.run import Machine, Outcome, random_weights
-from transformer_calc.readings.shrink import shrink
-from transformer_calc.readings.shrink import workload as small_workload
-from transformer_calc.readings.verify import Check, Difference, difference, random_inputs, too_long, unfit, verify
-from transformer_calc.readings.verify import held as held_by_run
-from transformer_calc.readings.weights import JOINT, Checkpoint, Loaded, Match, match, untied
+from transformer_calc.readings.run.machine import Machine, Outcome, random_weights
+from transformer_calc.readings.run.shrink import shrink
+from transformer_calc.readings.run.shrink import workload as small_workload
+from transformer_calc.readings.run.verify import Check, Difference, difference, random_inputs, too_long, unfit, verify
+from transformer_calc.readings.run.verify import held as held_by_run
+from transformer_calc.readings.run.weights import JOINT, Checkpoint, Loaded, Match, match, untied
 from transformer_calc.report import Column, Report, Table, Text
 from transformer_calc.sources import files, values
 from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
-from transformer_calc.readings.algebra import by
-from transformer_calc.readings.params import params
-from transformer_calc.readings.shrink import shrink as shrunk
-from transformer_calc.readings.verify import too_long
-from transformer_calc.readings.walk import (
+from transformer_calc.readings.count.algebra import by
+from transformer_calc.readings.count.params import params
+from transformer_calc.readings.run.shrink import shrink as shrunk
+from transformer_calc.readings.run.verify import too_long
+from transformer_calc.readings.run.walk import (
     LOWEST,
     Given,
     Seen,
@@ -29,7 +29,7 @@ from transformer_calc.readings.walk import (
     walk,
     with_vectors,
 )
-from transformer_calc.readings.weights import Checkpoint, Loaded, is_folder, match
+from transformer_calc.readings.run.weights import Checkpoint, Loaded, is_folder, match
 from transformer_calc.report import Column, Grid, Matrix, Report, Table, Text
 from transformer_calc.report.common import legend
 from transformer_calc.sources import presets, values

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product, shape
 from transformer_calc.graph.ops import KINDS, flops
-from transformer_calc.readings.algebra import block_lines
+from transformer_calc.readings.count.algebra import block_lines
 
 
 class Value(NamedTuple):

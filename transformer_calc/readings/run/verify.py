@@ -10,8 +10,8 @@ import numpy as np
 
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product, shape
 from transformer_calc.graph.ops import flops
-from transformer_calc.readings.params import params
-from transformer_calc.readings.run import Machine, Observed, Outcome, Weights
+from transformer_calc.readings.count.params import params
+from transformer_calc.readings.run.machine import Machine, Observed, Outcome, Weights
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Vectors, Workload
 
 Array = np.ndarray[Any, np.dtype[Any]]

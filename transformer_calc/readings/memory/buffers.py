@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import divide
 from transformer_calc.graph.core import Block, Dims, Graph, Op
-from transformer_calc.readings.flops import is_scores
-from transformer_calc.readings.sharding import Local, Stage
+from transformer_calc.readings.count.flops import is_scores
+from transformer_calc.readings.shard import Local, Stage
 from transformer_calc.storage import precision
 
 if TYPE_CHECKING:
-    from transformer_calc.readings.training import Training
+    from transformer_calc.readings.memory.training import Training
 
 Value = Callable[[Any], Any]
 BUCKET = 500_000_000  # elements; DeepSpeed's reduce_bucket_size

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from transformer_calc.graph.model import build
-from transformer_calc.readings.params import components
+from transformer_calc.readings.count.params import components
 from transformer_calc.spec import Model, Workload, further_layers
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import Expr, ceil_div, divide, evaluate, settled, substitute, symbol
 from transformer_calc.graph.core import Block, Graph, Sizes
-from transformer_calc.readings import activations, buffers, lora, serving, training
-from transformer_calc.readings.cache import cached
-from transformer_calc.readings.formulas import Identity, identities, merged_layers, symbols, text, textbook
-from transformer_calc.readings.sharding import Local, Mesh, Stage, parts_of
+from transformer_calc.readings.count import lora
+from transformer_calc.readings.count.cache import cached
+from transformer_calc.readings.count.formulas import Identity, identities, merged_layers, symbols, text, textbook
+from transformer_calc.readings.memory import activations, buffers, serving, training
+from transformer_calc.readings.shard import Local, Mesh, Stage, parts_of
 from transformer_calc.storage import STORAGE, precision
 
 if TYPE_CHECKING:

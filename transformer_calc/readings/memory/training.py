@@ -21,12 +21,13 @@ from typing import Any, NamedTuple
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.expr import ceil_div, divide
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings import activations, buffers, lora, serving
-from transformer_calc.readings.activations import Saved
-from transformer_calc.readings.flops import RECOMPUTE
-from transformer_calc.readings.frozen import Frozen
-from transformer_calc.readings.params import Component
-from transformer_calc.readings.sharding import Local, Mesh, Stage, content, divisor, parts_of, share, tied
+from transformer_calc.readings.count import lora
+from transformer_calc.readings.count.flops import RECOMPUTE
+from transformer_calc.readings.count.frozen import Frozen
+from transformer_calc.readings.count.params import Component
+from transformer_calc.readings.memory import activations, buffers, serving
+from transformer_calc.readings.memory.activations import Saved
+from transformer_calc.readings.shard import Local, Mesh, Stage, content, divisor, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved")

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings import budget, scaling
-from transformer_calc.readings.assumed import PUE, Assumed
-from transformer_calc.readings.budget import Cost, Terms, Work
-from transformer_calc.readings.lora import check as check_lora
-from transformer_calc.readings.params import params
-from transformer_calc.readings.prices import Paid, paid
-from transformer_calc.readings.schedules import LearningRate, Ramp, Span, check
-from transformer_calc.readings.serving import Plan
-from transformer_calc.readings.serving import check as check_serving
-from transformer_calc.readings.sharding import check as check_mesh
-from transformer_calc.readings.sharding import stages
-from transformer_calc.readings.training import Training
-from transformer_calc.readings.training import check as check_training
+from transformer_calc.readings.cost import budget, scaling
+from transformer_calc.readings.cost.assumed import PUE, Assumed
+from transformer_calc.readings.cost.budget import Cost, Terms, Work
+from transformer_calc.readings.cost.prices import Paid, paid
+from transformer_calc.readings.cost.schedules import LearningRate, Ramp, Span, check
+from transformer_calc.readings.count.lora import check as check_lora
+from transformer_calc.readings.count.params import params
+from transformer_calc.readings.memory.serving import Plan
+from transformer_calc.readings.memory.serving import check as check_serving
+from transformer_calc.readings.memory.training import Training
+from transformer_calc.readings.memory.training import check as check_training
+from transformer_calc.readings.shard import check as check_mesh
+from transformer_calc.readings.shard import stages
 from transformer_calc.spec import Device, Grid, TrainingRun, Workload
 
 MOST_OF_PEAK = 1 + 1e-9  # and what rounding makes of it
@@ -282,7 +282,7 @@ def _peak(device: Device | None, plan: Training | Plan) -> tuple[str, int | None
     """The type that matmuls are computed in, and the device's peak in it."""
     compute = budget.compute_type(plan)
     if device and isinstance(plan, Plan):
-        from transformer_calc.readings.latency import computes
+        from transformer_calc.readings.time.latency import computes
 
         compute = computes(plan, device, None)
     return compute, device.peak(compute) if device else None

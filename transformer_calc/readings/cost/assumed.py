@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from transformer_calc.readings import budget
-from transformer_calc.readings.budget import Terms
-from transformer_calc.readings.prices import Paid
-from transformer_calc.readings.schedules import Ramp
-from transformer_calc.readings.serving import Plan
-from transformer_calc.readings.training import Training
+from transformer_calc.readings.cost import budget
+from transformer_calc.readings.cost.budget import Terms
+from transformer_calc.readings.cost.prices import Paid
+from transformer_calc.readings.cost.schedules import Ramp
+from transformer_calc.readings.memory.serving import Plan
+from transformer_calc.readings.memory.training import Training
 from transformer_calc.spec import Device, Grid, TrainingRun, Workload
 from transformer_calc.storage import precision
 

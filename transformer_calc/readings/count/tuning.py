@@ -12,8 +12,8 @@ from typing import Any
 
 from transformer_calc.graph.core import Block, Graph, Sizes, product
 from transformer_calc.graph.ops import CONTRACTIONS
-from transformer_calc.readings.flops import WITHOUT_GRADIENT, Flops, Row, Work, rows
-from transformer_calc.readings.lora import Lora, targets
+from transformer_calc.readings.count.flops import WITHOUT_GRADIENT, Flops, Row, Work, rows
+from transformer_calc.readings.count.lora import Lora, targets
 
 
 def flops(graph: Graph, sizes: Sizes, adapters: Lora, *, needed: bool = False, recompute: str = "none") -> Flops:

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, Tensor, product
 from transformer_calc.graph.ops import CONTRACTIONS
-from transformer_calc.readings.eager import CLASSES, Eager
-from transformer_calc.readings.flops import RECOMPUTE, WITHOUT_GRADIENT, is_scores
+from transformer_calc.readings.count.flops import RECOMPUTE, WITHOUT_GRADIENT, is_scores
+from transformer_calc.readings.memory.eager import CLASSES, Eager
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes
-from transformer_calc.readings.activations import How, Saved
-from transformer_calc.readings.params import Component, components
+from transformer_calc.readings.count.params import Component, components
+from transformer_calc.readings.memory.activations import How, Saved
 
 RANK = "lora_rank"  # the axis between A and B
 ALL = "all"

@@ -13,14 +13,15 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from transformer_calc.graph.core import Block, Graph, Sizes
-from transformer_calc.readings import communication, flops, lora, roofline, tuning
-from transformer_calc.readings.communication import Link
-from transformer_calc.readings.params import Component
-from transformer_calc.readings.roofline import How, Rates
-from transformer_calc.readings.serving import PLAIN
-from transformer_calc.readings.sharding import Stage, parts_of, stages
-from transformer_calc.readings.sharding import check as check_mesh
-from transformer_calc.readings.training import Training, check, frozen_bytes, micro_batch, passes, state_bytes
+from transformer_calc.readings.count import flops, lora, tuning
+from transformer_calc.readings.count.params import Component
+from transformer_calc.readings.memory.serving import PLAIN
+from transformer_calc.readings.memory.training import Training, check, frozen_bytes, micro_batch, passes, state_bytes
+from transformer_calc.readings.shard import Stage, parts_of, stages
+from transformer_calc.readings.shard import check as check_mesh
+from transformer_calc.readings.time import communication, roofline
+from transformer_calc.readings.time.communication import Link
+from transformer_calc.readings.time.roofline import How, Rates
 from transformer_calc.spec import Device
 from transformer_calc.storage import STORAGE, precision, storage
 

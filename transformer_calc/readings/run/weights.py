@@ -18,8 +18,8 @@ import numpy as np
 from transformer_calc import strict
 from transformer_calc.errors import InputError, shown
 from transformer_calc.graph.core import Graph, Sizes, shape
-from transformer_calc.readings.kernels import sinusoids
-from transformer_calc.readings.params import Component, Tensor, tensors
+from transformer_calc.readings.count.params import Component, Tensor, tensors
+from transformer_calc.readings.run.kernels import sinusoids
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes
-from transformer_calc.readings.cache import Cached, cached
-from transformer_calc.readings.params import Component, of_block
-from transformer_calc.readings.sharding import Mesh, Stage, copies, divisor, parts_of, share
+from transformer_calc.readings.count.cache import Cached, cached
+from transformer_calc.readings.count.params import Component, of_block
+from transformer_calc.readings.shard import Mesh, Stage, copies, divisor, parts_of, share
 from transformer_calc.storage import Storage, storage
 
 if TYPE_CHECKING:

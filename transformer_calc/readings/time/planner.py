@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings import step, training
-from transformer_calc.readings.params import Component
-from transformer_calc.readings.sharding import Mesh, Stage, check, parts_of, stages
-from transformer_calc.readings.training import Training
+from transformer_calc.readings.count.params import Component
+from transformer_calc.readings.memory import training
+from transformer_calc.readings.memory.training import Training
+from transformer_calc.readings.shard import Mesh, Stage, check, parts_of, stages
+from transformer_calc.readings.time import step
 from transformer_calc.spec import Device
 
 MICRO_BATCHES = (1, 2, 4, 8, 16)

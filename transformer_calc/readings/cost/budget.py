@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings import lora, tuning
-from transformer_calc.readings.flops import rows, totals
-from transformer_calc.readings.params import components
-from transformer_calc.readings.serving import Plan
-from transformer_calc.readings.training import Training, state_bytes
+from transformer_calc.readings.count import lora, tuning
+from transformer_calc.readings.count.flops import rows, totals
+from transformer_calc.readings.count.params import components
+from transformer_calc.readings.memory.serving import Plan
+from transformer_calc.readings.memory.training import Training, state_bytes
 from transformer_calc.storage import precision, storage
 
 if TYPE_CHECKING:
-    from transformer_calc.readings import planner
+    from transformer_calc.readings.time import planner
     from transformer_calc.spec import Device
 
 TERA = 10**12
@@ -206,8 +206,8 @@ def predict(
 
     Raises InputError where nothing fits, or the device's file does not say enough.
     """
-    from transformer_calc.readings import planner
-    from transformer_calc.readings.step import PARTS
+    from transformer_calc.readings.time import planner
+    from transformer_calc.readings.time.step import PARTS
 
     choice = planner.choose(graph, sizes, device, devices, plan, given, family)
     found, mesh = choice.estimate, choice.plan.mesh

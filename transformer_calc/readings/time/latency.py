@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
 from transformer_calc.graph.ops import FMA
-from transformer_calc.readings import communication, roofline
-from transformer_calc.readings.communication import Link
-from transformer_calc.readings.flops import of_source_alone
-from transformer_calc.readings.params import components
-from transformer_calc.readings.roofline import How, Rates
-from transformer_calc.readings.serving import Plan, rows_and_tensors, weight_type
-from transformer_calc.readings.sharding import content, stages
+from transformer_calc.readings.count.flops import of_source_alone
+from transformer_calc.readings.count.params import components
+from transformer_calc.readings.memory.serving import Plan, rows_and_tensors, weight_type
+from transformer_calc.readings.shard import content, stages
+from transformer_calc.readings.time import communication, roofline
+from transformer_calc.readings.time.communication import Link
+from transformer_calc.readings.time.roofline import How, Rates
 from transformer_calc.spec import Device
 from transformer_calc.storage import storage
 

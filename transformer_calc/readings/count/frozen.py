@@ -18,7 +18,7 @@ from typing import NamedTuple
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.graph.core import Block, Graph, Op
 from transformer_calc.graph.model import build
-from transformer_calc.readings.params import Component, components
+from transformer_calc.readings.count.params import Component, components
 from transformer_calc.spec import Layers, Model, Stack
 
 RANGE = re.compile(r"(?:(\w+)\.)?(\d+)(?:-(\d+))?")

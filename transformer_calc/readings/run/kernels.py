@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transformer_calc.graph.core import Dims, Op
-from transformer_calc.readings.rotary import frequencies
+from transformer_calc.readings.run.rotary import frequencies
 
 if TYPE_CHECKING:
-    from transformer_calc.readings.run import Machine
+    from transformer_calc.readings.run.machine import Machine
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Kernel = Callable[[Op, Sequence[Array], Sequence[Array], "Machine"], Any]

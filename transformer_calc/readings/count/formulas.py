@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import Expr, substitute, symbol, to_text
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings.params import params
+from transformer_calc.readings.count.params import params
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

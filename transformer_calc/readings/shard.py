@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Graph, Sizes
-from transformer_calc.readings.params import Component, components
+from transformer_calc.readings.count.params import Component, components
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

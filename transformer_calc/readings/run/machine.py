@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transformer_calc.graph.core import Block, Dim, Graph, Op, Param, Sizes, Tensor, product, shape
-from transformer_calc.readings.kernels import KERNELS
+from transformer_calc.readings.run.kernels import KERNELS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Weights = Callable[[str, int], Array]  # (path of a parameter, which of its copies) -> the array

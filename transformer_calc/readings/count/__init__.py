@@ -1,0 +1,1 @@
+"""Counts of the model itself, whatever it runs on: parameters, shapes, FLOPs, cache."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from transformer_calc import InputError, load
 from transformer_calc.cli import run
+from transformer_calc.facts import SCHEDULES, TrainingRun
 from transformer_calc.readings.cost import scaling
 from transformer_calc.readings.cost.assumed import PUE
 from transformer_calc.readings.cost.schedules import WSD_DECAY, LearningRate, Ramp, Span, points
@@ -24,7 +25,6 @@ from transformer_calc.readings.count.lora import Lora
 from transformer_calc.readings.memory.training import Training
 from transformer_calc.readings.shard import Mesh
 from transformer_calc.sources import grid, hardware, presets, runs
-from transformer_calc.spec import SCHEDULES, TrainingRun
 
 
 def printed(*args: str, format: str = "json") -> str:

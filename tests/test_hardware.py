@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from transformer_calc import spec
+from transformer_calc import facts
 from transformer_calc.cli import run
 from transformer_calc.errors import InputError
+from transformer_calc.facts import Device, Price
 from transformer_calc.report import hardware as report
 from transformer_calc.sources import hardware
-from transformer_calc.spec import Device, Price
 
 FILES = {path.stem: path for path in sorted((Path(__file__).parent.parent / "presets" / "hardware").glob("*.toml"))}
 DATA: dict[str, dict[str, Any]] = {
@@ -145,7 +145,7 @@ def test_memory_is_what_programs_get(name: str, gib: float) -> None:
     assert device.memory_kind == "runtime"
     assert device.memory_bytes is not None
     assert abs(device.memory_bytes / 2**30 - gib) <= 0.0051  # as rounded to two decimals
-    assert device.memory_basis == f"what {spec.RUNTIMES.get(device.vendor, 'its runtime')} hands out"
+    assert device.memory_basis == f"what {facts.RUNTIMES.get(device.vendor, 'its runtime')} hands out"
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a10", "driver"), ("h800", "vendor"), ("m4-max", "vendor")])

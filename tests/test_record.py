@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
 
-from transformer_calc import InputError, record, spec
+from transformer_calc import InputError, facts, record, spec
 from transformer_calc.record import Record
 
 RECORDS = [
-    cls for cls in vars(spec).values() if isinstance(cls, type) and issubclass(cls, Record) and cls is not Record
+    cls
+    for cls in (vars(spec) | vars(facts)).values()
+    if isinstance(cls, type) and issubclass(cls, Record) and cls is not Record
 ]
 
 
@@ -22,7 +25,7 @@ def test_every_number_has_its_limits_and_every_default_keeps_to_them(cls: type[R
         rule = field.metadata.get("rule")
         assert rule is not None or not kinds & {"int", "float"}, field.name
         if field.default is not MISSING:
-            record._check(field.type, vars(spec), rule)(field.name, field.default)
+            record._check(field.type, vars(sys.modules[cls.__module__]), rule)(field.name, field.default)
 
 
 # a record, a value of one of its fields that cannot be, and what the message says of it
@@ -75,10 +78,10 @@ WRONG: list[tuple[type[Record], dict[str, Any], str]] = [
     (spec.Dense, {"name": "lm", "width": 0}, "width is 0; it must be between 1 and 1e+15"),
     (spec.Stack, {"name": "tower"}, "name is 'tower'; it must be one of decoder, encoder, text, vision"),
     (spec.Workload, {"batch": 0}, "batch is 0; it must be between 1 and 1e+15"),
-    (spec.Device, {"name": "x", "memory_gb": 1e308}, "memory_gb is 1e+308; it must be more than 0 and at most 1e+09"),
-    (spec.Device, {"name": "x", "efficiency": (("matmul", 1e-310),)}, "efficiency.matmul is 1e-310"),
-    (spec.Grid, {"name": "x", "g_per_kwh": float("inf")}, "g_per_kwh is inf; it must be at least 0"),
-    (spec.TrainingRun, {"days": float("nan")}, "days is nan; it must be more than 0"),
+    (facts.Device, {"name": "x", "memory_gb": 1e308}, "memory_gb is 1e+308; it must be more than 0 and at most 1e+09"),
+    (facts.Device, {"name": "x", "efficiency": (("matmul", 1e-310),)}, "efficiency.matmul is 1e-310"),
+    (facts.Grid, {"name": "x", "g_per_kwh": float("inf")}, "g_per_kwh is inf; it must be at least 0"),
+    (facts.TrainingRun, {"days": float("nan")}, "days is nan; it must be more than 0"),
 ]
 
 

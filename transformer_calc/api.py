@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from transformer_calc import consistency
 from transformer_calc.errors import InputError, NotSettable, shown
+from transformer_calc.facts import TrainingRun
 from transformer_calc.graph.core import Graph
 from transformer_calc.sources.lengths import Length
-from transformer_calc.spec import Audio, Model, Patches, Tokens, TrainingRun, Workload
+from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
+    from transformer_calc.facts import Device
     from transformer_calc.readings.cost.reckoning import Reckoning
     from transformer_calc.readings.count.flops import Flops
     from transformer_calc.readings.count.further import Further
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from transformer_calc.readings.memory.training import Training
     from transformer_calc.sources.published import Checkpoint
     from transformer_calc.sources.settings import Setting
-    from transformer_calc.spec import Device
 
 DEFAULT_PRESET = "gpt2"
 COUNTED = "mtp.counted=true"  # the setting that --mtp is
@@ -276,11 +277,11 @@ class Transformer:
         >>> f"{load('gpt3').cost(mfu=0.3, device='a100', devices=1024).cost.days:.1f}"
         '39.0'
         """
+        from transformer_calc.facts import Grid
         from transformer_calc.readings.cost import reckoning
         from transformer_calc.readings.cost.budget import PACES, chosen
         from transformer_calc.readings.memory.training import Training
         from transformer_calc.sources import grid, hardware
-        from transformer_calc.spec import Grid
 
         pace = [(kind, float(asked.pop(kind))) for kind in PACES if asked.get(kind) is not None]
         asked = {name: value for name, value in asked.items() if name not in PACES}

@@ -11,9 +11,10 @@ from transformer_calc.report import Column, Facts, Table
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
+    from transformer_calc.facts import Device
     from transformer_calc.readings.memory.serving import Plan
     from transformer_calc.readings.memory.training import Training
-    from transformer_calc.spec import Device, Workload
+    from transformer_calc.spec import Workload
 
 
 def assumed(assumptions: Mapping[str, object], title: str = "assumptions") -> Facts:

@@ -40,11 +40,11 @@ from transformer_calc.spec import (
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
+    from transformer_calc.facts import Device
     from transformer_calc.readings.cost.reckoning import Reckoning
     from transformer_calc.readings.count.flops import Flops
     from transformer_calc.readings.count.params import Params
     from transformer_calc.report.serve import Measured
-    from transformer_calc.spec import Device
 
 OTHER = "≠"  # marks a row whose values differ
 SERVED, TRAINED = Plan(), Training()

@@ -20,7 +20,8 @@ from transformer_calc.spec import Patches
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
-    from transformer_calc.spec import Device, Workload
+    from transformer_calc.facts import Device
+    from transformer_calc.spec import Workload
 
 SOLVE = ("batch", "context", "devices")
 MOST = 2**40  # of a batch or a context: beyond it, nothing is searched

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformer_calc import spec, units
+from transformer_calc import facts, units
+from transformer_calc.facts import Device
 from transformer_calc.readings.cost.prices import YEARS, paid
 from transformer_calc.report import Column, Report
 from transformer_calc.report.presets import entries, listing, whole
 from transformer_calc.sources import hardware
 from transformer_calc.sources.catalogue import read
-from transformer_calc.spec import Device
 
 PEAKS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
 MARK = "?"
@@ -160,7 +160,7 @@ def _seen(table: str, key: str, value: Any) -> str | None:
         case "", "memory_bytes":
             return f"{value:,} ({units.format_bytes(value)})"
         case "", "memory_kind":
-            return f"{value}: {spec.MEMORY_KINDS[value]}".format(runtime="the runtime")
+            return f"{value}: {facts.MEMORY_KINDS[value]}".format(runtime="the runtime")
         case "", "bandwidth":
             return f"{_scaled(value, 10**9)} GB/s"
         case "", "interconnect":

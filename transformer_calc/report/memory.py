@@ -33,7 +33,8 @@ from transformer_calc.storage import optimizer, precision, storage
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
-    from transformer_calc.spec import Device, Workload
+    from transformer_calc.facts import Device
+    from transformer_calc.spec import Workload
 
 CROSS_ENTROPY = "log-probabilities, their gradient and the logits', whole (PyTorch, cross_entropy)"
 PARTS = ("weights", "gradients", "optimizer", "activations", "kv_cache", "other")

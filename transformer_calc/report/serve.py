@@ -24,7 +24,7 @@ from transformer_calc.storage import COMPUTE, storage
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
-    from transformer_calc.spec import Device
+    from transformer_calc.facts import Device
 
 COLUMNS = (
     Column("batch", "sequences", "count"),

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from transformer_calc.errors import InputError, did_you_mean, shown
+from transformer_calc.facts import Grid
 from transformer_calc.sources.catalogue import Catalogue, read, short
-from transformer_calc.spec import Grid
 
 FILE = Catalogue("", "grid", "").folder() / "grid.toml"
 WORLD = "world"

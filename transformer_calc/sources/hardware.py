@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from transformer_calc.errors import InputError, did_you_mean, shown
+from transformer_calc.facts import Device, Price
 from transformer_calc.sources.catalogue import Catalogue, read, short
-from transformer_calc.spec import Device, Price
 from transformer_calc.units import parse_amount
 
 T = TypeVar("T")

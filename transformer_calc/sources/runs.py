@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from transformer_calc.errors import InputError, did_you_mean, shown
+from transformer_calc.facts import TrainingRun
 from transformer_calc.sources.catalogue import short
-from transformer_calc.spec import TrainingRun
 
 TEXTS = ("schedule", "schedule_note", "batch_growth", "batch_note", "recompute", "hardware", "source")
 WAYS = ("dp", "tp", "pp", "cp", "ep", "zero", "micro_batch", "virtual")  # of a plan: counts

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from transformer_calc.facts import Device, Grid, TrainingRun
 from transformer_calc.readings.cost import budget
 from transformer_calc.readings.cost.budget import Terms
 from transformer_calc.readings.cost.prices import Paid
 from transformer_calc.readings.cost.schedules import Ramp
 from transformer_calc.readings.memory.serving import Plan
 from transformer_calc.readings.memory.training import Training
-from transformer_calc.spec import Device, Grid, TrainingRun, Workload
+from transformer_calc.spec import Workload
 from transformer_calc.storage import precision
 
 PUE = 1.1

@@ -18,8 +18,8 @@ from transformer_calc.readings.memory.training import Training, state_bytes
 from transformer_calc.storage import precision, storage
 
 if TYPE_CHECKING:
+    from transformer_calc.facts import Device
     from transformer_calc.readings.time import planner
-    from transformer_calc.spec import Device
 
 TERA = 10**12
 HOUR, DAY = 3600, 86_400  # seconds

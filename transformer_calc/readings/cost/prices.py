@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
-from transformer_calc.spec import Device, Price
+from transformer_calc.facts import Device, Price
 
 YEARS = 4.0  # that a bought device is used: an assumption (--amortize); clouds write servers off over 4 to 6
 HOURS = 8766  # of a year of 365.25 days

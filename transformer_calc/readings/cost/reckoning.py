@@ -10,6 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
+from transformer_calc.facts import Device, Grid, TrainingRun
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.readings.cost import budget, scaling
 from transformer_calc.readings.cost.assumed import PUE, Assumed
@@ -24,7 +25,7 @@ from transformer_calc.readings.memory.training import Training
 from transformer_calc.readings.memory.training import check as check_training
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.shard import stages
-from transformer_calc.spec import Device, Grid, TrainingRun, Workload
+from transformer_calc.spec import Workload
 
 MOST_OF_PEAK = 1 + 1e-9  # and what rounding makes of it
 MESH = frozenset(("dp", "tp", "pp", "cp", "ep", "sp"))  # options that shape the devices

@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 from transformer_calc.errors import InputError
-from transformer_calc.spec import SCHEDULES
+from transformer_calc.facts import SCHEDULES
 
 POINTS = 64  # of a curve, beside those where it bends
 WSD_DECAY = 0.1  # of the run: Hu et al. 2024, arXiv 2404.06395 (MiniCPM), section 4

@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Op, Sizes
 from transformer_calc.readings.count.flops import is_scores, works_on_scores
 from transformer_calc.readings.shard import Mesh, divisor
 from transformer_calc.readings.time.roofline import How, Reader, reached, unknown
-from transformer_calc.spec import Device
 
 HOP, FAR_HOP, TORUS_HOP = 3e-6, 5e-6, 1e-6  # seconds of a step between devices of a node, of nodes, of a torus
 ORDER = ("tp", "cp", "dp", "pp")  # neighbours in tp are neighbours in a node, as Megatron-LM places ranks

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
 from transformer_calc.graph.ops import FMA
 from transformer_calc.readings.count.flops import of_source_alone
@@ -20,7 +21,6 @@ from transformer_calc.readings.shard import content, stages
 from transformer_calc.readings.time import communication, roofline
 from transformer_calc.readings.time.communication import Link
 from transformer_calc.readings.time.roofline import How, Rates
-from transformer_calc.spec import Device
 from transformer_calc.storage import storage
 
 WAITS = {

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
+from transformer_calc.facts import Device
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.readings.count.params import Component
 from transformer_calc.readings.memory import training
 from transformer_calc.readings.memory.training import Training
 from transformer_calc.readings.shard import Mesh, Stage, check, parts_of, stages
 from transformer_calc.readings.time import step
-from transformer_calc.spec import Device
 
 MICRO_BATCHES = (1, 2, 4, 8, 16)
 GROUPS = (1, 2, 4)  # of layers of a stage, where an interleaved schedule is left to choose

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Graph, Sizes
 from transformer_calc.readings.count import flops, lora, tuning
 from transformer_calc.readings.count.params import Component
@@ -22,7 +23,6 @@ from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.time import communication, roofline
 from transformer_calc.readings.time.communication import Link
 from transformer_calc.readings.time.roofline import How, Rates
-from transformer_calc.spec import Device
 from transformer_calc.storage import STORAGE, precision, storage
 
 NARROW = {"fp8": 1.0, "fp4": 0.5}  # bytes of an operand of a matmul that is cast down for it

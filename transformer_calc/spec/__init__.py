@@ -24,10 +24,12 @@ from transformer_calc.spec.positions import (
 from transformer_calc.spec.stack import Audio, Patches, Stack, Tokens, Vectors
 from transformer_calc.spec.words import ACTIVATIONS, STACKS, WRITTEN_OUT, Norm, divide
 
-__all__ = (  # fmt: skip
+# fmt: off
+__all__ = (
     "ACTIVATIONS", "LENGTHS", "POSITIVE", "SEQUENTIAL", "STACKS", "TAKES", "WRITTEN_OUT", "Act", "Attention",
     "Audio", "Averaging", "Convolution", "Dense", "Disentangled", "Head", "Indexer", "LatentAttention", "Layer",
     "Layers", "Mlp", "Model", "Moe", "Mtp", "Norm", "NormStep", "Patches", "Pool", "Positions", "Probe",
     "RelativeBias", "RelativeProjection", "Rotary", "Router", "Stack", "Tokens", "Vectors", "Workload", "divide",
     "further_layers",
-)  # fmt: skip
+)
+# fmt: on

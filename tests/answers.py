@@ -85,9 +85,10 @@ def lines(only: set[str], every: int) -> Iterator[list[str]]:
 def save(file: Path, only: set[str], every: int) -> None:
     start = time.perf_counter()
     with gzip.open(file, "wt", encoding="utf-8", compresslevel=3) as out:
-        for n, arguments in enumerate(lines(only, every), 1):
+        asked = list(lines(only, every))
+        for arguments in asked:
             out.write(json.dumps(answer(arguments), sort_keys=True) + "\n")
-    print(f"{n:,} answers in {time.perf_counter() - start:,.0f} s: {file}")
+    print(f"{len(asked):,} answers in {time.perf_counter() - start:,.0f} s: {file}")
 
 
 def read(file: str) -> dict[str, dict[str, Any]]:

@@ -16,14 +16,12 @@ from hypothesis import strategies as st
 from transformer_calc import InputError, load
 from transformer_calc.cli import run
 from transformer_calc.facts import SCHEDULES, TrainingRun
+from transformer_calc.plan import Adapters, Mesh, Training
 from transformer_calc.readings.cost import scaling
 from transformer_calc.readings.cost.assumed import PUE
 from transformer_calc.readings.cost.schedules import WSD_DECAY, LearningRate, Ramp, Span, points
 from transformer_calc.readings.count import tuning
 from transformer_calc.readings.count.flops import rows
-from transformer_calc.readings.count.lora import Lora
-from transformer_calc.readings.memory.training import Training
-from transformer_calc.readings.shard import Mesh
 from transformer_calc.sources import grid, hardware, presets, runs
 
 
@@ -808,7 +806,7 @@ def test_flops_of_adapters_by_hand() -> None:
               "num_attention_heads": 4, "num_hidden_layers": layers, "vocab_size": v}  # fmt: skip
     model = load(config=config)
     sizes = model.graph.sizes(model.workload(batch=2, seq=s))
-    found, whole, t = tuning.flops(model.graph, sizes, Lora(r)), model.flops(batch=2, seq=s), 2 * s
+    found, whole, t = tuning.flops(model.graph, sizes, Adapters(rank=r)), model.flops(batch=2, seq=s), 2 * s
     assert found.forward.matmul == whole.forward.matmul + layers * 2 * 4 * t * d * r
     warm = 8 * t * d * d + 6 * t * d * f + 8 * t * s * d + 2 * (4 + 4) * t * d * r
     first = 2 * t * d * d + 6 * t * d * f + 6 * t * s * d + 2 * (2 + 4) * t * d * r
@@ -819,7 +817,7 @@ def test_flops_of_adapters_by_hand() -> None:
 def test_adapters_save_a_third(name: str) -> None:
     model = load(name)
     sizes = model.graph.sizes(model.workload(batch=1, seq=128))
-    found = tuning.flops(model.graph, sizes, Lora(4, ("all",)))
+    found = tuning.flops(model.graph, sizes, Adapters(rank=4, targets=("all",)))
     assert int(found.train.matmul) / counted(name, seq=128)[1] == pytest.approx(2 / 3, abs=0.03)  # type: ignore[arg-type]
     assert found.hardware == found.train
 

@@ -11,8 +11,9 @@ import pytest
 from shell import Shell
 
 from transformer_calc import InputError, load
+from transformer_calc.plan import Serving
 from transformer_calc.readings.count.params import components
-from transformer_calc.readings.memory.serving import Plan, weight_type
+from transformer_calc.readings.memory.serving import weight_type
 from transformer_calc.readings.run.weights import expected
 from transformer_calc.spec import Workload
 
@@ -51,7 +52,7 @@ def test_deepseek_v3_is_stored_as_its_files_are() -> None:
     model = load("deepseek-v3", mtp=True)
     sizes, stored = model.graph.sizes(Workload()), Counter[str]()
     for part in components(model.graph):
-        stored[weight_type(part, Plan(weights="fp8-block128")).name] += int(part.total(sizes))  # type: ignore[arg-type]
+        stored[weight_type(part, Serving(weights="fp8-block128")).name] += int(part.total(sizes))  # type: ignore[arg-type]
     assert stored == {"fp8-block128": 680_571_043_840, "bf16": 3_918_786_560}
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from transformer_calc import Transformer, load
 from transformer_calc.expr import evaluate
+from transformer_calc.plan import Mesh, Training
 from transformer_calc.readings.memory import footprint
-from transformer_calc.readings.memory.training import START, Kept, Training, kept
-from transformer_calc.readings.shard import Mesh, stages
+from transformer_calc.readings.memory.training import START, Kept, kept
+from transformer_calc.readings.shard import stages
 from transformer_calc.report.memory import build
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "peaks.json").read_text())["models"]
@@ -107,7 +108,7 @@ def test_what_the_loop_holds_is_there_in_the_layers_too() -> None:
     """Where the peak is in a layer, the loss is gone and a held output is not."""
     model = load("llama-3-8b", fields={"layers": 8, "vocab": 4096})
     run = model.workload(batch=1, seq=2048)
-    plan = Training(recompute="full", every=8)
+    plan = Training(recompute="full", recompute_every=8)
     both = [held(model, plan._replace(outputs=outputs), run) for outputs in ("held", "released")]
     assert {of.peak_at for of in both} == {"recomputation of a layer in the backward pass"}
     assert [of.loss for of in both] == [2 * 2048 * 4096, 0]

@@ -9,8 +9,7 @@ import pytest
 from shell import Shell
 
 from transformer_calc import load
-from transformer_calc.readings.memory.training import Training
-from transformer_calc.readings.shard import Mesh
+from transformer_calc.plan import Mesh, Training
 from transformer_calc.report.memory import count
 from transformer_calc.sources import presets
 
@@ -62,7 +61,7 @@ def test_what_was_tried_is_said(tcalc: Shell) -> None:
     assert plan["tp"] * plan["pp"] * plan["dp"] * plan["cp"] == 128
     model = load("llama-2-13b")
     mesh = Mesh(**{name: plan[name] for name in ("dp", "tp", "pp", "cp", "ep", "sp")})
-    how = Training(mesh=mesh, **{name: plan[name] for name in Training._fields if name in plan})
+    how = Training(mesh=mesh, **{name: plan[name] for name in Training.__dataclass_fields__ if name in plan})
     held = count(model, model.workload(batch=found["step"]["sequences"], seq=4096), how).fullest[0]
     assert found["memory"]["per_device"] == held
     shown = " ".join(tcalc.answer(line).split())

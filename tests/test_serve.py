@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 import transformer_calc
 from transformer_calc.cli import run
 from transformer_calc.graph.model import build
-from transformer_calc.readings.memory.serving import Plan
-from transformer_calc.readings.memory.training import Training
-from transformer_calc.readings.shard import Mesh
+from transformer_calc.plan import Mesh, Serving, Training
 from transformer_calc.readings.time import step
 from transformer_calc.readings.time.latency import Server
 from transformer_calc.report import fit, serve
@@ -28,7 +26,7 @@ from transformer_calc.sources import hardware, presets
 def server(name: str, device: str, tp: int = 1, *, decode: bool = True, ideal: bool = False, **how: Any) -> Server:
     model = transformer_calc.load(name)
     graph = build(model.spec, absorbed=True) if decode else model.graph
-    return Server(graph, Plan(mesh=Mesh(tp=tp), **how), hardware.load(device), ideal=ideal)
+    return Server(graph, Serving(mesh=Mesh(tp=tp), **how), hardware.load(device), ideal=ideal)
 
 
 # "How to Scale Your Model", inference.md, 8 TPU v5e, 8,192 tokens of context: batch -> milliseconds of a step
@@ -53,7 +51,7 @@ def kipply(layers: int, d_model: int, tp: int, batch: int, context: int = 1) -> 
     """A decoding step as kipply's "Transformer Inference Arithmetic" reckons: A100 at 1.5 TB/s, no losses."""
     fields = {"layers": layers, "d_model": d_model, "heads": d_model // 128, "vocab": 51200, "max_positions": 2048}
     device = hardware.load("a100-40gb-sxm", ["bandwidth=1.5e12"])
-    plan = Plan(mesh=Mesh(tp=tp))
+    plan = Serving(mesh=Mesh(tp=tp))
     one = Server(transformer_calc.load(fields=fields).graph, plan, device, ideal=True)
     return one.run(batch, tokens=1, cached=context), one
 
@@ -131,7 +129,7 @@ def test_ranks_beyond_the_heads_may_split_the_batch() -> None:
 def test_experts_that_a_batch_touches() -> None:
     """X·(1 - (1 - k/X)^tokens): Mixtral's 8 experts, 2 a token."""
     model = transformer_calc.load("mixtral-8x7b")
-    plan, device = Plan(), hardware.load("b300")
+    plan, device = Serving(), hardware.load("b300")
     one, many = (Server(model.graph, plan, device, ideal=True).run(n, tokens=1, cached=1).memory for n in (1, 8))
     expert, rest = 3 * 4096 * 14336 * 32 * 2, 2 * (46_702_792_704 - 32000 * 4096 - 8 * 3 * 4096 * 14336 * 32)
     for n, memory in ((1, one), (8, many)):
@@ -139,11 +137,11 @@ def test_experts_that_a_batch_touches() -> None:
         assert memory * 7.75e12 == pytest.approx(rest + touched * expert, rel=0.004)
 
 
-def report(name: str, plan: Plan | None = None, **given: Any) -> dict[str, Any]:
+def report(name: str, plan: Serving | None = None, **given: Any) -> dict[str, Any]:
     model = transformer_calc.load(name)
     device = hardware.load(given.pop("device", "h100-sxm"))
     sizes = {key: given.pop(key) for key in ("batch", "seq", "context") if key in given}
-    return serve.build(model, model.workload(**sizes), plan or Plan(), device=device, **given).to_dict()
+    return serve.build(model, model.workload(**sizes), plan or Serving(), device=device, **given).to_dict()
 
 
 def test_the_report_adds_up() -> None:
@@ -167,7 +165,7 @@ def test_only_the_price_moves_with_the_price() -> None:
 
 
 def test_a_price_that_nobody_knows_is_no_number() -> None:
-    data: Any = report("llama-3-8b", context=2048, device="tpu-v7x", plan=Plan(weights="int4"))
+    data: Any = report("llama-3-8b", context=2048, device="tpu-v7x", plan=Serving(weights="int4"))
     assert data["serve"]["usd_per_million_tokens"] is None
     assert data["price"] is None
     assert "unknown" in data["assumptions"]["price"]
@@ -184,7 +182,7 @@ def test_ranks_that_share_a_sequence_share_its_cache_and_its_prompt() -> None:
     """Each reads a part of the cache and all of the weights; of a prompt each computes a part."""
     device = hardware.load("h100-sxm")
     model = transformer_calc.load("llama-3-8b")
-    one, four = (Server(model.graph, Plan(mesh=Mesh(cp=cp)), device, ideal=True) for cp in (1, 4))
+    one, four = (Server(model.graph, Serving(mesh=Mesh(cp=cp)), device, ideal=True) for cp in (1, 4))
     before, after = (server.run(1, tokens=1, cached=131_071) for server in (one, four))
     cache, bandwidth = 131_072 * 131_072, 3.35e12  # 128 KiB a token
     assert before.memory - after.memory == pytest.approx(cache * 3 / 4 / bandwidth, rel=0.01)
@@ -199,7 +197,7 @@ def test_what_follows_an_encoder_begins_with_one_token() -> None:
     device = hardware.load("h100-sxm")
     model = transformer_calc.load("t5-large")
     found: Any = report("t5-large", seq=512, batch=8)["serve"]
-    first = Server(model.graph, Plan(), device).run(8, tokens=1, cached=0, source=512)
+    first = Server(model.graph, Serving(), device).run(8, tokens=1, cached=0, source=512)
     assert found["ttft_seconds"] == first.seconds
     short: Any = report("t5-large", seq=512, batch=8, output=2)["serve"]
     assert short["request_seconds"] < found["ttft_seconds"] + 2 * found["tpot_seconds"]
@@ -208,28 +206,28 @@ def test_what_follows_an_encoder_begins_with_one_token() -> None:
 def test_the_critical_batch_is_of_all_copies_and_of_each_expert() -> None:
     """240 sequences for each copy; an expert of Mixtral sees a quarter of the tokens (2 of 8)."""
     device, plain = hardware.load("tpu-v5e"), transformer_calc.load("llama-2-13b").graph
-    copies = Server(plain, Plan(mesh=Mesh(dp=4)), device, ideal=True)
+    copies = Server(plain, Serving(mesh=Mesh(dp=4)), device, ideal=True)
     assert copies.critical() == math.ceil(4 * 197e12 / 819e9)
     assert copies.critical_experts() is None
     experts = transformer_calc.load("mixtral-8x7b").graph
-    assert Server(experts, Plan(), device, ideal=True).critical_experts() == math.ceil(4 * 197e12 / 819e9)
-    shared = Server(experts, Plan(mesh=Mesh(dp=4, ep=4)), device, ideal=True)
+    assert Server(experts, Serving(), device, ideal=True).critical_experts() == math.ceil(4 * 197e12 / 819e9)
+    shared = Server(experts, Serving(mesh=Mesh(dp=4, ep=4)), device, ideal=True)
     assert shared.critical_experts() == math.ceil(4 * 197e12 / 819e9)  # a device's experts see every copy's tokens
 
 
 def test_the_last_of_the_prompts_in_a_pipeline_waits_for_the_others() -> None:
     """Four groups on four stages: the last one begins when the others are through the first stage."""
-    one = Server(transformer_calc.load("llama-3-8b").graph, Plan(mesh=Mesh(pp=4)), hardware.load("h100-sxm"))
+    one = Server(transformer_calc.load("llama-3-8b").graph, Serving(mesh=Mesh(pp=4)), hardware.load("h100-sxm"))
     alone, four = one.run(1, tokens=1024, cached=0), one.run(4, tokens=1024, cached=0)
     assert four.compute == pytest.approx(alone.compute * (1 + 3 / 4))
 
 
 def test_it_serves_what_fit_says_that_memory_holds() -> None:
     for name, context, plan in (
-        ("llama-3-8b", 4096, Plan()),
-        ("mixtral-8x7b", 8192, Plan(mesh=Mesh(tp=4))),
-        ("deepseek-v3", 4096, Plan(weights="fp8", mesh=Mesh(tp=16))),
-        ("gemma-2-9b", 16_384, Plan(kv_dtype="fp8")),
+        ("llama-3-8b", 4096, Serving()),
+        ("mixtral-8x7b", 8192, Serving(mesh=Mesh(tp=4))),
+        ("deepseek-v3", 4096, Serving(weights="fp8", mesh=Mesh(tp=16))),
+        ("gemma-2-9b", 16_384, Serving(kv_dtype="fp8")),
     ):
         model, device = transformer_calc.load(name), hardware.load("h100-sxm")
         fits: Any = fit.build(model, {"context": context}, plan, device=device).to_dict()
@@ -289,7 +287,7 @@ def test_prompts_that_go_through_in_parts_are_said_to() -> None:
     assert said["serve"]["fits"] is True
     held = int(said["assumptions"]["prompts"].partition(", ")[2].split()[0])
     model, device = transformer_calc.load("llama-3-8b"), hardware.load("h100-sxm")
-    fits: Any = fit.build(model, {"seq": 2048}, Plan(), device=device).to_dict()["fit"]
+    fits: Any = fit.build(model, {"seq": 2048}, Serving(), device=device).to_dict()["fit"]
     assert held == fits["batch"]
 
 

@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from transformer_calc import InputError, Workload, load
-from transformer_calc.readings.shard import Mesh, check, layers_of, params_of, parts_of, share, stages
+from transformer_calc.plan import Mesh
+from transformer_calc.readings.shard import check, layers_of, params_of, parts_of, share, stages
 
 MODELS = ["gpt3", "llama-3-70b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "qwen3-30b-a3b", "opt-175b"]
 GRAPHS = {name: load(name).graph for name in MODELS}
@@ -128,7 +129,6 @@ REFUSED = [
     ("gpt3", Mesh(sp=True), "--sp splits the sequence"),
     ("mixtral-8x7b", Mesh(ep=4, dp=2), "--ep is 4; it must divide --dp times --cp (2)"),
     ("mixtral-8x7b", Mesh(ep=3, dp=3), "--ep is 3; it must divide the 8 experts"),
-    ("gpt3", Mesh(dp=0), "--dp is 0; it must be at least 1"),
 ]
 
 
@@ -137,6 +137,11 @@ def test_a_mesh_that_does_not_divide_the_model_is_refused(name: str, mesh: Mesh,
     with pytest.raises(InputError) as error:
         check(mesh, GRAPHS[name], SIZES[name])
     assert error.value.message.startswith(message)
+
+
+def test_a_mesh_has_no_dimension_of_none() -> None:
+    with pytest.raises(InputError, match=r"^`dp` is 0; it must be at least 1$"):
+        Mesh(dp=0)
 
 
 # preset, stages, groups of layers of each -> layers of each stage; embedding and head stand for a layer where the

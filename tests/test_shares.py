@@ -11,11 +11,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from transformer_calc import InputError, Transformer, Workload, load
-from transformer_calc.readings.count.lora import Lora
+from transformer_calc.plan import Adapters, Mesh, Serving, Training
 from transformer_calc.readings.count.params import components
-from transformer_calc.readings.memory.serving import Plan, live
-from transformer_calc.readings.memory.training import Training, kept, part_bytes, ranks_of, state_bytes
-from transformer_calc.readings.shard import Mesh, check, parts_of, share, stages
+from transformer_calc.readings.memory.serving import live
+from transformer_calc.readings.memory.training import kept, part_bytes, ranks_of, state_bytes
+from transformer_calc.readings.shard import check, parts_of, share, stages
 from transformer_calc.readings.time import roofline
 from transformer_calc.report.memory import build
 from transformer_calc.storage import optimizer, precision
@@ -152,7 +152,7 @@ def test_scores_of_all_experts_are_on_each_rank() -> None:
             "d_expert": 1,
         }
     )
-    plan, size = Plan(mesh=Mesh(dp=2, ep=2)), wide.graph.sizes(Workload(batch=2, seq=100))
+    plan, size = Serving(mesh=Mesh(dp=2, ep=2)), wide.graph.sizes(Workload(batch=2, seq=100))
     layer = next(block for block in wide.graph.blocks if block.role == "layer")
     assert live(layer, size, plan)[0] >= 2 * 100 * 512
 
@@ -209,7 +209,7 @@ def test_frozen_weights_are_divided_by_entries() -> None:
     model = load("gpt2")
     sizes = {**sizes_of(model, batch=5, seq=64), "lora_rank": 4}
     (table,) = [part for part in components(model.graph) if part.path == "embed.tokens.weight"]
-    plan = Training(zero=3, mesh=Mesh(dp=5), lora=Lora(4))
+    plan = Training(zero=3, mesh=Mesh(dp=5), adapters=Adapters(rank=4))
     assert part_bytes(table, sizes, plan, frozenset()) == (2 * 7_719_476, 0, 0)
 
 

@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import transformer_calc
+from transformer_calc.plan import Adapters, Mesh, Training
 from transformer_calc.readings.count import flops
-from transformer_calc.readings.count.lora import Lora
 from transformer_calc.readings.memory import activations
-from transformer_calc.readings.memory.training import Training
-from transformer_calc.readings.shard import Mesh, stages
+from transformer_calc.readings.shard import stages
 from transformer_calc.readings.time import communication, planner, roofline, step
 from transformer_calc.readings.time.communication import Link
 from transformer_calc.readings.time.roofline import Gemm, How
@@ -267,21 +266,21 @@ def test_adapters_take_two_thirds_of_the_time_and_a_little() -> None:
     """Frozen matrices have no gradient of their own; X·A, (X·A)·B and what adds them do take time."""
     frozen = {}
     for rank in (1, 16, 256):
-        plan = plan_of(lora=Lora(rank, ("all",)), micro_batch=1)
+        plan = plan_of(adapters=Adapters(rank=rank, targets=("all",)), micro_batch=1)
         frozen[rank] = seconds(plan, batch=8)
     whole = seconds(plan_of(micro_batch=1), batch=8)
     assert frozen[1].flops / whole.flops == pytest.approx(2 / 3, abs=0.03)
     assert 2 / 3 < frozen[1].seconds / whole.seconds < 0.95
     assert frozen[1].seconds < frozen[16].seconds < frozen[256].seconds
     assert frozen[16].mfu < whole.mfu  # thin matmuls and additions are slow
-    quantised = seconds(plan_of(lora=Lora(16, ("all",)), weights="nf4", micro_batch=1), batch=8)
+    quantised = seconds(plan_of(adapters=Adapters(rank=16, targets=("all",)), weights="nf4", micro_batch=1), batch=8)
     assert dict(quantised.parts)["memory"] > dict(frozen[16].parts)["memory"]  # they are written out to be multiplied
     assert quantised.flops == frozen[16].flops
 
 
 def test_frozen_weights_that_zero_divides_are_gathered_and_their_gradients_are_not() -> None:
     whole = dict(seconds(plan_of(mesh={"dp": 64}, zero=3, micro_batch=1)).parts)
-    plan = plan_of(mesh={"dp": 64}, zero=3, micro_batch=1, lora=Lora(8))
+    plan = plan_of(mesh={"dp": 64}, zero=3, micro_batch=1, adapters=Adapters(rank=8))
     frozen = dict(seconds(plan).parts)
     assert 0 < frozen["zero"] < whole["zero"]
     stored = dict(seconds(plan._replace(weights="nf4")).parts)

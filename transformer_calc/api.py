@@ -18,13 +18,12 @@ from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
     from transformer_calc.facts import Device
+    from transformer_calc.plan import Serving, Training
     from transformer_calc.readings.cost.reckoning import Reckoning
     from transformer_calc.readings.count.flops import Flops
     from transformer_calc.readings.count.further import Further
     from transformer_calc.readings.count.params import Params
     from transformer_calc.readings.count.shapes import Shaped
-    from transformer_calc.readings.memory.serving import Plan
-    from transformer_calc.readings.memory.training import Training
     from transformer_calc.sources.published import Checkpoint
     from transformer_calc.sources.settings import Setting
 
@@ -261,7 +260,7 @@ class Transformer:
         batch_tokens: int | None = None,
         device: str | Device | None = None,
         carbon: str | float | None = None,
-        plan: Training | Plan | None = None,
+        plan: Training | Serving | None = None,
         given: frozenset[str] | None = None,
         predict: bool = True,
         **asked: Any,
@@ -278,9 +277,9 @@ class Transformer:
         '39.0'
         """
         from transformer_calc.facts import Grid
+        from transformer_calc.plan import Training
         from transformer_calc.readings.cost import reckoning
         from transformer_calc.readings.cost.budget import PACES, chosen
-        from transformer_calc.readings.memory.training import Training
         from transformer_calc.sources import grid, hardware
 
         pace = [(kind, float(asked.pop(kind))) for kind in PACES if asked.get(kind) is not None]

@@ -24,7 +24,7 @@ from typer._click.exceptions import NoArgsIsHelpError, UsageError
 from typer.core import TyperCommand, TyperGroup
 
 from . import __version__, streams, units
-from .errors import InputError, TcalcError, shown
+from .errors import InputError, TcalcError, as_options, shown
 
 if TYPE_CHECKING:
     from .output import Format
@@ -927,7 +927,7 @@ def _plan(
         precision=precision,
         optimizer=optimizer,
         zero=zero,
-        bucket=units.parse_count(bucket_size, field="--bucket-size", minimum=0),
+        bucket_size=units.parse_count(bucket_size, field="--bucket-size", minimum=0),
         prefetch=units.parse_count(prefetch, field="--prefetch", minimum=0),
         ddp_buckets=ddp_buckets,
         buffers=_buffer_sizes(buffer or ()),
@@ -935,7 +935,7 @@ def _plan(
         schedule=schedule,
         virtual=sizes["virtual"],
         recompute=recompute,
-        every=sizes["recompute-every"],
+        recompute_every=sizes["recompute-every"],
         attention=attention,
         kernels=kernels,
         outputs=outputs,
@@ -1515,7 +1515,8 @@ def _answer(args: list[str]) -> int:
         status = _built().main(args, prog_name="tcalc", standalone_mode=False)
         sys.stdout.flush()
     except TcalcError as error:
-        return _fail(error.message, error.hint, error.exit_code)
+        hint = error.hint and as_options(error.hint)
+        return _fail(as_options(error.message), hint, error.exit_code)
     except NoArgsIsHelpError as error:
         streams.tell(f"{error.message}\n")
         return error.exit_code

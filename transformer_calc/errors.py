@@ -29,6 +29,21 @@ class NotSettable(InputError):
         self.field = field
 
 
+def as_options(text: str) -> str:
+    """A message in the command line's words: fields, which stand between backticks, as options.
+
+    >>> as_options("`micro_batch` is 3; give `zero=1`")
+    '--micro-batch is 3; give --zero 1'
+    """
+    import re
+
+    def option(found: re.Match[str]) -> str:
+        name, equals, value = found[1].partition("=")
+        return f"--{name.replace('_', '-')}{f' {value}' if equals else ''}"
+
+    return re.sub(r"`([a-z][a-z0-9_]*(?:=[^`]*)?)`", option, text)
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str | None:
     """Return the hint that names what of `choices` the name is a misspelling of, or None where it is of none.
 

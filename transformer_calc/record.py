@@ -103,20 +103,21 @@ def record(cls: type[T]) -> type[T]:
 
 
 Check = Callable[[str, Any], None]
-_FIELDS: dict[type, tuple[tuple[str, Any, Check], ...]] = {}  # of each class: name, default, check; made at first use
+_FIELDS: dict[type, tuple[tuple[str, str, Any, Check], ...]] = {}  # of each class, made at first use: name, …
 
 
 class Record:
     """What all records share: fields are checked once, then never changed; compared by value."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    NAMED: ClassVar[str] = "{}"  # how messages write a field's name
 
     def __init__(self, **values: Any) -> None:
         own = self.__dict__
-        for name, default, check in _FIELDS.get(type(self)) or _fields(type(self)):
+        for name, called, default, check in _FIELDS.get(type(self)) or _fields(type(self)):
             value = values.pop(name, default)
             if value is not default:
-                check(name, value)
+                check(called, value)
             elif value is MISSING:
                 raise TypeError(f"{type(self).__name__} needs {name}")
             own[name] = value
@@ -131,10 +132,12 @@ class Record:
         """A copy with other values, each checked for itself; what they are together, `settle` checks later."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
-        checks = {name: check for name, _, check in _FIELDS.get(type(self)) or _fields(type(self))}
-        for name, value in values.items():
-            checks[name](name, value)
-            copy.__dict__[name] = value
+        for name, called, _, check in _FIELDS.get(type(self)) or _fields(type(self)):
+            if name in values:
+                check(called, values[name])
+        if unknown := values.keys() - self.__dataclass_fields__.keys():
+            raise TypeError(f"{type(self).__name__} has no {', '.join(unknown)}")
+        copy.__dict__.update(values)
         return copy
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -161,11 +164,17 @@ def settle(value: Any) -> None:
         value.__post_init__()
 
 
-def _fields(cls: Any) -> tuple[tuple[str, Any, Check], ...]:
-    """The fields of a class with their checks."""
+def _fields(cls: Any) -> tuple[tuple[str, str, Any, Check], ...]:
+    """The fields of a class: name, what messages call it, default, check."""
     names = vars(sys.modules[cls.__module__])
     made = tuple(
-        (name, f.default, _check(f.type, names, f.metadata.get("rule"))) for name, f in cls.__dataclass_fields__.items()
+        (
+            name,
+            cls.NAMED.format(f.metadata.get("option") or name),
+            f.default,
+            _check(f.type, names, f.metadata.get("rule")),
+        )
+        for name, f in cls.__dataclass_fields__.items()
     )
     _FIELDS[cls] = made
     return made

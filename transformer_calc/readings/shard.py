@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Graph, Sizes
+from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.params import Component, components
 
 if TYPE_CHECKING:
@@ -42,22 +43,6 @@ RULES = {
 PADDED = ("vocab", "padded_vocab")  # rounded up to a multiple of the ranks, as Megatron-LM pads the vocabulary
 REPLICATED = ("kv_heads",)  # kept whole where there are fewer than ranks
 ROUTED = ("experts",)  # split where they are matrices that a token is sent to, not numbers of a router
-
-
-class Mesh(NamedTuple):
-    """How many ways each kind of parallelism splits the work; devices = dp · tp · pp · cp, ep within dp · cp."""
-
-    dp: int = 1
-    tp: int = 1
-    pp: int = 1
-    cp: int = 1
-    ep: int = 1
-    sp: bool = False  # norms and dropouts split the sequence over tp (Korthikanti et al. 2022, arXiv 2205.05198, §4.2)
-
-    @property
-    def devices(self) -> int:
-        """All of them."""
-        return self.dp * self.tp * self.pp * self.cp
 
 
 class Stage(NamedTuple):

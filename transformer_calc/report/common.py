@@ -12,8 +12,7 @@ from transformer_calc.report import Column, Facts, Table
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
     from transformer_calc.facts import Device
-    from transformer_calc.readings.memory.serving import Plan
-    from transformer_calc.readings.memory.training import Training
+    from transformer_calc.plan import Serving, Training
     from transformer_calc.spec import Workload
 
 
@@ -38,14 +37,14 @@ def memory_said(device: Device) -> str:
     return f"{units.format_bytes(device.memory_bytes or 0)}, {device.memory_basis}"
 
 
-def stored_otherwise(model: Transformer, plan: Plan | Training) -> dict[str, str]:
+def stored_otherwise(model: Transformer, plan: Serving | Training) -> dict[str, str]:
     """What the config says of how its checkpoint is stored, where its weights are not counted so, as an assumption."""
-    from transformer_calc.readings.memory.serving import Plan
+    from transformer_calc.plan import Serving
     from transformer_calc.storage import precision, storage
 
     checkpoint = model.checkpoint
-    recipe = "" if isinstance(plan, Plan) or plan.lora else plan.precision  # of what is trained whole
-    if checkpoint is None or (not recipe and not isinstance(plan, Plan) and not plan.lora):
+    recipe = "" if isinstance(plan, Serving) or plan.adapters else plan.precision  # of what is trained whole
+    if checkpoint is None or (not recipe and not isinstance(plan, Serving) and not plan.adapters):
         return {}
     counted = precision(recipe).weights if recipe else storage(plan.weights).name
     near = storage(checkpoint.storage).name if checkpoint.storage else None
@@ -54,13 +53,13 @@ def stored_otherwise(model: Transformer, plan: Plan | Training) -> dict[str, str
     said = f"{checkpoint.said} by its {'quantization_config' if checkpoint.quantization else 'dtype'}; "
     if recipe:
         return {"checkpoint": f"{said}training keeps its weights in {counted} (--precision {recipe})"}
-    if plan.weights != Plan().weights:
+    if plan.weights != Serving().weights:
         return {"checkpoint": f"{said}weights are counted in {counted} (--weights)"}
     way = f"--weights {checkpoint.storage} counts them so" if near else "no --weights comes near it"
     return {"checkpoint": f"{said}weights are counted in {counted}: {way}"}
 
 
-def stored_beside(model: Transformer, plan: Plan | Training) -> dict[str, str]:
+def stored_beside(model: Transformer, plan: Serving | Training) -> dict[str, str]:
     """What the weights that are counted are not: stored otherwise, or all that the checkpoint holds."""
     return stored_otherwise(model, plan) | ({"further tokens": model.further.said} if model.further else {})
 

@@ -14,12 +14,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from transformer_calc.errors import InputError
+from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.cost import scaling
 from transformer_calc.readings.count.cache import cached
 from transformer_calc.readings.count.flops import rows as flops_of
 from transformer_calc.readings.count.flops import totals
-from transformer_calc.readings.memory.serving import Plan
-from transformer_calc.readings.memory.training import Training
 from transformer_calc.report import Column, Facts, Kind, Report, Section, Table, Text
 from transformer_calc.report.common import assumed, stored_otherwise
 from transformer_calc.report.memory import build as memory
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from transformer_calc.report.serve import Measured
 
 OTHER = "≠"  # marks a row whose values differ
-SERVED, TRAINED = Plan(), Training()
+SERVED, TRAINED = Serving(), Training()
 CHINCHILLA = scaling.FRONTIERS[0]
 ASSUMPTIONS = {
     "FLOPs": "matmuls, a multiply-add is 2, score matrices whole, of experts those that a token goes to",
@@ -68,7 +67,7 @@ class Terms(NamedTuple):
 
     device: Device | None = None
     devices: int | None = None
-    plan: Plan = SERVED  # of serving on so many devices
+    plan: Serving = SERVED  # of serving on so many devices
     price: float | None = None
     tokens: int | None = None
     mfu: float | None = None

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from transformer_calc import units
 from transformer_calc.errors import InputError
+from transformer_calc.plan import Training
 from transformer_calc.readings.cost import budget, reckoning
 from transformer_calc.readings.cost.budget import Cost
 from transformer_calc.readings.cost.reckoning import Reckoning
 from transformer_calc.readings.cost.schedules import Span, points
-from transformer_calc.readings.memory.training import Training, idle_selective
+from transformer_calc.readings.memory.training import idle_selective
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
 from transformer_calc.report.common import assumed, said_of, stored_beside, too_long
 from transformer_calc.report.fit import least_bytes

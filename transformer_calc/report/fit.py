@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.plan import Mesh, Serving, Training
 from transformer_calc.readings.count.cache import cached
 from transformer_calc.readings.count.params import Component
-from transformer_calc.readings.memory.serving import Plan, weight_bytes
-from transformer_calc.readings.memory.training import Training, state_bytes
-from transformer_calc.readings.shard import Mesh, check, parts_of, stages
+from transformer_calc.readings.memory.serving import weight_bytes
+from transformer_calc.readings.memory.training import state_bytes
+from transformer_calc.readings.shard import check, parts_of, stages
 from transformer_calc.report import Facts, Report, Text
 from transformer_calc.report.common import device_data, memory_said, said_of, stored_beside
 from transformer_calc.report.memory import PARTS, cached_tokens, count, devices_of, idle, memory_of
@@ -32,7 +33,7 @@ WAYS = ("dp", "tp", "pp", "cp", "ep")
 def build(
     model: Transformer,
     sizes: Mapping[str, int],
-    plan: Plan | Training,
+    plan: Serving | Training,
     *,
     device: Device,
     solve: str | None = None,
@@ -107,7 +108,9 @@ def build(
     lines += [("limit", str(found["limit"]).replace("_", " "), "text"), ("peak at", found["peak_at"], "text")]
     facts = Facts(f"{model.title} on {device.title or device.name}: {_answer(solve)}", tuple(lines))
     kept = (
-        f"weights {plan.weights}, cache {plan.kv_dtype}" if isinstance(plan, Plan) else f"trained in {plan.precision}"
+        f"weights {plan.weights}, cache {plan.kv_dtype}"
+        if isinstance(plan, Serving)
+        else f"trained in {plan.precision}"
     )
     said = [f"searched over the exact count of tcalc memory; {kept}"]
     if search.caches and not run.context:
@@ -130,7 +133,7 @@ def build(
 class _Search:
     """What a model needs on a device, for workloads like the one that is asked for."""
 
-    def __init__(self, model: Transformer, sizes: Mapping[str, int], plan: Plan | Training, overhead: int) -> None:
+    def __init__(self, model: Transformer, sizes: Mapping[str, int], plan: Serving | Training, overhead: int) -> None:
         self.model, self.plan, self.overhead = model, plan, overhead
         self.given = {name: size for name, size in sizes.items() if size or name != "context"}
         self.trains = isinstance(plan, Training)
@@ -204,20 +207,20 @@ def _answer(solve: str | None) -> str:
     return found[solve] if solve else "whether it fits"
 
 
-def _step(plan: Plan | Training, solve: str) -> int:
+def _step(plan: Serving | Training, solve: str) -> int:
     """Sequences by which a batch grows: a micro-batch on each copy, in an interleaved pipeline as many as stages.
 
     Of a context, in training, as many tokens as there are devices that share a sequence.
     """
     if solve == "context":
         return plan.mesh.cp if isinstance(plan, Training) else 1
-    if isinstance(plan, Plan):
+    if isinstance(plan, Serving):
         return plan.mesh.dp
     return plan.mesh.dp * (plan.micro_batch or 1) * (plan.mesh.pp if plan.schedule == "interleaved" else 1)
 
 
 def _meshes(
-    model: Transformer, workload: Workload, plan: Plan | Training, device: Device, given: frozenset[str]
+    model: Transformer, workload: Workload, plan: Serving | Training, device: Device, given: frozenset[str]
 ) -> list[Mesh]:
     """Ways to spread a model: tensor parallelism within a node, pipelines, in training copies; fewest devices first.
 
@@ -257,14 +260,14 @@ def _divides(mesh: Mesh, graph: Graph, sizes: Sizes) -> bool:
     return True
 
 
-def least_bytes(model: Transformer, plan: Plan | Training) -> int:
+def least_bytes(model: Transformer, plan: Serving | Training) -> int:
     """Bytes of weights, gradients and states that all devices together hold at least, each once."""
-    if isinstance(plan, Training) and (plan.lora or plan.freeze):
+    if isinstance(plan, Training) and (plan.adapters or plan.freeze):
         return 0
     (stage,), sizes = stages(model.graph, Mesh()), model.graph.sizes(model.unremarked())
 
     def of(part: Component) -> int:
-        if isinstance(plan, Plan):
+        if isinstance(plan, Serving):
             return int(weight_bytes(part, Mesh(), sizes, plan))
         return sum(state_bytes(part, sizes, plan._replace(mesh=Mesh())))
 

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
+from transformer_calc.plan import Adapters, Mesh, Serving, Training
 from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.cache import cached, elements, per_token
 from transformer_calc.readings.count.frozen import freeze as find_frozen
 from transformer_calc.readings.count.params import components
 from transformer_calc.readings.memory import serving
 from transformer_calc.readings.memory.buffers import BUFFERS
-from transformer_calc.readings.memory.serving import PLAIN, Plan, beside, check, held
-from transformer_calc.readings.memory.training import Training, copied, idle_selective, kept, micro_batch
+from transformer_calc.readings.memory.serving import PLAIN, beside, check, held
 from transformer_calc.readings.memory.training import check as check_training
-from transformer_calc.readings.shard import PADDED, Mesh, Stage, content, layers_of, stages
+from transformer_calc.readings.memory.training import copied, idle_selective, kept, micro_batch
+from transformer_calc.readings.shard import PADDED, Stage, content, layers_of, stages
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import (
@@ -52,9 +53,9 @@ STAGES = (
 )
 
 
-def plan(ways: Mapping[str, Any], **how: Any) -> Plan:
+def plan(ways: Mapping[str, Any], **how: Any) -> Serving:
     """How a model is served: the ways of each kind of parallelism, and the other fields of a plan."""
-    return Plan(mesh=Mesh(**ways), **how)
+    return Serving(mesh=Mesh(**ways), **how)
 
 
 def training(
@@ -75,12 +76,12 @@ def training(
     adapters = None
     if lora_rank is not None:
         names = tuple(name.strip() for name in ("q,v" if lora_targets is None else lora_targets).split(","))
-        adapters = lora.Lora(lora_rank, tuple(dict.fromkeys(names)), lora_dropout)
+        adapters = Adapters(rank=lora_rank, targets=tuple(dict.fromkeys(names)), dropout=lora_dropout)
     elif lora_targets is not None or lora_dropout:
         raise InputError(f"--lora-{'targets' if lora_targets else 'dropout'} is given, but not --lora-rank")
     still = tuple(dict.fromkeys(name.strip() for name in freeze.split(","))) if freeze else ()
     set_sizes = tuple((buffers or {}).items())
-    return Training(mesh=Mesh(**ways), lora=adapters, freeze=still, buffers=set_sizes, **how)
+    return Training(mesh=Mesh(**ways), adapters=adapters, freeze=still, buffers=set_sizes, **how)
 
 
 class Counted(NamedTuple):
@@ -93,7 +94,7 @@ class Counted(NamedTuple):
     others: list[dict[str, int]]  # what `other` is made of, on each stage
     losses: list[int]  # of the activations, those of logits and loss, on each stage
     saved: list[int]  # what autograd keeps of the forward pass, the loss apart, on each stage
-    plan: Plan | Training  # with what is frozen as it was found
+    plan: Serving | Training  # with what is frozen as it was found
 
     @property
     def fullest(self) -> tuple[dict[str, int], str]:
@@ -106,7 +107,7 @@ class Counted(NamedTuple):
         return max(range(len(self.stages)), key=lambda number: self.stages[number][0]["total"])
 
 
-def count(model: Transformer, workload: Workload, plan: Plan | Training, overhead: int = 0) -> Counted:
+def count(model: Transformer, workload: Workload, plan: Serving | Training, overhead: int = 0) -> Counted:
     """Bytes of each kind on one device of each stage; `overhead` is added to each."""
     if isinstance(plan, Training) and plan.freeze:
         _, graph, frozen = find_frozen(model.spec, plan.freeze, eager=plan.kernels == "eager")
@@ -128,7 +129,7 @@ def count(model: Transformer, workload: Workload, plan: Plan | Training, overhea
 def build(
     model: Transformer,
     workload: Workload,
-    plan: Plan | Training,
+    plan: Serving | Training,
     *,
     overhead: int = 0,
     device: Device | None = None,
@@ -219,17 +220,17 @@ def build(
     return Report("memory", model.describe(), workload.to_dict(), data, tuple(sections), table, ok=ok)
 
 
-def idle(plan: Plan | Training) -> str:
+def idle(plan: Serving | Training) -> str:
     """That recomputation saves no memory, where it does not: operator by operator more of attention is kept."""
     return idle_selective(plan) if isinstance(plan, Training) and plan.kernels == "fused" else ""
 
 
-def _stages(graph: Graph, sizes: Sizes, plan: Plan | Training) -> list[Stage]:
+def _stages(graph: Graph, sizes: Sizes, plan: Serving | Training) -> list[Stage]:
     """The stages of a plan that can be."""
     if isinstance(plan, Training):
         check_training(plan, sizes)
-        if plan.lora:
-            lora.check(graph, plan.lora)
+        if plan.adapters:
+            lora.check(graph, plan.adapters)
     else:
         check(plan, sizes)
     return list(stages(graph, plan.mesh, plan.virtual if isinstance(plan, Training) else 1))
@@ -240,7 +241,7 @@ def _parts(
     graph: Graph,
     sizes: Sizes,
     stage: Stage,
-    plan: Plan | Training,
+    plan: Serving | Training,
     context: int,
     overhead: int,
     known: dict[Any, Any],
@@ -262,7 +263,7 @@ def _parts(
     return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others, kept_of
 
 
-def _formulas(model: Transformer, counted: Counted, plan: Plan | Training) -> tuple[dict[str, Any], list[Any]]:
+def _formulas(model: Transformer, counted: Counted, plan: Serving | Training) -> tuple[dict[str, Any], list[Any]]:
     """Each part of each stage in symbols, where that is the exact count; shown is the fullest stage."""
     from transformer_calc.readings.count.formulas import symbols, text
     from transformer_calc.readings.memory import footprint
@@ -292,8 +293,8 @@ def _formulas(model: Transformer, counted: Counted, plan: Plan | Training) -> tu
     names = {letter for of in every for size in of.values() for letter in symbols(size)}
     bound = {**sizes, "batch": letters.values[graph.axes["batch"].symbol]}
     values, table = legend(graph, bound, used=[name for name, axis in graph.axes.items() if axis.symbol in names])
-    if "r" in names and isinstance(plan, Training) and plan.lora:
-        values["r"] = plan.lora.rank
+    if "r" in names and isinstance(plan, Training) and plan.adapters:
+        values["r"] = plan.adapters.rank
     lines: list[Any] = [(name.replace("_", " "), said, "formula") for name, said in texts[counted.number].items()]
     if where:
         lines.append(("where", ", ".join(where), "text"))
@@ -311,16 +312,20 @@ def _formulas(model: Transformer, counted: Counted, plan: Plan | Training) -> tu
     )
 
 
-def _lora(graph: Graph, sizes: Sizes, plan: Plan | Training) -> dict[str, Any] | None:
+def _lora(graph: Graph, sizes: Sizes, plan: Serving | Training) -> dict[str, Any] | None:
     """The adapters of a plan that has them."""
-    if not isinstance(plan, Training) or plan.lora is None:
+    if not isinstance(plan, Training) or plan.adapters is None:
         return None
-    rank, targets, dropout = plan.lora
-    found = {"rank": rank, "targets": list(targets), "trainable_params": lora.trainable(graph, sizes, plan.lora)}
-    return found | ({"dropout": dropout} if dropout else {})
+    one = plan.adapters
+    found = {
+        "rank": one.rank,
+        "targets": list(one.targets),
+        "trainable_params": lora.trainable(graph, sizes, plan.adapters),
+    }
+    return found | ({"dropout": one.dropout} if one.dropout else {})
 
 
-def _freeze(graph: Graph, sizes: Sizes, plan: Plan | Training) -> dict[str, Any] | None:
+def _freeze(graph: Graph, sizes: Sizes, plan: Serving | Training) -> dict[str, Any] | None:
     """How much is frozen, where something is."""
     if not isinstance(plan, Training) or plan.frozen is None:
         return None
@@ -398,7 +403,7 @@ def _facts(
     return tuple(lines)
 
 
-def _serving(plan: Plan) -> dict[str, Any]:
+def _serving(plan: Serving) -> dict[str, Any]:
     chosen, rest = storage(plan.weights).name, storage(plan.rest).name
     positions = "every position" if plan.logits == "all" else "the last position"
     said: dict[str, Any] = {"weights": chosen}
@@ -421,15 +426,17 @@ def _training(plan: Training, sizes: Sizes) -> dict[str, Any]:
     of_each = f"{weight} {'byte' if weight == 1 else 'bytes'} a weight, {gradient} a gradient" + (
         f", {master} a master copy" if master else ""
     )
-    every = f", every {plan.every} layers" if plan.recompute == "full" and plan.every > 1 else ""
+    every = f", every {plan.recompute_every} layers" if plan.recompute == "full" and plan.recompute_every > 1 else ""
     run = f"{plan.kernels} kernels"
     run += " (operator by operator, as transformers 5.24)" if plan.kernels == "eager" else ""
     groups = f", {plan.virtual} groups of layers a stage" if plan.virtual > 1 else ""
     adapters = {}
-    if plan.lora:
-        rank, names, dropout = plan.lora
-        drops = f"dropout {dropout}, each its own" if dropout else "without dropout"
-        adapters["adapters"] = f"LoRA of rank {rank} on {', '.join(names)}, {drops}; each matrix its own A and B"
+    if plan.adapters:
+        one = plan.adapters
+        drops = f"dropout {one.dropout}, each its own" if one.dropout else "without dropout"
+        adapters["adapters"] = (
+            f"LoRA of rank {one.rank} on {', '.join(one.targets)}, {drops}; each matrix its own A and B"
+        )
         adapters["frozen weights"] = _frozen(plan)
     if plan.freeze:
         adapters["frozen"] = f"{', '.join(plan.freeze)}: {weight} bytes a weight, no gradients, no states"
@@ -463,7 +470,7 @@ def _buffers(others: list[dict[str, int]], plan: Training) -> dict[str, str]:
         what, source = BUFFERS[name]
         said[name.replace("_", " ")] = f"{what} ({'as given by --buffer' if name in given else source})"
     if plan.zero in (1, 2) and "gradient_bucket" in names:
-        said["gradient bucket"] += f"; {plan.bucket:,} elements (--bucket-size)"
+        said["gradient bucket"] += f"; {plan.bucket_size:,} elements (--bucket-size)"
     if plan.zero == 3 and "gathered_parameters" in names:
         said["gathered parameters"] += f"; {plan.prefetch} ahead (--prefetch)"
     in_place = ["tensor parallelism reduces in place"] if plan.mesh.tp > 1 and not plan.mesh.sp else []
@@ -488,14 +495,14 @@ def _frozen(plan: Training) -> str:
     chosen = storage(plan.weights)
     if chosen.name in PLAIN:
         return chosen.name
-    others = ", ".join(f"{name} {kind}" for name, kind in beside(chosen, Plan().rest).items())
+    others = ", ".join(f"{name} {kind}" for name, kind in beside(chosen, Serving().rest).items())
     return f"{chosen.name} ({chosen.source}); {others}"
 
 
-def _copies(counted: Counted, plan: Plan | Training) -> dict[str, str]:
+def _copies(counted: Counted, plan: Serving | Training) -> dict[str, str]:
     """Whether quantised matrices are computed with in copies, and the largest of these."""
     chosen = storage(plan.weights)
-    if chosen.name in PLAIN or (isinstance(plan, Training) and not plan.lora):
+    if chosen.name in PLAIN or (isinstance(plan, Training) and not plan.adapters):
         return {}
     graph, sizes = counted.graph, counted.sizes
     stage = _stages(graph, sizes, plan)[counted.number]

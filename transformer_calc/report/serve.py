@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from transformer_calc import units
 from transformer_calc.errors import InputError
 from transformer_calc.graph.model import build as build_graph
+from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.cost.prices import Paid, paid
 from transformer_calc.readings.count.cache import cached
-from transformer_calc.readings.memory.serving import Plan, check
-from transformer_calc.readings.memory.training import Training
+from transformer_calc.readings.memory.serving import check
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.time import communication, roofline
 from transformer_calc.readings.time.latency import WAITS, Pass, Server
@@ -84,7 +84,7 @@ class Measured(NamedTuple):
 def measure(
     model: Transformer,
     workload: Workload,
-    plan: Plan | Training,
+    plan: Serving | Training,
     *,
     device: Device,
     price: float | None = None,
@@ -136,7 +136,7 @@ def measure(
 def build(
     model: Transformer,
     workload: Workload,
-    plan: Plan | Training,
+    plan: Serving | Training,
     *,
     device: Device,
     price: float | None = None,
@@ -163,7 +163,7 @@ def build(
         ideal=ideal,
         overhead=overhead,
     )
-    assert isinstance(plan, Plan)
+    assert isinstance(plan, Serving)
     start, then, step, batch, devices = found.start, found.then, found.step, found.batch, plan.mesh.devices
     prompt, context, usd, most = found.prompt, found.context, found.usd, found.largest
     data: dict[str, Any] = {
@@ -282,7 +282,7 @@ def _step(
 
 
 def _row(
-    model: Transformer, workload: Workload, plan: Plan, context: int, overhead: int, step: dict[str, Any]
+    model: Transformer, workload: Workload, plan: Serving, context: int, overhead: int, step: dict[str, Any]
 ) -> dict[str, Any]:
     """A step with the memory that it takes."""
     return {**step, "memory": _memory(model, _decoding(workload, step["batch"], context), plan, overhead)}
@@ -294,12 +294,12 @@ def _decoding(workload: Workload, batch: int, context: int) -> Workload:
     return Workload(batch=batch, seq=workload.seq if encoded else 1, target=1 if encoded else None, context=context)
 
 
-def _memory(model: Transformer, run: Workload, plan: Plan, overhead: int) -> int:
+def _memory(model: Transformer, run: Workload, plan: Serving, overhead: int) -> int:
     """Bytes of the fullest device."""
     return count(model, run, plan, overhead).fullest[0]["total"]
 
 
-def _largest(model: Transformer, run: Workload, plan: Plan, room: int, overhead: int) -> int:
+def _largest(model: Transformer, run: Workload, plan: Serving, room: int, overhead: int) -> int:
     """The largest batch that memory holds in such a pass."""
     dp = plan.mesh.dp
     return dp * largest(lambda n: _memory(model, replace(run, batch=n * dp), plan, overhead) <= room)
@@ -326,7 +326,7 @@ def _sequences(count: int | None, none: str) -> str:
 
 
 def _assumptions(
-    plan: Plan, device: Device, server: Server, bill: Paid | None, overhead: int, *, ideal: bool
+    plan: Serving, device: Device, server: Server, bill: Paid | None, overhead: int, *, ideal: bool
 ) -> dict[str, Any]:
     said: dict[str, Any] = {
         "weights": f"{storage(plan.weights).name}, cache {storage(plan.kv_dtype).name}; multiplied in {server.compute}",

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from transformer_calc.facts import Device, Grid, TrainingRun
+from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.cost import budget
 from transformer_calc.readings.cost.budget import Terms
 from transformer_calc.readings.cost.prices import Paid
 from transformer_calc.readings.cost.schedules import Ramp
-from transformer_calc.readings.memory.serving import Plan
-from transformer_calc.readings.memory.training import Training
 from transformer_calc.spec import Workload
 from transformer_calc.storage import precision
 
@@ -39,17 +38,17 @@ class Assumed:
         given = [name for name in names if name in self.asked]
         return flag(given[0]) if given else self.published
 
-    def work(self, plan: Training | Plan, workload: Workload) -> None:
+    def work(self, plan: Training | Serving, workload: Workload) -> None:
         """How FLOPs are counted."""
         scores = "what the mask lets through" if self.asked.get("needed") else "the full score matrix"
         passes = "forward and backward" if isinstance(plan, Training) else "forward"
         self.said["FLOPs"] = f"matmuls {passes}, {scores}, counted in the graph for a batch; a token's share × tokens"
         if isinstance(plan, Training) and plan.recompute != "none":
             self.said["hardware FLOPs"] = f"with {plan.recompute} recomputation"
-        if isinstance(plan, Training) and plan.lora:
-            learn = ", ".join(plan.lora.targets)
+        if isinstance(plan, Training) and plan.adapters:
+            learn = ", ".join(plan.adapters.targets)
             frozen = "frozen weights have no gradient of their own"
-            self.said["adapters"] = f"LoRA of rank {plan.lora.rank} on {learn}: {frozen}"
+            self.said["adapters"] = f"LoRA of rank {plan.adapters.rank} on {learn}: {frozen}"
         usual = "published" if self.run.seq == workload.seq else "the model's, or usual; --seq"
         target = f", {workload.target:,} of a target sequence" if workload.target else ""
         self.said["sequence"] = f"{workload.seq:,} tokens{target} ({'--seq' if 'seq' in self.asked else usual})"
@@ -81,7 +80,7 @@ class Assumed:
             self.said["batch growth"] = f"{self.run.batch_note}: not counted in the steps"
 
     def devices(
-        self, device: Device | None, devices: int | None, compute: str, peak: int | None, plan: Training | Plan
+        self, device: Device | None, devices: int | None, compute: str, peak: int | None, plan: Training | Serving
     ) -> None:
         """What it runs on."""
         if device is None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.count import lora, tuning
 from transformer_calc.readings.count.flops import rows, totals
 from transformer_calc.readings.count.params import components
-from transformer_calc.readings.memory.serving import Plan
-from transformer_calc.readings.memory.training import Training, state_bytes
+from transformer_calc.readings.memory.training import state_bytes
 from transformer_calc.storage import precision, storage
 
 if TYPE_CHECKING:
@@ -142,21 +142,21 @@ def _rates(work: Work, terms: Terms) -> tuple[float | None, float | None]:
     return apart, together
 
 
-def work_of(graph: Graph, sizes: Sizes, plan: Training | Plan, *, needed: bool = False) -> Work:
+def work_of(graph: Graph, sizes: Sizes, plan: Training | Serving, *, needed: bool = False) -> Work:
     """The FLOPs of one batch: of a training step, or of serving it; `needed`: see `flops.rows`."""
     decode = sizes.get("cached", 0) != 0
     tokens = int(sizes["batch"]) * int(sizes["target" if decode and "target" in sizes else "seq"])  # type: ignore[arg-type]
-    if isinstance(plan, Plan):
+    if isinstance(plan, Serving):
         served = totals(list(rows(graph, sizes, needed=needed, decode=decode)), sizes).forward.matmul
         return Work(tokens, int(served), int(served))  # type: ignore[arg-type]
-    if plan.lora:
-        whole = tuning.flops(graph, sizes, plan.lora, needed=needed, recompute=plan.recompute)
+    if plan.adapters:
+        whole = tuning.flops(graph, sizes, plan.adapters, needed=needed, recompute=plan.recompute)
     else:
         whole = totals(list(rows(graph, sizes, needed=needed, recompute=plan.recompute)), sizes)
     return Work(tokens, int(whole.train.matmul), int(whole.hardware.matmul))  # type: ignore[arg-type]
 
 
-def compute_type(plan: Training | Plan) -> str:
+def compute_type(plan: Training | Serving) -> str:
     """The type that matmuls are computed in, of which a device has a peak."""
     return precision(plan.precision).compute if isinstance(plan, Training) else "bf16"
 
@@ -167,14 +167,14 @@ def usual_precision(device: Device | None) -> str:
     return "fp16-mixed" if lacks else "bf16-mixed"
 
 
-def chosen(plan: Training | Plan) -> frozenset[str]:
+def chosen(plan: Training | Serving) -> frozenset[str]:
     """The names of a plan's fields, and of its mesh's, that are not as usual."""
     usual = type(plan)()
-    fields = {name for name, value in plan._asdict().items() if name != "mesh" and value != getattr(usual, name)}
-    return frozenset(fields | {name for name, ways in plan.mesh._asdict().items() if ways != getattr(usual.mesh, name)})
+    fields = {name for name, value in vars(plan).items() if name != "mesh" and value != getattr(usual, name)}
+    return frozenset(fields | {name for name, ways in vars(plan.mesh).items() if ways != getattr(usual.mesh, name)})
 
 
-def devices_of(plan: Training | Plan, asked: int | None, published: int | None, given: frozenset[str]) -> int | None:
+def devices_of(plan: Training | Serving, asked: int | None, published: int | None, given: frozenset[str]) -> int | None:
     """How many devices a run is on: as asked, as many as the plan's ways make, or as published; None is unknown."""
     mesh = plan.mesh
     whole = "dp" in given  # without it, copies take what the other ways leave
@@ -265,11 +265,11 @@ class Checkpoint(NamedTuple):
 def checkpoint(graph: Graph, sizes: Sizes, plan: Training) -> Checkpoint:
     """The sizes of a checkpoint of the whole model; of adapters, without the frozen model beside them."""
     alone = plan._replace(mesh=type(plan.mesh)(), zero=0)
-    paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
-    sizes = lora.bound(sizes, plan.lora)
+    paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
+    sizes = lora.bound(sizes, plan.adapters)
     weights = full = 0
     for whole in components(graph):
-        for part in lora.adapters(whole, paths) if plan.lora else (whole,):
+        for part in lora.adapters(whole, paths) if plan.adapters else (whole,):
             count = int(sizes[part.repeat]) if part.repeat else 1  # type: ignore[arg-type]
             kept, _, states = state_bytes(part, sizes, alone)
             weights += int(storage("bf16").of(part.total(sizes)))

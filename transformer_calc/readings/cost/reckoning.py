@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device, Grid, TrainingRun
 from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.cost import budget, scaling
 from transformer_calc.readings.cost.assumed import PUE, Assumed
 from transformer_calc.readings.cost.budget import Cost, Terms, Work
@@ -19,9 +20,7 @@ from transformer_calc.readings.cost.prices import Paid, paid
 from transformer_calc.readings.cost.schedules import LearningRate, Ramp, Span, check
 from transformer_calc.readings.count.lora import check as check_lora
 from transformer_calc.readings.count.params import params
-from transformer_calc.readings.memory.serving import Plan
 from transformer_calc.readings.memory.serving import check as check_serving
-from transformer_calc.readings.memory.training import Training
 from transformer_calc.readings.memory.training import check as check_training
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.shard import stages
@@ -80,7 +79,7 @@ class Reckoning(NamedTuple):
     rate: LearningRate | None
     device: Device | None
     price: Paid | None  # of an hour of a device
-    plan: Training | Plan
+    plan: Training | Serving
     six_nd: SixND
     serving: Cost | None  # of the tokens that are to be served
     published: Cost | None  # what follows from the published times, on the published devices
@@ -94,7 +93,7 @@ def reckon(
     workload: Workload,
     run: TrainingRun,
     asked: Asked,
-    plan: Training | Plan,
+    plan: Training | Serving,
     *,
     given: frozenset[str] = frozenset(),
     grid: Grid,
@@ -217,7 +216,7 @@ def _check(asked: Asked) -> None:
 
 
 def _check_peak(
-    pace: tuple[str, float], cost: Cost, device: Device, compute: str, plan: Training | Plan, *, needed: bool
+    pace: tuple[str, float], cost: Cost, device: Device, compute: str, plan: Training | Serving, *, needed: bool
 ) -> None:
     """Refuse a pace at which more FLOPs are computed than the devices' peak."""
     if cost.mfu is None or cost.hfu is None or cost.hfu <= MOST_OF_PEAK:
@@ -240,12 +239,12 @@ def _check_peak(
     )
 
 
-def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Plan, given: frozenset[str]) -> None:
+def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Serving, given: frozenset[str]) -> None:
     """Refuse a plan that no devices can run, whatever is chosen of what is not given."""
     mesh = plan.mesh
     mesh = mesh._replace(dp=mesh.dp if "dp" in given else mesh.ep, sp=mesh.sp and "tp" in given)
     check_mesh(mesh, graph, sizes)
-    if isinstance(plan, Plan):
+    if isinstance(plan, Serving):
         check_serving(plan._replace(mesh=mesh._replace(dp=1)), sizes)
         list(stages(graph, mesh))
         return
@@ -254,8 +253,8 @@ def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Plan, given: frozen
             f"--freeze is {','.join(plan.freeze)}, but what frozen parts save of the FLOPs is not counted",
             "tcalc memory and tcalc fit know it",
         )
-    if plan.lora:
-        check_lora(graph, plan.lora)
+    if plan.adapters:
+        check_lora(graph, plan.adapters)
     interleaved = plan.schedule == "interleaved"
     pp = mesh.pp if "pp" in given or not interleaved else max(mesh.pp, 2)
     virtual = 2 if interleaved and "virtual" not in given else plan.virtual
@@ -279,10 +278,10 @@ def _steps(ramp: Ramp | None, full: int, tokens: int) -> int:
     return math.ceil(ramp.steps(tokens))
 
 
-def _peak(device: Device | None, plan: Training | Plan) -> tuple[str, int | None]:
+def _peak(device: Device | None, plan: Training | Serving) -> tuple[str, int | None]:
     """The type that matmuls are computed in, and the device's peak in it."""
     compute = budget.compute_type(plan)
-    if device and isinstance(plan, Plan):
+    if device and isinstance(plan, Serving):
         from transformer_calc.readings.time.latency import computes
 
         compute = computes(plan, device, None)
@@ -293,10 +292,10 @@ def _peak(device: Device | None, plan: Training | Plan) -> tuple[str, int | None
 
 
 def _serving(
-    graph: Graph, sizes: Sizes, plan: Training | Plan, terms: Terms, cost: Cost, tokens: int, *, needed: bool
+    graph: Graph, sizes: Sizes, plan: Training | Serving, terms: Terms, cost: Cost, tokens: int, *, needed: bool
 ) -> Cost:
     """The costs of serving so many tokens, at the MFU of training."""
-    work = budget.work_of(graph, sizes, Plan(mesh=plan.mesh), needed=needed)
+    work = budget.work_of(graph, sizes, Serving(mesh=plan.mesh), needed=needed)
     pace = terms.pace if terms.pace and terms.pace[0] == "mfu" else ("mfu", cost.mfu) if cost.mfu else None
     return budget.cost(work, terms._replace(tokens=tokens, pace=pace))
 
@@ -305,7 +304,7 @@ def _six_nd(
     graph: Graph,
     active: int,
     tokens: int | None,
-    plan: Training | Plan,
+    plan: Training | Serving,
     cost: Cost,
     pace: tuple[str, float] | None,
 ) -> SixND:
@@ -314,7 +313,7 @@ def _six_nd(
     With full recomputation the forward pass is counted twice (Megatron-LM, arXiv 2104.04473, equation 4).
     """
     halved = "decoder" in graph.orders and "encoder" in graph.orders
-    passes = 1 if isinstance(plan, Plan) else 2 if plan.lora else 3
+    passes = 1 if isinstance(plan, Serving) else 2 if plan.adapters else 3
     again = 1 if isinstance(plan, Training) and plan.recompute == "full" else 0
     rule = f"{passes * (1 if halved else 2)}·N·tokens"
     rule += ", half of the parameters see each token" if halved else ", N active parameters"
@@ -329,7 +328,7 @@ def _six_nd(
     return SixND(rule, active, flops, flops / scaling.PF_DAY, hardware, days)
 
 
-def _published(graph: Graph, sizes: Sizes, terms: Terms, run: TrainingRun, plan: Training | Plan) -> Cost | None:
+def _published(graph: Graph, sizes: Sizes, terms: Terms, run: TrainingRun, plan: Training | Serving) -> Cost | None:
     """What the published times mean, at the same prices; None where no time was published."""
     if not isinstance(plan, Training):
         return None
@@ -388,6 +387,6 @@ def learning_rate(run: TrainingRun, asked: Asked, full: int | None = None) -> Le
 
 def compute_optimal(found: Reckoning) -> tuple[list[scaling.Optimum], list[scaling.Predicted]]:
     """How far the run is from the best by the published fits; empty where its tokens are unknown."""
-    if found.tokens is None or not isinstance(found.plan, Training) or found.plan.lora:
+    if found.tokens is None or not isinstance(found.plan, Training) or found.plan.adapters:
         return [], []
     return scaling.optima(found.six_nd.params, found.tokens), scaling.predicted(found.six_nd.params, found.tokens)

@@ -9,15 +9,15 @@ what they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.graph.core import Block, Graph, Op
 from transformer_calc.graph.model import build
+from transformer_calc.plan import Frozen
 from transformer_calc.readings.count.params import Component, components
 from transformer_calc.spec import Layers, Model, Stack
 
@@ -26,14 +26,6 @@ EMBEDDING = "embedding"  # a name for all that stands before the layers
 BELOW, FIRST, FROZEN = "below", "first", "frozen"  # layers without a gradient; the first that has one; frozen ones
 
 Runs = tuple[tuple[tuple[int, ...], int], ...]
-
-
-class Frozen(NamedTuple):
-    """What is frozen in a graph."""
-
-    params: frozenset[str]  # paths of parameters
-    ops: frozenset[str]  # paths of operations whose weight is frozen
-    inputs: Mapping[str, frozenset[str] | None]  # title of a block -> inputs without gradient; None: it has none at all
 
 
 def freeze(model: Model, patterns: tuple[str, ...], *, eager: bool = False) -> tuple[Model, Graph, Frozen]:

@@ -8,23 +8,15 @@ pass needs X, for A, and X·A, for B; the input of a matrix that has no adapter 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes
+from transformer_calc.plan import Adapters
 from transformer_calc.readings.count.params import Component, components
 from transformer_calc.readings.memory.activations import How, Saved
 
 RANK = "lora_rank"  # the axis between A and B
 ALL = "all"
-
-
-class Lora(NamedTuple):
-    """Which matrices have adapters, and of which rank."""
-
-    rank: int
-    targets: tuple[str, ...] = ("q", "v")
-    dropout: float = 0.0  # of what goes into A, of each adapter's own
 
 
 def matrices(graph: Graph) -> Iterator[tuple[Block, Op]]:
@@ -36,12 +28,12 @@ def matrices(graph: Graph) -> Iterator[tuple[Block, Op]]:
                 yield block, op
 
 
-def targets(graph: Graph, lora: Lora) -> frozenset[str]:
+def targets(graph: Graph, lora: Adapters) -> frozenset[str]:
     """Paths of the linear maps with an adapter."""
     return frozenset(_path(block, op) for block, op in _chosen(graph, lora))
 
 
-def check(graph: Graph, lora: Lora) -> None:
+def check(graph: Graph, lora: Adapters) -> None:
     """Refuse targets that the model lacks, and what is no probability."""
     if not 0 <= lora.dropout < 1:
         raise InputError(f"--lora-dropout is {lora.dropout}; it must be at least 0 and less than 1")
@@ -65,19 +57,19 @@ def adapters(part: Component, paths: frozenset[str]) -> tuple[Component, ...]:
     return tuple(part._replace(path=f"{path}.lora_{name}", dims=dims) for name, dims in (("a", a), ("b", b)))
 
 
-def bound(sizes: Sizes, lora: Lora | None) -> Sizes:
+def bound(sizes: Sizes, lora: Adapters | None) -> Sizes:
     """Sizes with the rank."""
     return {**sizes, RANK: lora.rank} if lora else sizes
 
 
-def trainable(graph: Graph, sizes: Sizes, lora: Lora) -> int:
+def trainable(graph: Graph, sizes: Sizes, lora: Adapters) -> int:
     """How many parameters learn, in the whole model."""
     sizes, paths = bound(sizes, lora), targets(graph, lora)
     every = (adapter for part in components(graph) for adapter in adapters(part, paths))
     return sum(int(adapter.total(sizes)) for adapter in every)  # type: ignore[arg-type, misc]
 
 
-def saved(graph: Graph, how: How, lora: Lora) -> list[Saved]:
+def saved(graph: Graph, how: How, lora: Adapters) -> list[Saved]:
     """What every adapter keeps beside the frozen model: X·A, and with dropout its own X and the mask."""
     if how.recompute == "full":
         return []
@@ -92,12 +84,12 @@ def saved(graph: Graph, how: How, lora: Lora) -> list[Saved]:
     return rows
 
 
-def keeps_input(graph: Graph, lora: Lora) -> frozenset[str]:
+def keeps_input(graph: Graph, lora: Adapters) -> frozenset[str]:
     """Paths of the linear maps whose input is kept as it is, for A: none with dropout, which makes another of it."""
     return frozenset() if lora.dropout else targets(graph, lora)
 
 
-def _chosen(graph: Graph, lora: Lora) -> Iterator[tuple[Block, Op]]:
+def _chosen(graph: Graph, lora: Adapters) -> Iterator[tuple[Block, Op]]:
     return ((block, op) for block, op in matrices(graph) if ALL in lora.targets or _name(op) in lora.targets)
 
 

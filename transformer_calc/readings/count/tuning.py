@@ -12,11 +12,12 @@ from typing import Any
 
 from transformer_calc.graph.core import Block, Graph, Sizes, product
 from transformer_calc.graph.ops import CONTRACTIONS
+from transformer_calc.plan import Adapters
 from transformer_calc.readings.count.flops import WITHOUT_GRADIENT, Flops, Row, Work, rows
-from transformer_calc.readings.count.lora import Lora, targets
+from transformer_calc.readings.count.lora import targets
 
 
-def flops(graph: Graph, sizes: Sizes, adapters: Lora, *, needed: bool = False, recompute: str = "none") -> Flops:
+def flops(graph: Graph, sizes: Sizes, adapters: Adapters, *, needed: bool = False, recompute: str = "none") -> Flops:
     """The work of a batch when only adapters learn; `needed`, `recompute`: see `flops.rows`."""
     paths = targets(graph, adapters)
     found = [

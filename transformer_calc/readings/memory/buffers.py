@@ -18,7 +18,7 @@ from transformer_calc.readings.shard import Local, Stage
 from transformer_calc.storage import precision
 
 if TYPE_CHECKING:
-    from transformer_calc.readings.memory.training import Training
+    from transformer_calc.plan import Training
 
 Value = Callable[[Any], Any]
 BUCKET = 500_000_000  # elements; DeepSpeed's reduce_bucket_size
@@ -103,7 +103,7 @@ def of_stage(
     if plan.zero == 0 and plan.ddp_buckets == "copies":
         both["gradient_copies"] = summed
     elif plan.zero in (1, 2):
-        bucket = plan.bucket * precision(plan.precision).bytes_per_parameter[1]
+        bucket = plan.bucket_size * precision(plan.precision).bytes_per_parameter[1]
         both["gradient_bucket"] = min((bucket, summed), key=value)
     if plan.mesh.pp > 1:
         both["pipeline_buffers"] = 2 * (most(_outputs(layers, local, each)) + _beside(layers, local, each))

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import Expr, ceil_div, divide, evaluate, settled, substitute, symbol
 from transformer_calc.graph.core import Block, Graph, Sizes
+from transformer_calc.plan import Mesh, Serving, Training
 from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.cache import cached
 from transformer_calc.readings.count.formulas import Identity, identities, merged_layers, symbols, text, textbook
 from transformer_calc.readings.memory import activations, buffers, serving, training
-from transformer_calc.readings.shard import Local, Mesh, Stage, parts_of
+from transformer_calc.readings.shard import Local, Stage, parts_of
 from transformer_calc.storage import STORAGE, precision
 
 if TYPE_CHECKING:
@@ -47,15 +48,15 @@ class Letters(NamedTuple):
         return share
 
 
-def letters_of(graph: Graph, sizes: Sizes, plan: serving.Plan | training.Training) -> Letters:
+def letters_of(graph: Graph, sizes: Sizes, plan: Serving | Training) -> Letters:
     """Every axis as its symbol; with nothing in the cache, keys are as many as the tokens that they come from.
 
     In training B are the sequences of one pass, and S is split where devices share a sequence.
     """
-    cp = plan.mesh.cp if isinstance(plan, training.Training) else 1
+    cp = plan.mesh.cp if isinstance(plan, Training) else 1
     values: dict[str, Any] = {axis.symbol: sizes[name] for name, axis in graph.axes.items()}
-    if isinstance(plan, training.Training):
-        sizes = lora.bound(sizes, plan.lora)
+    if isinstance(plan, Training):
+        sizes = lora.bound(sizes, plan.adapters)
         values |= {graph.axes["batch"].symbol: training.micro_batch(plan, sizes), "r": sizes.get(lora.RANK, 0)}
     written = graph.symbols() | {lora.RANK: symbol("r")}
     if not sizes.get("cached"):
@@ -83,7 +84,7 @@ def value(size: Size, letters: Letters) -> Any:
     return evaluate(size, letters.values)
 
 
-def of_serving(stage: Stage, letters: Letters, plan: serving.Plan, context: int) -> dict[str, Size]:
+def of_serving(stage: Stage, letters: Letters, plan: Serving, context: int) -> dict[str, Size]:
     """Weights, cache, and what is live at the peak of a pass, of one device of a stage."""
     graph, sizes, written, _ = letters
     mesh = plan.mesh
@@ -109,10 +110,10 @@ def of_serving(stage: Stage, letters: Letters, plan: serving.Plan, context: int)
     return {name: letters.settled(size) for name, size in found.items()}
 
 
-def of_training(stage: Stage, letters: Letters, plan: training.Training, family: str, peak_at: str) -> dict[str, Size]:
+def of_training(stage: Stage, letters: Letters, plan: Training, family: str, peak_at: str) -> dict[str, Size]:
     """States, activations at the peak, and those of one layer of each kind, of one device of a stage."""
     graph, sizes, written, _ = letters
-    paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
+    paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
     weights: Size = 0
     gradients: Size = 0
     states: Size = 0
@@ -125,9 +126,7 @@ def of_training(stage: Stage, letters: Letters, plan: training.Training, family:
     return {name: letters.settled(size) for name, size in found.items()}
 
 
-def _buffers(
-    stage: Stage, letters: Letters, plan: training.Training, paths: frozenset[str], peak_at: str
-) -> dict[str, Size]:
+def _buffers(stage: Stage, letters: Letters, plan: Training, paths: frozenset[str], peak_at: str) -> dict[str, Size]:
     """What is there for communication at the peak."""
     graph, sizes, written, _ = letters
     local = training.local_of(graph, sizes, plan)._replace(sizes=written)
@@ -154,7 +153,7 @@ class _Pass(NamedTuple):
     layers: dict[str, Size]
 
 
-def _activations(stage: Stage, letters: Letters, plan: training.Training, family: str, peak_at: str) -> dict[str, Size]:
+def _activations(stage: Stage, letters: Letters, plan: Training, family: str, peak_at: str) -> dict[str, Size]:
     graph, sizes, written, _ = letters
     numbers = training.local_of(graph, sizes, plan)
     local = numbers._replace(sizes=written)
@@ -179,7 +178,7 @@ def _activations(stage: Stage, letters: Letters, plan: training.Training, family
     return {"activations": total, **{f"{PER_LAYER}{path}": size for path, size in layers.items()}}
 
 
-def _pass(stage: Stage, letters: Letters, local: Local, plan: training.Training, how: activations.How) -> _Pass:
+def _pass(stage: Stage, letters: Letters, local: Local, plan: Training, how: activations.How) -> _Pass:
     kept: Size = 0
     loss: Size = 0
     output: Size = 0
@@ -214,13 +213,13 @@ def _again(
     letters: Letters,
     numbers: Local,
     local: Local,
-    plan: training.Training,
+    plan: Training,
     how: activations.How,
 ) -> Size:
     """The activations of the layers that are computed again, without those that were kept."""
     best: tuple[int, Size] = (0, 0)
     for chunk in stage.chunks or (stage,):
-        segment = min(plan.every, sum(count for block, count in chunk.blocks if block.repeat))
+        segment = min(plan.recompute_every, sum(count for block, count in chunk.blocks if block.repeat))
         rows = training.rows_of(chunk, letters.graph, how, plan)
         whole = training.rows_of(chunk, letters.graph, how._replace(recompute="none", every=1), plan)
         for block in (block for block, _ in chunk.blocks if block.repeat):

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes
+from transformer_calc.plan import Mesh, Serving
 from transformer_calc.readings.count.cache import Cached, cached
 from transformer_calc.readings.count.params import Component, of_block
-from transformer_calc.readings.shard import Mesh, Stage, copies, divisor, parts_of, share
+from transformer_calc.readings.shard import Stage, copies, divisor, parts_of, share
 from transformer_calc.storage import Storage, storage
 
 if TYPE_CHECKING:
@@ -31,20 +32,6 @@ ALIASING = (
 )  # operations whose output needs no memory of its own
 
 
-class Plan(NamedTuple):
-    """How a model is served."""
-
-    weights: str = "bf16"  # of the layers' matrices; with a plain type, of everything
-    rest: str = "bf16"  # of tables, norms, biases, routers and heads beside quantised matrices
-    kv_dtype: str = "bf16"
-    activations: str = "bf16"
-    attention: str = "flash"  # flash keeps no score matrix
-    block_size: int = 1  # tokens of a page of the cache; the last one is reserved whole
-    kv_split: str = "heads"  # what ranks beyond the key/value heads do: hold copies, or split the batch
-    logits: str = "last"  # of which positions logits are computed: the last one, or all
-    mesh: Mesh = Mesh()
-
-
 class Held(NamedTuple):
     """Bytes on one device of a stage."""
 
@@ -54,7 +41,7 @@ class Held(NamedTuple):
     buffers: dict[str, int]  # a matrix that is computed with in a copy
 
 
-def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> Held:
+def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving, context: int) -> Held:
     """One device of a stage, with `context` tokens of each sequence in the cache."""
     mesh = plan.mesh
     weights = sum(count * weight_bytes(part, mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
@@ -73,7 +60,7 @@ class Copy(NamedTuple):
 
 
 def copied(
-    block: Block, sizes: Sizes, plan: Plan, letters: Sizes | None = None, *, backward: bool = False
+    block: Block, sizes: Sizes, plan: Serving, letters: Sizes | None = None, *, backward: bool = False
 ) -> Copy | None:
     """The largest matrix of a block that is dequantised before it is multiplied with; one at a time is.
 
@@ -92,14 +79,14 @@ def copied(
     return max(found, key=lambda copy: copy.bytes, default=None)
 
 
-def rows(sizes: Sizes, plan: Plan) -> int:
+def rows(sizes: Sizes, plan: Serving) -> int:
     """Tokens that a device multiplies with a matrix at once, at most."""
     tokens: Any = max(int(sizes[name]) for name in ("seq", "target") if name in sizes)  # type: ignore[arg-type]
     batch: Any = sizes["batch"]
     return int(math.ceil(batch / plan.mesh.dp) * math.ceil(tokens / plan.mesh.cp))
 
 
-def weight_bytes(part: Component, mesh: Mesh, sizes: Sizes, plan: Plan, letters: Sizes | None = None) -> Any:
+def weight_bytes(part: Component, mesh: Mesh, sizes: Sizes, plan: Serving, letters: Sizes | None = None) -> Any:
     """Bytes of one device's share of a parameter tensor; `letters`: see `share`."""
     from transformer_calc.expr import ceil_div
 
@@ -115,7 +102,7 @@ def rows_and_tensors(part: Component) -> tuple[Dims, Dims]:
     return (*stacked, *part.dims[part.out : part.out + 1]), stacked  # a scalar has none
 
 
-def weight_type(part: Component, plan: Plan) -> Storage:
+def weight_type(part: Component, plan: Serving) -> Storage:
     """How a tensor is stored: quantisation takes the matrices of the layers, but not their routers.
 
     Files of llama.cpp have types of their own for token table, head, and what is not quantised.
@@ -140,7 +127,7 @@ def beside(chosen: Storage, rest: str) -> dict[str, str]:
     return {"tables, norms, biases, routers, heads": rest}
 
 
-def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int) -> int:
+def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving, context: int) -> int:
     """Bytes of one device's share of the cache."""
     counts = {(block.path, block.title): count for block, count in stage.blocks}
     total = 0
@@ -150,7 +137,7 @@ def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Plan, context: int)
     return total
 
 
-def cache_bytes(part: Cached, sizes: Sizes, plan: Plan, context: Size, letters: Sizes | None = None) -> Any:
+def cache_bytes(part: Cached, sizes: Sizes, plan: Serving, context: Size, letters: Sizes | None = None) -> Any:
     """Bytes of one device's share of one layer's cached tensor, in whole pages; `letters`: see `share`."""
     from transformer_calc.expr import ceil_div, ceil_to, minimum
 
@@ -171,7 +158,7 @@ def cache_bytes(part: Cached, sizes: Sizes, plan: Plan, context: Size, letters: 
     return ceil_div(storage(plan.kv_dtype).of(entries), 1)
 
 
-def busiest(blocks: Sequence[Block], sizes: Sizes, plan: Plan) -> Block:
+def busiest(blocks: Sequence[Block], sizes: Sizes, plan: Serving) -> Block:
     """The block whose pass takes the most: what one operation reads and writes, what is needed later, and a copy."""
 
     def need(block: Block) -> int:
@@ -181,7 +168,7 @@ def busiest(blocks: Sequence[Block], sizes: Sizes, plan: Plan) -> Block:
     return max(blocks, key=need)
 
 
-def live(block: Block, sizes: Sizes, plan: Plan) -> tuple[int, tuple[tuple[Dims, bool], ...]]:
+def live(block: Block, sizes: Sizes, plan: Serving) -> tuple[int, tuple[tuple[Dims, bool], ...]]:
     """The peak of one block, and which tensors are there then, and whether each is of the head's positions only.
 
     By the last use of each tensor; views and the like share their source's memory.
@@ -217,7 +204,7 @@ def _is_scores(op: Op) -> bool:
     return len(dims) == 4 and bool(dims[3]) and dims[3][0].startswith(("context", "keys", "source"))
 
 
-def live_bytes(dims: Dims, sizes: Sizes, plan: Plan, *, head: bool = False, letters: Sizes | None = None) -> Any:
+def live_bytes(dims: Dims, sizes: Sizes, plan: Serving, *, head: bool = False, letters: Sizes | None = None) -> Any:
     """Bytes of one device's share of an activation; `letters`: see `share`."""
     from transformer_calc.expr import ceil_div
 
@@ -234,7 +221,7 @@ def live_bytes(dims: Dims, sizes: Sizes, plan: Plan, *, head: bool = False, lett
     return ceil_div(storage(plan.activations).of(entries), 1)
 
 
-def check(plan: Plan, sizes: Sizes) -> None:
+def check(plan: Serving, sizes: Sizes) -> None:
     """Refuse a plan that does not fit the workload."""
     batch, dp = sizes["batch"], plan.mesh.dp
     if batch % dp:  # type: ignore[operator]

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.expr import ceil_div, divide
 from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.plan import Mesh, Serving, Training
 from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.flops import RECOMPUTE
-from transformer_calc.readings.count.frozen import Frozen
 from transformer_calc.readings.count.params import Component
 from transformer_calc.readings.memory import activations, buffers, serving
 from transformer_calc.readings.memory.activations import Saved
-from transformer_calc.readings.shard import Local, Mesh, Stage, content, divisor, parts_of, share, tied
+from transformer_calc.readings.shard import Local, Stage, content, divisor, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved")
@@ -36,31 +36,6 @@ LOSS = ("loss", "targets")  # roles of what the loss keeps
 START = "start of the backward pass"
 AGAIN = "recomputation of a layer in the backward pass"
 LAYER = "backward pass of a layer"
-
-
-class Training(NamedTuple):
-    """How a model is trained."""
-
-    precision: str = "bf16-mixed"
-    optimizer: str = "adamw"
-    zero: int = 0
-    micro_batch: int | None = None  # sequences of one pass of a device; None: all it has, or one in a pipeline
-    schedule: str = "1f1b"
-    virtual: int = 1  # interleaved: groups of layers of a stage
-    recompute: str = "none"
-    every: int = 1  # with full recomputation: layers between kept inputs
-    attention: str = "flash"
-    kernels: str = "fused"
-    outputs: str = "held"  # whether the loop has the model's output through the backward pass
-    mesh: Mesh = Mesh()
-    lora: lora.Lora | None = None
-    weights: str = "bf16"  # how frozen weights are stored, where there are adapters
-    freeze: tuple[str, ...] = ()  # what does not learn, as it was asked for
-    frozen: Frozen | None = None  # and as it was found in the graph
-    ddp_buckets: str = "views"  # without ZeRO: gradients are views of the buckets that are reduced, or copied there
-    bucket: int = buffers.BUCKET  # elements of a bucket of gradients, with ZeRO 1 and 2
-    prefetch: int = 1  # layers whose parameters are gathered ahead, with ZeRO 3
-    buffers: tuple[tuple[str, int], ...] = ()  # buffers that have these bytes, whatever the convention says
 
 
 class Kept(NamedTuple):
@@ -107,13 +82,13 @@ def check(plan: Training, sizes: Sizes) -> None:
     for name in ("seq", "target"):
         if mesh.cp > 1 and name in sizes and sizes[name] % mesh.cp:  # type: ignore[operator]
             raise InputError(f"--cp is {mesh.cp}; it must divide the {sizes[name]:,} tokens of a sequence")
-    if plan.every < 1:
-        raise InputError(f"--recompute-every is {plan.every}; it must be at least 1")
-    if plan.every > 1 and plan.freeze:
-        raise InputError(f"--recompute-every is {plan.every}; with --freeze it must be 1")
-    if plan.freeze and plan.lora:
+    if plan.recompute_every < 1:
+        raise InputError(f"--recompute-every is {plan.recompute_every}; it must be at least 1")
+    if plan.recompute_every > 1 and plan.freeze:
+        raise InputError(f"--recompute-every is {plan.recompute_every}; with --freeze it must be 1")
+    if plan.freeze and plan.adapters:
         raise InputError("--freeze and --lora-rank are given; with adapters everything else is frozen anyway")
-    if plan.every > 1 and plan.recompute != "full":
+    if plan.recompute_every > 1 and plan.recompute != "full":
         raise InputError("--recompute-every is of full recomputation", "--recompute full")
     _check_interleaved(plan, sizes)
     _check_buffers(plan)
@@ -157,7 +132,7 @@ def _check_interleaved(plan: Training, sizes: Sizes) -> None:
 def _check_buffers(plan: Training) -> None:
     for option, value, usual, needed in (
         ("--ddp-buckets", plan.ddp_buckets, "views", (0,)),
-        ("--bucket-size", plan.bucket, buffers.BUCKET, (1, 2)),
+        ("--bucket-size", plan.bucket_size, buffers.BUCKET, (1, 2)),
         ("--prefetch", plan.prefetch, 1, (3,)),
     ):
         if value != usual and plan.zero not in needed:
@@ -215,8 +190,8 @@ def kept(
 def _still(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> _Still:
     """One device of a stage, its activations apart."""
     weights = gradients = states = 0
-    paths = lora.targets(graph, plan.lora) if plan.lora else frozenset[str]()
-    bound = lora.bound(sizes, plan.lora)
+    paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
+    bound = lora.bound(sizes, plan.adapters)
     for part, count in parts_of(stage, graph, sizes):
         w, g, s = part_bytes(part, bound, plan, paths)
         weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
@@ -250,16 +225,16 @@ def unit_of(
 
 def copied(stage: Stage, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> serving.Copy | None:
     """The largest frozen matrix on a device that is dequantised before it is multiplied with; letters: see `share`."""
-    if plan.lora is None:
+    if plan.adapters is None:
         return None
     stored = _stored(plan)
     found = (serving.copied(block, sizes, stored, letters, backward=True) for block, _ in stage.blocks)
     return max((copy for copy in found if copy), key=lambda copy: copy.bytes, default=None)
 
 
-def _stored(plan: Training) -> serving.Plan:
+def _stored(plan: Training) -> Serving:
     """How frozen weights are stored, and what is computed with them."""
-    return serving.Plan(weights=plan.weights, mesh=plan.mesh, activations=precision(plan.precision).activations)
+    return Serving(weights=plan.weights, mesh=plan.mesh, activations=precision(plan.precision).activations)
 
 
 def frozen_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> Any:
@@ -286,7 +261,7 @@ def part_bytes(
 
     paths:  of the linear maps that have adapters; letters: see `share`
     """
-    if plan.lora is None:
+    if plan.adapters is None:
         weights, gradients, states = state_bytes(part, sizes, plan, letters)
         return (weights, 0, 0) if plan.frozen and part.path in plan.frozen.params else (weights, gradients, states)
     every = [state_bytes(adapter, sizes, plan, letters) for adapter in lora.adapters(part, paths)]
@@ -304,7 +279,7 @@ def state_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | 
     held = share(part, mesh, sizes, letters)
     number = held.entries if letters is None else share(part, mesh, sizes).entries
     _, gradient, master = recipe.bytes_per_parameter
-    weight = serving.weight_type(part, serving.Plan(weights=recipe.weights, rest=recipe.activations)).bytes
+    weight = serving.weight_type(part, Serving(weights=recipe.weights, rest=recipe.activations)).bytes
     role = "embedding" if part.embedding else "hidden" if part.block.role in ("layer", "mtp") else "head"
     chosen, ranks = optimizer(plan.optimizer), ranks_of(part, mesh)
 
@@ -419,7 +394,7 @@ def local_of(graph: Graph, sizes: Sizes, plan: Training) -> Local:
     split = {axis: divisor(axis, mesh, sizes) for axis in graph.axes}
     rules = {axis: ways for axis, (dimension, ways) in split.items() if dimension == "tp" and ways > 1}
     between = {name: mesh.tp for name in ("seq", "target") if mesh.sp and name in graph.axes}
-    return Local(lora.bound(graph.bind(run), plan.lora), rules, between)
+    return Local(lora.bound(graph.bind(run), plan.adapters), rules, between)
 
 
 def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Pass:
@@ -454,7 +429,7 @@ def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: s
     for row in rows_of(stage, graph, how._replace(recompute="none", every=1), plan):
         if row.repeat and (row.block.path, row.block.title) in counts:
             whole[row.block.path] = whole.get(row.block.path, 0) + each(row)
-    segment = min(plan.every, sum(count for block, count in stage.blocks if block.repeat))
+    segment = min(plan.recompute_every, sum(count for block, count in stage.blocks if block.repeat))
     working = max((segment * size - of_layer.get(path, 0) for path, size in whole.items()), default=0)
     return Pass(kept, loss, logits, output, moment, working)
 
@@ -475,7 +450,7 @@ def how_of(plan: Training, graph: Graph, family: str, sizes: Sizes) -> activatio
         kernels=plan.kernels,
         attention=plan.attention,
         recompute=plan.recompute,
-        every=plan.every,
+        every=plan.recompute_every,
         tokens=int(sizes["seq"]) if "seq" in graph.workload_axes else None,  # type: ignore[arg-type]
         alone=micro_batch(plan, sizes) == 1,
     )
@@ -488,8 +463,8 @@ def rows_of(stage: Stage, graph: Graph, how: activations.How, plan: Training) ->
     if plan.frozen:
         still, inputs = plan.frozen.ops, plan.frozen.inputs
         return activations.saved(graph, how, trainable=lambda path: path not in still, inputs=inputs, blocks=blocks)
-    if plan.lora is None:
+    if plan.adapters is None:
         return activations.saved(graph, how, blocks=blocks)
-    learning = lora.keeps_input(graph, plan.lora)
+    learning = lora.keeps_input(graph, plan.adapters)
     rows = activations.saved(graph, how, trainable=learning.__contains__, blocks=blocks)
-    return rows + lora.saved(graph, how, plan.lora)
+    return rows + lora.saved(graph, how, plan.adapters)

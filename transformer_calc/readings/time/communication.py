@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Op, Sizes
+from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.flops import is_scores, works_on_scores
-from transformer_calc.readings.shard import Mesh, divisor
+from transformer_calc.readings.shard import divisor
 from transformer_calc.readings.time.roofline import How, Reader, reached, unknown
 
 HOP, FAR_HOP, TORUS_HOP = 3e-6, 5e-6, 1e-6  # seconds of a step between devices of a node, of nodes, of a torus

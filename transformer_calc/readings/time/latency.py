@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
 from transformer_calc.graph.ops import FMA
+from transformer_calc.plan import Serving
 from transformer_calc.readings.count.flops import of_source_alone
 from transformer_calc.readings.count.params import components
-from transformer_calc.readings.memory.serving import Plan, rows_and_tensors, weight_type
+from transformer_calc.readings.memory.serving import rows_and_tensors, weight_type
 from transformer_calc.readings.shard import content, stages
 from transformer_calc.readings.time import communication, roofline
 from transformer_calc.readings.time.communication import Link
@@ -54,7 +55,7 @@ class Pass(NamedTuple):
         return Pass(*(a + times * b for a, b in zip(self, more, strict=True)))
 
 
-def computes(plan: Plan, device: Device, compute: str | None) -> str:
+def computes(plan: Serving, device: Device, compute: str | None) -> str:
     """The precision of the matmuls: fp8 weights where the device multiplies fp8, else that of the activations."""
     if compute is not None:
         return compute
@@ -68,7 +69,7 @@ class Server:
     """A model on its devices: what a pass takes, for any batch."""
 
     def __init__(
-        self, graph: Graph, plan: Plan, device: Device, *, compute: str | None = None, ideal: bool = False
+        self, graph: Graph, plan: Serving, device: Device, *, compute: str | None = None, ideal: bool = False
     ) -> None:
         if device.kind == "TPU":  # its compiler splits what lies between matmuls, and sends beside them
             plan = plan._replace(mesh=plan.mesh._replace(sp=plan.mesh.tp > 1))

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.plan import Mesh, Training
 from transformer_calc.readings.count.params import Component
 from transformer_calc.readings.memory import training
-from transformer_calc.readings.memory.training import Training
-from transformer_calc.readings.shard import Mesh, Stage, check, parts_of, stages
+from transformer_calc.readings.shard import Stage, check, parts_of, stages
 from transformer_calc.readings.time import step
 
 MICRO_BATCHES = (1, 2, 4, 8, 16)
@@ -218,7 +218,7 @@ class _Search:
 
     def _at_least(self, stage: Stage, plan: Training) -> int:
         """What a stage holds at the least, which is quickly said: what learns has weights, gradients and states."""
-        if plan.lora or plan.frozen:
+        if plan.adapters or plan.frozen:
             return 0
         mesh, total = plan.mesh, 0
         if id(stage) not in self.parts:

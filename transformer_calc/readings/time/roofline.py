@@ -17,8 +17,9 @@ from transformer_calc.errors import InputError
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Dims, Op, Sizes, Tensor
 from transformer_calc.graph.ops import CONTRACTIONS, FMA
+from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.flops import WITHOUT_GRADIENT, is_scores, visible_pairs, works_on_scores
-from transformer_calc.readings.shard import Mesh, copies, divisor
+from transformer_calc.readings.shard import copies, divisor
 
 # rows × columns of a tile, and its rate against the largest: a smaller tile reads its operands more often
 TILES = (

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Graph, Sizes
+from transformer_calc.plan import Training
 from transformer_calc.readings.count import flops, lora, tuning
 from transformer_calc.readings.count.params import Component
 from transformer_calc.readings.memory.serving import PLAIN
-from transformer_calc.readings.memory.training import Training, check, frozen_bytes, micro_batch, passes, state_bytes
+from transformer_calc.readings.memory.training import check, frozen_bytes, micro_batch, passes, state_bytes
 from transformer_calc.readings.shard import Stage, parts_of, stages
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.time import communication, roofline
@@ -95,8 +96,8 @@ def estimate(
     Raises InputError where the device's file does not say what it needs.
     """
     parts = timed(graph, sizes, plan, device, ideal=ideal)
-    if plan.lora:
-        whole = tuning.flops(graph, sizes, plan.lora, recompute=plan.recompute)
+    if plan.adapters:
+        whole = tuning.flops(graph, sizes, plan.adapters, recompute=plan.recompute)
     else:
         whole = flops.totals(list(flops.rows(graph, sizes, recompute=plan.recompute)), sizes)
     seconds = sum(parts.values())
@@ -130,12 +131,12 @@ def timed(
     size = STORAGE[recipe.activations].bytes
     narrow = NARROW.get(recipe.compute)
     how = How(mesh=mesh, size=size, attention=plan.attention, keys=mesh.cp, narrow=narrow, near=links["ep"].near)
-    if plan.lora:
+    if plan.adapters:
         stored = float(storage(plan.weights).of(1)) if plan.weights not in PLAIN else None
         how = how._replace(
             trainable=lambda path: False,
-            adapted=lora.targets(graph, plan.lora),
-            rank=plan.lora.rank,
+            adapted=lora.targets(graph, plan.adapters),
+            rank=plan.adapters.rank,
             stored=stored,
         )
     reader = _Reader(graph, local, how, plan, rates, links, {} if known is None else known)
@@ -314,10 +315,10 @@ class _Reader:
 
     def _part(self, part: Component, sizes: Sizes) -> _Held:
         plain, found = self.plan._replace(zero=0), _Held()
-        if plain.lora is None:
+        if plain.adapters is None:
             weights, gradients, states = state_bytes(part, sizes, plain)
             return _Held(weights, weights, gradients, traffic(plain, weights, gradients, states))
-        bound = lora.bound(sizes, plain.lora)
+        bound = lora.bound(sizes, plain.adapters)
         for learning in lora.adapters(part, self.how.adapted):
             weights, gradients, states = state_bytes(learning, bound, plain)
             found = found.plus(_Held(weights, weights, gradients, traffic(plain, weights, gradients, states)))

@@ -1,0 +1,105 @@
+"""Answers: typed records that readings return, with what they rest on, and short to look at.
+
+An answer's fields are documented in its class, with their units. `FIRST` names those that are seen first, each with
+what it is, for `repr` and for notebooks; fields of fields by dots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+
+from transformer_calc import units
+
+
+class Assumption(NamedTuple):
+    """What an answer rests on: a value with its unit, where it is from, and the same in words."""
+
+    text: str
+    value: Any = None
+    unit: str = ""
+    source: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"value": self.value, "unit": self.unit or None, "source": self.source or None, "text": self.text}
+
+
+Assumptions = Mapping[str, Assumption]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Answer:
+    """What all answers share: keyword fields that are set once, compared by value."""
+
+    FIRST: ClassVar[Mapping[str, str]] = {}  # field -> count, flops, bytes, seconds, share, usd, number or text
+    _fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        own = (name for name, kind in cls.__annotations__.items() if not str(kind).startswith("ClassVar"))
+        cls._fields = (*cls._fields, *own)
+
+    def __init__(self, **values: Any) -> None:
+        if unknown := values.keys() - set(self._fields):
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        for name in self._fields:
+            if name not in values and not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} needs {name}")
+        self.__dict__.update(values)
+
+    def changed(self, **values: Any) -> Self:
+        """The same with other values."""
+        return type(self)(**{**self.__dict__, **values})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be set")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # answers hold mappings
+
+    def first(self) -> dict[str, str]:
+        """What is seen first, as people read it."""
+        return {name: said(self._value(name), kind) for name, kind in self.FIRST.items()}
+
+    def _value(self, name: str) -> Any:
+        value: Any = self
+        for part in name.split("."):
+            value = None if value is None else getattr(value, part)
+        return value
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={text}" for name, text in self.first().items() if text)
+        return f"<{type(self).__name__} {shown}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f'<tr><th style="text-align:left">{escape(name.replace("_", " "))}</th>'
+            f'<td style="text-align:right">{escape(text)}</td></tr>'
+            for name, text in self.first().items()
+            if text
+        )
+        return f"<table><caption>{escape(type(self).__name__)}</caption>{rows}</table>"
+
+
+SHOWN: Mapping[str, Callable[[Any], str]] = {
+    "bytes": units.format_bytes,
+    "flops": units.format_flops,
+    "seconds": units.format_seconds,
+    "share": units.format_share,
+    "usd": units.format_usd,
+    "count": units.format_exact,
+    "number": units.format_number,
+}
+
+
+def said(value: Any, kind: str) -> str:
+    """A value as people read it; nothing of what is unknown."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return SHOWN.get(kind, str)(value)

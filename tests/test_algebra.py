@@ -16,7 +16,7 @@ from transformer_calc import load
 from transformer_calc.graph.core import Graph
 from transformer_calc.graph.model import build
 from transformer_calc.readings.count import algebra
-from transformer_calc.readings.count.shapes import Shaped, Value, shapes
+from transformer_calc.readings.count.shapes import Shaped, Shapes, Value, shapes
 from transformer_calc.report.walk import build as walk
 from transformer_calc.sources import presets
 from transformer_calc.spec import Workload
@@ -70,7 +70,7 @@ def test_every_product_of_every_preset_multiplies(name: str) -> None:
 @pytest.mark.parametrize("name", ["deepseek-v3", "deepseek-v2-lite", "kimi-k2"])
 def test_latent_attention_as_it_is_served(name: str) -> None:
     graph = build(load(name).spec, absorbed=True)
-    found = [op for op in shapes(graph, graph.sizes(Workload(seq=3, context=7))) if op.op in PRODUCTS]
+    found = [op for op in shaped(graph, Workload(seq=3, context=7)) if op.op in PRODUCTS]
     assert [(op.path, op.note, wrong) for op in found if (wrong := check(op))] == []
     assert any("each head with its own" in op.note for op in found)
 
@@ -133,8 +133,12 @@ def test_the_check_finds_lines_that_do_not_multiply(name: str, path: str, line: 
     assert check(one(name, path)._replace(note=line))
 
 
+def shaped(graph: Graph, run: Workload) -> Shapes:
+    return shapes(graph, graph.sizes(run), {"title": "", "model": {}, "workload": {}, "notes": ()})
+
+
 def convolutions(graph: Graph) -> list[Shaped]:
-    return [op for op in shapes(graph, graph.sizes(Workload(seq=4, target=3))) if op.op == "convolution"]
+    return [op for op in shaped(graph, Workload(seq=4, target=3)) if op.op == "convolution"]
 
 
 @pytest.mark.parametrize("name", ["vit-base", "clip-vit-b-32", "whisper-tiny"])

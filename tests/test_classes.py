@@ -110,7 +110,7 @@ def test_the_refusal_names_a_way_on_and_the_way_works() -> None:
         load(config=config)
     assert refused.value.hint == "if it is a plain llama all the same, pass --ignore-key architectures"
     plain = load(config={"model_type": "llama", "num_hidden_layers": 1})
-    assert load(config=config, ignore=["architectures"]).params() == plain.params()
+    assert load(config=config, ignore=["architectures"]).params().components == plain.params().components
 
 
 @pytest.mark.parametrize(

@@ -14,23 +14,22 @@ from transformer_calc import InputError, Transformer, load
 from transformer_calc.expr import evaluate, symbol
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.count import formulas
-from transformer_calc.readings.count.flops import Flops, rows, totals, visible_pairs
+from transformer_calc.readings.count.flops import Totals, rows, totals, visible_pairs
 from transformer_calc.report.flops import build
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "reference.json").read_text())
 SUPPORTED = {name: entry for name, entry in REFERENCE.items() if not entry["later"]}
 
 
-def flops(model: Transformer, *, needed: bool = False, recompute: str = "none", **workload: int) -> Flops:
+def flops(model: Transformer, *, needed: bool = False, recompute: str = "none", **workload: int) -> Totals:
     run = model.workload(**workload)
     sizes = model.graph.sizes(run)
     found = rows(model.graph, sizes, needed=needed, recompute=recompute, decode=run.context > 0)
     return totals(list(found), sizes)
 
 
-def report(preset: str, *, workload: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:
-    model = load(preset)
-    return build(model, model.workload(**(workload or {})), **options).to_dict()
+def report(preset: str, *, compare: bool = False, **asked: Any) -> dict[str, Any]:
+    return build(load(preset).flops(**asked), compare=compare).to_dict()
 
 
 # what PyTorch's FlopCounterMode counted and we count otherwise, with the reason
@@ -136,7 +135,7 @@ def test_chinchilla_a4_ratio_to_6nd() -> None:
 
 def test_absorbed_latent_attention_hardly_grows_with_the_context() -> None:
     def decode(latent: str, context: int) -> int:
-        data = report("deepseek-v3", latent=latent, workload={"seq": 1, "context": context})
+        data = report("deepseek-v3", latent=latent, seq=1, context=context)
         work: int = data["flops"]["forward"]["matmul"]
         return work
 
@@ -248,13 +247,14 @@ def test_absorbed_graph_has_the_same_parameters() -> None:
     from transformer_calc.readings.count.params import params
 
     absorbed = build_graph(model.spec, absorbed=True)
-    assert params(absorbed, absorbed.sizes(model.workload())) == model.params()
+    plain = params(model.graph, model.graph.sizes(model.workload()))
+    assert params(absorbed, absorbed.sizes(model.workload())) == plain
 
 
 def test_a_small_model_by_hand() -> None:
     """Two layers, d_model 4, two heads, ten words, three tokens: every sum on paper."""
     model = load(fields={"layers": 2, "d_model": 4, "heads": 2, "vocab": 10, "max_positions": 8})
-    data: dict[str, Any] = build(model, model.workload(seq=3)).to_dict()
+    data: dict[str, Any] = build(model.flops(seq=3)).to_dict()
     projections = 4 * 2 * 3 * 4 * 4  # q, k, v, o: [3, 4] · [4, 4]
     scores = 2 * (2 * 2 * 3 * 3 * 2)  # scores and mix: two heads, [3, 2] · [2, 3] and [3, 3] · [3, 2]
     mlp = 2 * 2 * 3 * 4 * 16
@@ -287,9 +287,9 @@ def test_exact_counts_stay_integers() -> None:
 
 def test_a_step_with_a_cache_recomputes_nothing() -> None:
     for refused in (
-        lambda: report("gpt2", workload={"context": 8}, recompute="full"),
+        lambda: report("gpt2", context=8, recompute="full"),
         lambda: load("gpt2").flops(context=8, recompute="full"),
         lambda: load("gpt2").flops(recompute="some"),
     ):
-        with pytest.raises(InputError, match="--recompute is"):
+        with pytest.raises(InputError, match="`recompute` is"):
             refused()

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer_calc import Transformer, Workload, load
-from transformer_calc.expr import evaluate, symbol
+from transformer_calc.expr import evaluate, formula, symbol
 from transformer_calc.graph.core import product
 from transformer_calc.readings.count import formulas
+from transformer_calc.readings.count.parameters import BY
 from transformer_calc.readings.count.params import components, params
-from transformer_calc.report.params import BY, build
+from transformer_calc.report.params import build
 
 # what, published count, relative tolerance (0: exact), source
 PUBLISHED = [
@@ -63,7 +64,7 @@ def test_gpt3_reduces_to_the_textbook_formula() -> None:
     _, short, used = formulas.total_params(model.graph, model.graph.sizes(Workload()))
     L, D, V, P = map(symbol, "LDVP")
     assert short == 12 * L * D**2 + 13 * L * D + (V + P + 2) * D
-    assert formulas.text(short) == "12·L·D² + 13·L·D + (V + P + 2)·D"
+    assert formula(short) == "12·L·D² + 13·L·D + (V + P + 2)·D"
     assert [str(rule) for rule in used] == ["H·E = D", "F = 4·D"]
 
 
@@ -78,13 +79,13 @@ FORMULAS = [
 @pytest.mark.parametrize(("preset", "general", "short"), FORMULAS)
 def test_formulas_read_as_a_person_would_write_them(preset: str, general: str, short: str) -> None:
     model = load(preset)
-    data = build(model, model.workload()).to_dict()
+    data = build(model.params()).to_dict()
     assert (data["formula_general"], data["formula"]) == (general, short)
 
 
 def test_layer_kinds_with_equal_parameters_are_counted_together() -> None:
     model = load("gemma-2-2b")
-    assert "L_local" not in str(build(model, model.workload()).to_dict()["formula"])
+    assert "L_local" not in str(build(model.params()).to_dict()["formula"])
 
 
 EVERY_SHAPE: list[dict[str, Any]] = [
@@ -108,7 +109,7 @@ def small(changes: dict[str, Any]) -> Transformer:
 @pytest.mark.parametrize("by", BY)
 def test_rows_sum_to_the_total_however_they_are_cut(changes: dict[str, Any], by: str) -> None:
     model = small(changes)
-    data: Any = build(model, model.workload(), by=by).to_dict()
+    data: Any = build(model.params(by=by)).to_dict()
     assert sum(row["repeat"] * row["params"] for row in data["components"]) == data["params"]["total"]
     assert data["params"]["embedding"] + data["params"]["non_embedding"] == data["params"]["total"]
     assert data["params"]["active"] <= data["params"]["total"]
@@ -140,7 +141,7 @@ def test_the_formula_evaluates_to_the_count(changes: dict[str, Any]) -> None:
 def test_counts_do_not_depend_on_the_workload_and_grow_with_every_size(fields: dict[str, int], batch: int) -> None:
     model = load(fields=fields)
     counts = params(model.graph, model.graph.sizes(Workload(batch=batch, seq=batch)))
-    assert counts == model.params()
+    assert counts == params(model.graph, model.graph.sizes(Workload()))
     for name in fields:
         if name != "heads":
             assert load(fields={**fields, name: fields[name] + 1}).params().total > counts.total
@@ -166,7 +167,7 @@ def test_ten_thousand_layers_take_as_long_as_ten() -> None:
         for _ in range(5):
             start = time.perf_counter()
             model = load(fields={"layers": layers, "d_model": 64, "heads": 4, "vocab": 100, "max_positions": 10})
-            build(model, model.workload())
+            build(model.params())
             best = min(best, time.perf_counter() - start)
         return best, sum(len(block.ops) for block in model.graph.blocks)
 

@@ -19,11 +19,8 @@ ARITHMETIC: dict[str, int] = {
     "compare.py": 17,
     "cost.py": 16,
     "fit.py": 29,
-    "flops.py": 36,
     "memory.py": 20,
-    "params.py": 6,
     "serve.py": 18,
-    "shapes.py": 3,
     "verify.py": 22,
     "walk.py": 53,
 }
@@ -31,14 +28,11 @@ READINGS: dict[str, int] = {
     "compare.py": 5,
     "cost.py": 7,
     "fit.py": 7,
-    "flops.py": 10,
     "hardware.py": 2,
     "memory.py": 26,
-    "params.py": 5,
     "serve.py": 10,
-    "shapes.py": 9,
     "verify.py": 19,
-    "walk.py": 20,
+    "walk.py": 21,
 }
 
 

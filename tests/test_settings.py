@@ -187,9 +187,9 @@ def answers(model: Transformer) -> None:
     """Every command answers, and the run in NumPy measures what was predicted."""
     run = model.workload(batch=2)
     assert model.params().total > 0
-    flops.build(model, run)
-    shapes.build(model, run, expand=False, layer=None)
-    params.build(model, run, by="layer", notation="unicode")
+    flops.build(model.flops(batch=2))
+    shapes.build(model.shapes(batch=2))
+    params.build(model.params(by="layer"))
     memory.build(model, run, memory.plan({}))
     serve.build(model, run, memory.plan({}), device=DEVICE)
     memory.build(model, run, memory.training({}, precision="bf16-mixed", optimizer="adamw"))

@@ -14,7 +14,7 @@ LESSON: dict[str, Any] = {"layers": 6, "d_model": 768, "heads": 8, "d_head": 64,
 
 def ops(model: Any, *, layer: str | None = None, expand: bool = False, **workload: int) -> dict[str, dict[str, Any]]:
     """Operations of the report by their path."""
-    report = build(model, model.workload(**workload), layer=layer, expand=expand)
+    report = build(model.shapes(**workload, layer=layer, expand=expand))
     return {op["path"]: op for op in report.to_dict()["ops"]}  # type: ignore[attr-defined]
 
 
@@ -125,5 +125,5 @@ def test_asking_for_a_layer_that_is_not_there_is_refused() -> None:
     model = load(fields=LESSON)
     with pytest.raises(InputError, match="layers are 0 to 5"):
         ops(model, layer="6")
-    with pytest.raises(InputError, match="--expand would write out 10,000 layers"):
+    with pytest.raises(InputError, match="`expand` would write out 10,000 layers"):
         ops(load(fields={**LESSON, "layers": 10_000}), expand=True)

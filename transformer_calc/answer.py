@@ -85,6 +85,20 @@ class Answer:
         return f"<table><caption>{escape(type(self).__name__)}</caption>{rows}</table>"
 
 
+class OfModel(Answer):
+    """An answer about one model, as it is run on one workload.
+
+    title: the model's name, with where it is from and what was changed; model: what it is, as JSON has it; workload:
+    batch (sequences), seq, target_seq and context (tokens), as far as they apply; notes: what was taken for granted or
+    passed over in reading the model, and what of the workload is beyond it
+    """
+
+    title: str
+    model: Mapping[str, Any]
+    workload: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
 SHOWN: Mapping[str, Callable[[Any], str]] = {
     "bytes": units.format_bytes,
     "flops": units.format_flops,
@@ -102,4 +116,6 @@ def said(value: Any, kind: str) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if kind == "count" and not isinstance(value, int):
+        value = len(value)
     return SHOWN.get(kind, str)(value)

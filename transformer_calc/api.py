@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from transformer_calc.facts import Device
     from transformer_calc.plan import Serving, Training
     from transformer_calc.readings.cost.reckoning import Reckoning
-    from transformer_calc.readings.count.flops import Flops
     from transformer_calc.readings.count.further import Further
-    from transformer_calc.readings.count.params import Params
-    from transformer_calc.readings.count.shapes import Shaped
+    from transformer_calc.readings.count.parameters import Params
+    from transformer_calc.readings.count.shapes import Shapes
+    from transformer_calc.readings.count.work import Flops
     from transformer_calc.sources.published import Checkpoint
     from transformer_calc.sources.settings import Setting
 
@@ -197,15 +197,32 @@ class Transformer:
 
         return further(self.spec)
 
-    def params(self) -> Params:
-        """Parameter counts: total, active, embedding, non_embedding.
+    def _of(self, run: Workload) -> dict[str, Any]:
+        """What every answer on this workload says of the model."""
+        notes = tuple(dict.fromkeys((*self.notes, *self.beyond(run))))
+        about = {**self.describe(), "notes": list(notes)}
+        return {"title": self.title, "model": about, "workload": run.to_dict(), "notes": notes}
+
+    def params(
+        self,
+        *,
+        by: str = "component",
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+    ) -> Params:
+        """Parameter counts: total, active, embedding, non_embedding, their formula, and where they are.
+
+        by: component, layer or tensor; batch, seq, target_seq, context: as in `workload`, which change no count.
 
         >>> load("gpt3").params().total
         174604259328
         """
-        from transformer_calc.readings.count.params import params
+        from transformer_calc.readings.count.parameters import counted
 
-        return params(self.graph, self.graph.sizes(Workload()))
+        run = self.unremarked(batch, seq, target_seq, context)
+        return counted(self.graph, self.graph.sizes(run), self._of(run), by=by)
 
     def formula(self) -> Size:
         """The total parameter count as an exact expression in the model's symbols.
@@ -217,38 +234,55 @@ class Transformer:
 
         return total_params(self.graph, self.graph.sizes(Workload()))[1]
 
-    def shapes(self, **workload: int | None) -> list[Shaped]:
+    def shapes(
+        self,
+        *,
+        expand: bool = False,
+        layer: int | str | None = None,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+    ) -> Shapes:
         """Every operation in order with its inputs, weights and output; a layer that repeats stands once.
 
-        workload: batch, seq, target_seq, context, as in `workload`.
+        expand: each of them; layer: only that kind of layer, or the one with that number; batch, seq, target_seq,
+        context: as in `workload`.
 
         >>> load("lesson").shapes(batch=5, seq=12)[4].output.shape
         [5, 12, 512]
         """
         from transformer_calc.readings.count.shapes import shapes
 
-        return shapes(self.graph, self.graph.sizes(self.workload(**workload)))
+        run = self.unremarked(batch, seq, target_seq, context)
+        return shapes(self.graph, self.graph.sizes(run), self._of(run), expand=expand, layer=layer)
 
     def flops(
-        self, *, needed: bool = False, recompute: str = "none", latent: str = "naive", **workload: int | None
+        self,
+        *,
+        needed: bool = False,
+        recompute: str = "none",
+        latent: str = "naive",
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
     ) -> Flops:
         """FLOPs of a batch: forward, backward, train and hardware, each with matmul, other and total.
 
         needed: of score matrices only what the mask lets through; recompute: none, selective or full; latent: the form
-        of latent attention, naive or absorbed; workload: batch, seq, target_seq, context, as in `workload`.
+        of latent attention, naive or absorbed; batch, seq, target_seq, context: as in `workload`.
 
         >>> load("gpt3").flops(batch=1, seq=2048).forward.matmul
         734804261732352
         """
         from transformer_calc.graph.model import build
-        from transformer_calc.readings.count.flops import check_options, rows, totals
+        from transformer_calc.readings.count.work import counted
 
-        run = self.workload(**workload)
-        check_options(recompute, latent, decode=run.context > 0)
+        run = self.unremarked(batch, seq, target_seq, context)
         graph = build(self.spec, absorbed=True) if latent == "absorbed" else self.graph
-        sizes = graph.sizes(run)
-        found = rows(graph, sizes, needed=needed, recompute=recompute, decode=run.context > 0)
-        return totals(list(found), sizes)
+        how: dict[str, Any] = {"needed": needed, "recompute": recompute, "latent": latent}
+        return counted(graph, graph.sizes(run), self._of(run), tokens=run.batch * (run.target or run.seq), **how)
 
     def cost(
         self,

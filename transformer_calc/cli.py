@@ -359,7 +359,8 @@ def answering(
                     streams.say("note", note)
                 plans = [plan(**{parameter.name: given[parameter.name] for parameter in of_plan})] if plan else []
                 report = body(model, workload, *plans, **options)
-                for note in (*model.notes[len(said) :], *_of_checkpoint(report)):
+                noted: Any = report.model.get("notes", ())
+                for note in (*(note for note in noted if note not in said), *_of_checkpoint(report)):
                     streams.say("note", note)
             else:
                 report = body(**options)
@@ -493,6 +494,7 @@ def _tcalc(
 
 @answering(
     app,
+    own_workload=True,
     examples="""
       tcalc shapes --preset gpt3
       tcalc shapes llama-3-8b --batch 8 --seq 8k
@@ -500,7 +502,7 @@ def _tcalc(
 )
 def shapes(
     model: Any,
-    workload: Any,
+    sizes: Any,
     expand: Annotated[bool, typer.Option("--expand", help="show every layer of a repeated block")] = False,
     layer: Annotated[
         str | None,
@@ -510,11 +512,12 @@ def shapes(
     """Show the shapes on the way from token ids to logits."""
     from .report.shapes import build
 
-    return build(model, workload, expand=expand, layer=layer)
+    return build(model.shapes(**sizes, expand=expand, layer=layer))
 
 
 @answering(
     app,
+    own_workload=True,
     examples="""
       tcalc params gpt3
       tcalc params --preset mixtral-8x7b --by layer
@@ -522,7 +525,7 @@ def shapes(
 )
 def params(
     model: Any,
-    workload: Any,
+    sizes: Any,
     by: Annotated[
         Literal["layer", "component", "tensor"], typer.Option("--by", help="what a line of the table is")
     ] = "component",
@@ -533,11 +536,12 @@ def params(
     """Count the parameters, and give their formula."""
     from .report.params import build
 
-    return build(model, workload, by=by, notation=notation)
+    return build(model.params(**sizes, by=by), notation=notation)
 
 
 @answering(
     app,
+    own_workload=True,
     examples="""
       tcalc flops gpt3
       tcalc flops llama-3-8b --batch 8 --seq 8k --recompute selective
@@ -545,7 +549,7 @@ def params(
 )
 def flops(
     model: Any,
-    workload: Any,
+    sizes: Any,
     needed: Annotated[bool, typer.Option("--needed", help="count only what the mask lets through")] = False,
     recompute: Annotated[
         Literal["none", "selective", "full"],
@@ -562,7 +566,8 @@ def flops(
     """Count the FLOPs of a forward pass and a training step."""
     from .report.flops import build
 
-    return build(model, workload, needed=needed, recompute=recompute, latent=latent, compare=compare, notation=notation)
+    answer = model.flops(**sizes, needed=needed, recompute=recompute, latent=latent)
+    return build(answer, compare=compare, notation=notation)
 
 
 @answering(

@@ -29,6 +29,12 @@ class NotSettable(InputError):
         self.field = field
 
 
+def check_choice(field: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse a value that is none of a field's choices."""
+    if value not in (known := tuple(choices)):
+        raise InputError(f"`{field}` is {value!r}; it must be one of {', '.join(map(str, known))}")
+
+
 def as_options(text: str) -> str:
     """A message in the command line's words: fields, which stand between backticks, as options.
 

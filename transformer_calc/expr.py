@@ -342,6 +342,13 @@ def to_text(size: Size, style: str = "unicode", collect: Iterable[str] = ()) -> 
     return size.format(style, collect) if isinstance(size, Expr) else _term_text(size, (), style)
 
 
+def formula(size: Size, style: str = "unicode") -> str:
+    """A formula as people read it: collected by the powers of layer counts and model widths."""
+    if not isinstance(size, Expr):
+        return f"{size:,}"
+    return to_text(size, style, sorted(s for s in size.symbols() if s[0] in "LD" and (len(s) == 1 or s[1] == "_")))
+
+
 # ---- Terms
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc import units
-from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.report import Column, Facts, Table
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
     from transformer_calc.facts import Device
     from transformer_calc.plan import Serving, Training
+    from transformer_calc.readings.count.legend import Symbol
     from transformer_calc.spec import Workload
 
 
@@ -69,25 +69,19 @@ def said_of(assumptions: Mapping[str, str]) -> list[Any]:
     return [(name, text, "text") for name, text in assumptions.items()]
 
 
-def legend(graph: Graph, sizes: Sizes, *, used: Iterable[str] | None = None) -> tuple[dict[str, int], Table]:
-    """Every symbol with its value, for JSON and for people; `used`: only these axes."""
-    values: dict[str, int] = {}
-    rows: list[dict[str, Any]] = []
-    wanted = set(graph.axes) if used is None else set(used)
-    for name, axis in graph.axes.items():
-        if name not in wanted or axis.symbol in values:
-            continue
-        value = sizes[name]
-        assert isinstance(value, int)
-        values[axis.symbol] = value
-        made_of = ""
-        if axis.rule:
-            made_of = str(axis.rule(graph.symbols()))
-            made_of = f" = {made_of}" if made_of != axis.symbol else ""
-        rows.append({"symbol": f"{axis.symbol}{made_of}", "value": value, "meaning": axis.meaning})
+def legend(symbols: Iterable[Symbol]) -> tuple[dict[str, int | float], Table]:
+    """The letters with their values for JSON, and with what they are for people."""
+    rows = tuple(
+        {
+            "symbol": f"{one.letter} = {one.made_of}" if one.made_of else one.letter,
+            "value": one.value if isinstance(one.value, int) else f"{one.value:,.1f}",
+            "meaning": one.meaning,
+        }
+        for one in symbols
+    )
     columns = (
         Column("symbol", "symbol", "text"),
         Column("value", "value", "count"),
         Column("meaning", "meaning", "text"),
     )
-    return values, Table("symbols", columns, tuple(rows))
+    return {one.letter: one.value for one in symbols}, Table("symbols", columns, rows)

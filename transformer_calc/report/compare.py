@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from transformer_calc.api import Transformer
     from transformer_calc.facts import Device
     from transformer_calc.readings.cost.reckoning import Reckoning
-    from transformer_calc.readings.count.flops import Flops
-    from transformer_calc.readings.count.params import Params
+    from transformer_calc.readings.count.flops import Totals
+    from transformer_calc.readings.count.parameters import Params
     from transformer_calc.report.serve import Measured
 
 OTHER = "≠"  # marks a row whose values differ
@@ -103,7 +103,7 @@ class Subject:
         return self.model.params()
 
     @cached_property
-    def flops(self) -> tuple[Flops, Any, int] | None:
+    def flops(self) -> tuple[Totals, Any, int] | None:
         """Work of the batch, FLOPs of scores and mixing in a forward pass, and tokens, as in `tcalc flops`."""
         if self.workload is None:
             return None

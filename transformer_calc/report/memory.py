@@ -265,7 +265,9 @@ def _parts(
 
 def _formulas(model: Transformer, counted: Counted, plan: Serving | Training) -> tuple[dict[str, Any], list[Any]]:
     """Each part of each stage in symbols, where that is the exact count; shown is the fullest stage."""
-    from transformer_calc.readings.count.formulas import symbols, text
+    from transformer_calc.expr import formula as text
+    from transformer_calc.readings.count.formulas import symbols
+    from transformer_calc.readings.count.legend import legend as letters_of
     from transformer_calc.readings.memory import footprint
 
     graph, sizes = counted.graph, counted.sizes
@@ -292,7 +294,9 @@ def _formulas(model: Transformer, counted: Counted, plan: Serving | Training) ->
     where = [f"{text(rule.left)} = {text(rule.right)}" for rule in used]
     names = {letter for of in every for size in of.values() for letter in symbols(size)}
     bound = {**sizes, "batch": letters.values[graph.axes["batch"].symbol]}
-    values, table = legend(graph, bound, used=[name for name, axis in graph.axes.items() if axis.symbol in names])
+    values, table = legend(
+        letters_of(graph, bound, used=[name for name, axis in graph.axes.items() if axis.symbol in names])
+    )
     if "r" in names and isinstance(plan, Training) and plan.adapters:
         values["r"] = plan.adapters.rank
     lines: list[Any] = [(name.replace("_", " "), said, "formula") for name, said in texts[counted.number].items()]

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from transformer_calc.errors import InputError, did_you_mean, shown
-from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.readings.count.params import params
-from transformer_calc.readings.count.shapes import Place, Shaped, Value, expanded, n_layers, places, shaped
-from transformer_calc.readings.count.shapes import layer as layer_places
 from transformer_calc.report import Column, Report, Table, Text
 from transformer_calc.report.common import legend
 
 if TYPE_CHECKING:
-    from transformer_calc.api import Transformer
-    from transformer_calc.spec import Workload
+    from transformer_calc.readings.count.shapes import Shaped, Shapes, Value
 
-LONGEST = 1000  # layers that are written out one by one
 COLUMNS = (
     Column("path", "operation", "text"),
     Column("note", "what it does", "text", 1),
@@ -28,74 +21,33 @@ COLUMNS = (
 )
 
 
-def build(model: Transformer, workload: Workload, *, expand: bool = False, layer: str | None = None) -> Report:
-    """Every operation, repeated layers once with their count, or with `expand` each; `layer`: only that one."""
-    graph = model.graph
-    sizes = graph.sizes(workload)
+def build(answer: Shapes) -> Report:
+    """A table for each block."""
     ops: list[dict[str, Any]] = []
     every: list[dict[str, Any]] = []  # rows of all tables
     tables = []
-    known: dict[tuple[str, str], _Block] = {}  # with --expand a block stands at many places
-    for place in _chosen(graph, sizes, expand=expand, layer=layer):
-        key = place.block.path, place.block.title
-        block = known[key] = known.get(key) or _Block.of(place, graph, sizes)
-        paths = [f"{place.path}.{op.path}" if place.path else op.path for op in place.block.ops]
-        ops += [{**op, "path": path} for op, path in zip(block.ops, paths, strict=True)]
-        every += [{**row, "path": path} for row, path in zip(block.rows, paths, strict=True)]
-        tables.append(Table(place.title, COLUMNS, block.rows, block.total))
-    values, symbols = legend(graph, sizes)
-    data = {"symbols": values, "ops": ops}
-    head = Text(f"{model.title}: {_workload(workload)}; {params(graph, sizes).total:,} parameters")
+    known: dict[int, tuple[list[dict[str, Any]], tuple[dict[str, Any], ...]]] = {}  # equal layers share their rows
+    for part in answer.parts:
+        if id(part.ops) not in known:
+            known[id(part.ops)] = [_plain(op) for op in part.ops], tuple(_cells(op) for op in part.ops)
+        plain, rows = known[id(part.ops)]
+        paths = [op.path for op in answer.ops[len(ops) : len(ops) + len(plain)]]
+        ops += [{**op, "path": path} for op, path in zip(plain, paths, strict=True)]
+        every += [{**row, "path": path} for row, path in zip(rows, paths, strict=True)]
+        total = {"path": f"parameters {part.whose}".rstrip(), "params": part.params}
+        tables.append(Table(part.title, COLUMNS, rows, total if part.params else None))
+    values, symbols = legend(answer.symbols)
+    head = Text(f"{answer.title}: {_on(**answer.workload)}; {answer.params:,} parameters")
     main = Table("shapes", COLUMNS, tuple(every))
-    return Report("shapes", model.describe(), workload.to_dict(), data, (head, symbols, *tables), main)
+    data = {"symbols": values, "ops": ops}
+    return Report("shapes", answer.model, answer.workload, data, (head, symbols, *tables), main)
 
 
-class _Block(NamedTuple):
-    """A block's operations as JSON has them, and as rows of a table."""
-
-    ops: list[dict[str, Any]]
-    rows: tuple[dict[str, Any], ...]
-    total: dict[str, Any] | None
-
-    @classmethod
-    def of(cls, place: Place, graph: Graph, sizes: Sizes) -> _Block:
-        """The block at one of its places."""
-        found = shaped(place, graph, sizes)
-        rows = tuple(_cells(op, inner.path) for op, inner in zip(found, place.block.ops, strict=True))
-        whose = ("of one" if place.block.copies else "shared by all") if place.repeat > 1 else ""
-        total = {"path": f"parameters {whose}".rstrip(), "params": sum(op.params for op in found)}
-        return cls([_plain(op) for op in found], rows, total if total["params"] else None)
-
-
-def _workload(workload: Workload) -> str:
-    text = f"batch {workload.batch:,}, {workload.seq:,} token{'s' if workload.seq > 1 else ''}"
-    if workload.target:
-        text += f", {workload.target:,} target token{'s' if workload.target > 1 else ''}"
-    return text + (f", {workload.context:,} in the cache" if workload.context else "")
-
-
-def _chosen(graph: Graph, sizes: Sizes, *, expand: bool, layer: str | None) -> list[Place]:
-    """The blocks to show."""
-    if layer is None:
-        if not expand:
-            return places(graph, sizes)
-        if n_layers(graph) > LONGEST:
-            message = f"--expand would write out {n_layers(graph):,} layers, expected at most {LONGEST:,}"
-            raise InputError(message, hint="--layer N shows one")
-        return list(expanded(graph))
-    if layer.isascii() and layer.isdigit():
-        found = layer_places(graph, int(layer)) if len(layer) < 19 else []
-        if not found:
-            raise InputError(f"--layer is {shown(layer)}; this model's layers are 0 to {n_layers(graph) - 1:,}")
-        return found
-    repeated = [place for place in places(graph, sizes) if place.block.repeat]
-    names = [{place.path, place.path.rpartition(".")[2], place.block.stack} - {""} for place in repeated]
-    found = [place for place, known in zip(repeated, names, strict=True) if layer in known]
-    if not found:
-        kinds = [place.path for place in repeated]
-        right = f"a number from 0 to {n_layers(graph) - 1:,}" + (f" or one of {', '.join(kinds)}" if kinds[1:] else "")
-        raise InputError(f"--layer is {shown(layer)}; it must be {right}", did_you_mean(layer, kinds))
-    return found
+def _on(batch: int, seq: int, context: int, target_seq: int = 0) -> str:
+    text = f"batch {batch:,}, {seq:,} token{'s' if seq > 1 else ''}"
+    if target_seq:
+        text += f", {target_seq:,} target token{'s' if target_seq > 1 else ''}"
+    return text + (f", {context:,} in the cache" if context else "")
 
 
 def _plain(op: Shaped) -> dict[str, Any]:
@@ -106,12 +58,11 @@ def _plain(op: Shaped) -> dict[str, Any]:
 
     output = value(op.output)
     del output["name"]
-    row = op._asdict()
     weights = [value(w) | ({"tied": w.tied} if w.tied else {}) for w in op.weights]
-    return row | {"inputs": [value(v) for v in op.inputs], "weights": weights, "output": output}
+    return op._asdict() | {"inputs": [value(v) for v in op.inputs], "weights": weights, "output": output}
 
 
-def _cells(op: Shaped, path: str) -> dict[str, Any]:
+def _cells(op: Shaped) -> dict[str, Any]:
     """One operation as a table's row."""
     note = f"{op.note}{', tied' if any(weight.tied for weight in op.weights) else ''}"
     if op.op == "mask":  # what it is added to has the output's shape; its own is the lesson
@@ -119,7 +70,7 @@ def _cells(op: Shaped, path: str) -> dict[str, Any]:
     elif op.inputs and op.inputs[0].name.endswith(".output"):  # of another stack: cross-attention
         note = f"{note}, X = {op.inputs[0].name}"
     return {
-        "path": path,
+        "path": op.path,
         "note": note,
         "in": [value.shape for value in op.inputs],
         "weights": [weight.shape for weight in op.weights],

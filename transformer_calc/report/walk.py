@@ -12,6 +12,7 @@ from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.graph.model import build as build_graph
 from transformer_calc.readings.count.algebra import by
+from transformer_calc.readings.count.legend import legend as letters_of
 from transformer_calc.readings.count.params import params
 from transformer_calc.readings.run.shrink import shrink as shrunk
 from transformer_calc.readings.run.verify import too_long
@@ -122,7 +123,7 @@ def build(
     ]
     if any(axis.startswith("context") for axis in axes):
         axes.append("cached")  # which it is made of
-    letters, symbols = legend(graph, sizes, used=axes)
+    letters, symbols = legend(letters_of(graph, sizes, used=axes))
     title = f"{model.title}, shrunk: a tiny model of the same structure" if shrink else model.title
     run_on = f"{_count(on.batch, 'sequence')} of {_count(on.seq, 'token')}{_target(on)}"
     first = f"\nmatrices are those of the first of the {_count(on.batch, 'sequence')} (--all shows every one)"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transformer_calc.errors import InputError
+from transformer_calc.errors import InputError, check_choice
 from transformer_calc.graph.core import Block, Dim, Graph, Op, Sizes
 from transformer_calc.graph.ops import CONTRACTIONS, flops
 
@@ -36,13 +36,12 @@ LATENT = ("naive", "absorbed")
 
 def check_options(recompute: str, latent: str, *, decode: bool) -> None:
     """Refuse what no count can be of."""
-    for option, value, choices in (("--recompute", recompute, RECOMPUTE), ("--latent", latent, LATENT)):
-        if value not in choices:
-            raise InputError(f"{option} is {value!r}; it must be one of {', '.join(choices)}")
+    check_choice("recompute", recompute, RECOMPUTE)
+    check_choice("latent", latent, LATENT)
     if decode and recompute != "none":
         raise InputError(
-            f"--recompute is {recompute}, but a step with a cache has no backward pass; it must be none",
-            hint="leave out --context",
+            f"`recompute` is {recompute}, but a step with a cache has no backward pass; it must be none",
+            hint="leave out `context`",
         )
 
 
@@ -77,7 +76,7 @@ class Row(NamedTuple):
         return sizes[self.block.repeat] if self.block.repeat else 1
 
 
-class Flops(NamedTuple):
+class Totals(NamedTuple):
     """The work of a batch: forward; backward; both (a training step's model FLOPs); and with what is recomputed."""
 
     forward: Work
@@ -122,7 +121,7 @@ def rows(
             yield Row(path, op, block, forward, backward, forward if again else Work())
 
 
-def totals(found: list[Row], sizes: Sizes) -> Flops:
+def totals(found: list[Row], sizes: Sizes) -> Totals:
     """The sums over the whole model."""
     forward, backward, recomputed = Work(), Work(), Work()
     for row in found:
@@ -131,7 +130,7 @@ def totals(found: list[Row], sizes: Sizes) -> Flops:
         backward = backward.plus(row.backward, times)
         recomputed = recomputed.plus(row.recomputed, times)
     train = forward.plus(backward)
-    return Flops(forward, backward, train, train.plus(recomputed))
+    return Totals(forward, backward, train, train.plus(recomputed))
 
 
 def _encodes(block: Block, graph: Graph) -> bool:

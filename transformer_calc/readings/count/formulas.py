@@ -91,13 +91,3 @@ def total_params(graph: Graph, sizes: Sizes) -> tuple[Size, Size, list[Identity]
     general = params(graph, graph.symbols()).total
     short, used = textbook(merged_layers(general, graph), identities(graph, sizes))
     return general, short, used
-
-
-def collect(size: Size) -> tuple[str, ...]:
-    """The symbols by whose powers a formula reads best: layer counts and model widths."""
-    return tuple(sorted(s for s in symbols(size) if s[0] in "LD" and (len(s) == 1 or s[1] == "_")))
-
-
-def text(size: Size, style: str = "unicode") -> str:
-    """A formula as people read it."""
-    return to_text(size, style, collect(size)) if isinstance(size, Expr) else f"{size:,}"

@@ -82,7 +82,7 @@ class Tensor(NamedTuple):
         return total
 
 
-class Params(NamedTuple):
+class Counts(NamedTuple):
     """Parameter counts: of everything, of what one token passes through, of embedding tables and of the rest."""
 
     total: int
@@ -112,7 +112,7 @@ def _path(block: Block, op: str, param: Param) -> str:
     return ".".join(part for part in (block.path, op, param.name) if part)
 
 
-def params(graph: Graph, sizes: Sizes) -> Params:
+def params(graph: Graph, sizes: Sizes) -> Counts:
     """The four headline counts; exact ints where `sizes` are ints, expressions where they are."""
     total: Size = 0
     active: Size = 0
@@ -122,7 +122,7 @@ def params(graph: Graph, sizes: Sizes) -> Params:
         total = total + count
         active = active + part.active(sizes)
         embedding = embedding + (count if part.embedding else 0)
-    return Params(total, active, embedding, total - embedding)  # type: ignore[arg-type]
+    return Counts(total, active, embedding, total - embedding)  # type: ignore[arg-type]
 
 
 def tensors(graph: Graph, *, buffers: bool = False) -> list[Tensor]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, overload
 
+from transformer_calc.answer import OfModel
+from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product, shape
 from transformer_calc.graph.ops import KINDS, flops
 from transformer_calc.readings.count.algebra import block_lines
+from transformer_calc.readings.count.legend import Symbol, legend, symbols_of
+from transformer_calc.readings.count.params import params
+
+LONGEST = 1000  # layers that are written out one by one
 
 
 class Value(NamedTuple):
@@ -23,7 +29,7 @@ class Value(NamedTuple):
 class Shaped(NamedTuple):
     """One operation, as it stands `repeat` times in the model; params, flops and other_flops are of one of them.
 
-    `note` is its line of algebra, in which X is what comes in.
+    `note` is its line of algebra, in which X is what comes in; flops are those of matmuls.
     """
 
     path: str
@@ -35,7 +41,7 @@ class Shaped(NamedTuple):
     output: Value
     repeat: int
     params: int
-    flops: int  # of matmuls
+    flops: int
     other_flops: int
 
 
@@ -83,7 +89,7 @@ def expanded(graph: Graph) -> Iterator[Place]:
                 yield from (Place(of, f"{of.path}.{copy}", f"{of.title} {copy}", 1) for of in pair)
 
 
-def layer(graph: Graph, number: int) -> list[Place]:
+def of_layer(graph: Graph, number: int) -> list[Place]:
     """The layer with this number, in each stack that has one."""
     by_path = {block.path: block for block in graph.blocks}
     found = []
@@ -107,7 +113,7 @@ def n_layers(graph: Graph) -> int:
 
 
 def shaped(place: Place, graph: Graph, sizes: Sizes) -> list[Shaped]:
-    """The operations of one block."""
+    """The operations of one block, with their paths in it."""
     lines = block_lines(graph, place.block)
     return [_shaped(op, place, graph, sizes, lines[op.path].short) for op in place.block.ops]
 
@@ -116,7 +122,7 @@ def _shaped(op: Op, place: Place, graph: Graph, sizes: Sizes, line: str) -> Shap
     matmul, other = flops(op, sizes)
     counts = [product(param.dims, sizes) for param in op.params if param.counted]
     return Shaped(
-        path=f"{place.path}.{op.path}" if place.path else op.path,
+        path=op.path,
         op=op.kind,
         what=KINDS[op.kind].word,
         note=line,
@@ -137,11 +143,89 @@ def _value(name: str, dims: Dims, graph: Graph, sizes: Sizes) -> Value:
     return Value(name, axes, symbols_of(dims, graph), list(shape(dims, sizes)))  # type: ignore[arg-type]
 
 
-def symbols_of(dims: Dims, graph: Graph) -> list[str]:
-    """A shape in symbols: `["B", "S", "H·E"]`; a dimension without axes is 1."""
-    return ["·".join(graph.axes[axis].symbol for axis in dim) or "1" for dim in dims]
+class Part(NamedTuple):
+    """A block where it stands: its operations, with paths within it, and the parameters of one such block.
+
+    whose: whether so many parameters stand in each of several blocks, or are shared by them
+    """
+
+    path: str
+    title: str
+    ops: tuple[Shaped, ...]
+    params: int
+    whose: str
 
 
-def shapes(graph: Graph, sizes: Sizes) -> list[Shaped]:
-    """Every operation in order, repeated layers once with their count."""
-    return [op for place in places(graph, sizes) for op in shaped(place, graph, sizes)]
+class Shapes(OfModel, Sequence[Shaped]):
+    """Every operation in order, with what goes in and comes out; the answer itself is the sequence of them.
+
+    symbols: the letters; params: of the whole model; parts: the blocks that the operations stand in
+    """
+
+    ops: tuple[Shaped, ...]
+    symbols: tuple[Symbol, ...]
+    params: int
+    parts: tuple[Part, ...]
+
+    FIRST: ClassVar[Mapping[str, str]] = {"title": "text", "ops": "count", "params": "count"}
+
+    @overload
+    def __getitem__(self, index: int) -> Shaped: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Shaped]: ...
+    def __getitem__(self, index: int | slice) -> Shaped | Sequence[Shaped]:
+        return self.ops[index]
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+
+def shapes(
+    graph: Graph, sizes: Sizes, of: Mapping[str, Any], *, expand: bool = False, layer: int | str | None = None
+) -> Shapes:
+    """Every operation, repeated layers once with their count or, with `expand`, each; `layer`: only that one.
+
+    of: what an answer says of the model itself
+    """
+    parts, known = [], dict[tuple[str, str], tuple[Shaped, ...]]()  # expanded, a block stands at many places
+    for place in _chosen(graph, sizes, expand=expand, layer=layer):
+        key = place.block.path, place.block.title
+        ops = known[key] = known.get(key) or tuple(shaped(place, graph, sizes))
+        whose = ("of one" if place.block.copies else "shared by all") if place.repeat > 1 else ""
+        parts.append(Part(place.path, place.title, ops, sum(op.params for op in ops), whose))
+    return Shapes(
+        **of,
+        ops=tuple(op._replace(path=join(part.path, op.path)) for part in parts for op in part.ops),
+        symbols=legend(graph, sizes),
+        params=params(graph, sizes).total,
+        parts=tuple(parts),
+    )
+
+
+def join(block: str, op: str) -> str:
+    """The path of an operation in its model."""
+    return f"{block}.{op}" if block else op
+
+
+def _chosen(graph: Graph, sizes: Sizes, *, expand: bool, layer: int | str | None) -> list[Place]:
+    """The blocks to show."""
+    last = n_layers(graph) - 1
+    if layer is None:
+        if expand and last >= LONGEST:
+            message = f"`expand` would write out {last + 1:,} layers, expected at most {LONGEST:,}"
+            raise InputError(message, hint="`layer=N` shows one")
+        return list(expanded(graph)) if expand else places(graph, sizes)
+    layer = str(layer)
+    if layer.isascii() and layer.isdigit():
+        found = of_layer(graph, int(layer)) if len(layer) < 19 else []
+        if not found:
+            raise InputError(f"`layer` is {shown(layer)}; this model's layers are 0 to {last:,}")
+        return found
+    repeated = [place for place in places(graph, sizes) if place.block.repeat]
+    names = [{place.path, place.path.rpartition(".")[2], place.block.stack} - {""} for place in repeated]
+    found = [place for place, known in zip(repeated, names, strict=True) if layer in known]
+    if not found:
+        kinds = [place.path for place in repeated]
+        right = f"a number from 0 to {last:,}" + (f" or one of {', '.join(kinds)}" if kinds[1:] else "")
+        raise InputError(f"`layer` is {shown(layer)}; it must be {right}", did_you_mean(layer, kinds))
+    return found

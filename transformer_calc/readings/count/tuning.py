@@ -13,11 +13,11 @@ from typing import Any
 from transformer_calc.graph.core import Block, Graph, Sizes, product
 from transformer_calc.graph.ops import CONTRACTIONS
 from transformer_calc.plan import Adapters
-from transformer_calc.readings.count.flops import WITHOUT_GRADIENT, Flops, Row, Work, rows
+from transformer_calc.readings.count.flops import WITHOUT_GRADIENT, Row, Totals, Work, rows
 from transformer_calc.readings.count.lora import targets
 
 
-def flops(graph: Graph, sizes: Sizes, adapters: Adapters, *, needed: bool = False, recompute: str = "none") -> Flops:
+def flops(graph: Graph, sizes: Sizes, adapters: Adapters, *, needed: bool = False, recompute: str = "none") -> Totals:
     """The work of a batch when only adapters learn; `needed`, `recompute`: see `flops.rows`."""
     paths = targets(graph, adapters)
     found = [
@@ -41,7 +41,7 @@ def flops(graph: Graph, sizes: Sizes, adapters: Adapters, *, needed: bool = Fals
         backward = backward.plus(_backward(own, _outside(block, learned, warm)), times)
         learned[block.stack] = warm
     train = forward.plus(backward)
-    return Flops(forward, backward, train, train.plus(recomputed))
+    return Totals(forward, backward, train, train.plus(recomputed))
 
 
 def _thin(row: Row, sizes: Sizes, rank: int) -> tuple[Any, Any]:

@@ -11,11 +11,12 @@ from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import Expr, ceil_div, divide, evaluate, settled, substitute, symbol
+from transformer_calc.expr import formula as text
 from transformer_calc.graph.core import Block, Graph, Sizes
 from transformer_calc.plan import Mesh, Serving, Training
 from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.cache import cached
-from transformer_calc.readings.count.formulas import Identity, identities, merged_layers, symbols, text, textbook
+from transformer_calc.readings.count.formulas import Identity, identities, merged_layers, symbols, textbook
 from transformer_calc.readings.memory import activations, buffers, serving, training
 from transformer_calc.readings.shard import Local, Stage, parts_of
 from transformer_calc.storage import STORAGE, precision

@@ -17,7 +17,8 @@ import numpy as np
 from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.graph.core import Block, Dim, Dims, Graph, Op, Param, Sizes, Tensor, shape
 from transformer_calc.readings.count import algebra
-from transformer_calc.readings.count.shapes import expanded, symbols_of
+from transformer_calc.readings.count.legend import symbols_of
+from transformer_calc.readings.count.shapes import expanded
 from transformer_calc.readings.run.kernels import sinusoids
 from transformer_calc.readings.run.machine import Machine
 from transformer_calc.readings.run.rotary import frequencies

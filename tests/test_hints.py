@@ -66,7 +66,7 @@ def test_no_other_architecture_is_a_family_or_gets_a_hint_at_one(tcalc: Shell, t
     path.write_text(json.dumps({"model_type": name}))
     said = tcalc.refusal(f"params {path}")
     assert f"model_type {name!r} is an architecture of its own" in said
-    assert said.endswith("\nthe README lists those it knows")
+    assert said.endswith("\nthe documentation lists those it knows")
 
 
 @pytest.mark.parametrize(

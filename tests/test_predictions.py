@@ -7,7 +7,7 @@ from typing import Any
 
 import predictions
 import pytest
-from test_readme import PREDICTIONS, README
+from test_readme import PREDICTED, PREDICTIONS
 
 DATA: dict[str, Any] = json.loads((predictions.GOLDEN / "training_runs.json").read_text())
 FIELDS = "model devices seq batch micro_batch tp pp cp ep virtual zero recompute attention sp precision counts".split()
@@ -99,14 +99,14 @@ def test_the_plan_that_is_timed_is_the_one_that_was_published() -> None:
         assert plan["zero"] == (run["zero"] if run["dp"] * run["cp"] > 1 else 0)
         assert data["searched"] == 1
     beyond = [one.fits is False for one in predictions.training()]
-    assert 0.05 < sum(beyond) / len(beyond) < 0.35  # README: about one in six
+    assert 0.05 < sum(beyond) / len(beyond) < 0.35  # the page says: about one in six
 
 
 def test_errors_of_the_estimates_are_listed() -> None:
-    found = PREDICTIONS.search(README.read_text(encoding="utf-8"))
+    found = PREDICTIONS.search(PREDICTED.read_text(encoding="utf-8"))
     assert found
     assert found[2].strip() == predictions.table()
-    text = " ".join(README.read_text(encoding="utf-8").split())
+    text = " ".join(PREDICTED.read_text(encoding="utf-8").split())
     assert predictions.counts() in text
     unanswered = (*predictions.predicted_training()[1], *predictions.predicted_inference()[1])
     assert all(f"`{one.id}`" in text for one in unanswered)

@@ -1,7 +1,11 @@
-"""The README's transcripts are what the commands print. `python tests/test_readme.py` writes them anew."""
+"""What README and docs show is what the commands print. `python tests/test_readme.py` writes it anew.
+
+`python tests/test_readme.py PAGE…` does so for these pages alone.
+"""
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import re
@@ -12,13 +16,17 @@ from pathlib import Path
 import predictions
 import pytest
 
-from transformer_calc.sources import families
+from transformer_calc.cli import command
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+PREDICTED = DOCS / "explain" / "predictions.md"
+# What is written by hand; the other pages of the reference are made from the code.
+PAGES = [README, *sorted(page for page in DOCS.rglob("*.md") if "generated" not in page.parts)]
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"^```console\n\$ (tcalc [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FAMILIES = re.compile(r"(<!-- families -->\n)((?:\n|`[^\n]*\n)*)")
-
-
+SESSION = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PREDICTIONS = re.compile(r"(<!-- predictions -->\n)((?:\n|\|[^\n]*\n)*)")
 
 
@@ -31,26 +39,37 @@ def transcript(command: str, statuses: tuple[int, ...] = (0,)) -> str:
     return run.stdout
 
 
-def known_families() -> str:
-    names = ", ".join(f"`{name}`" for name in families.known())
-    lines, line = [], ""
-    for word in names.split(" "):
-        if len(line) + len(word) > 118:
-            lines.append(line.rstrip())
-            line = ""
-        line += f"{word} "
-    return "\n".join([*lines, line.rstrip()])
-
-
-@pytest.mark.parametrize(("command", "shown"), BLOCK.findall(README.read_text(encoding="utf-8")))
-def test_transcript_is_what_the_command_prints(command: str, shown: str) -> None:
+@pytest.mark.parametrize(
+    ("page", "command", "shown"), [(page, *block) for page, text in TEXTS.items() for block in BLOCK.findall(text)]
+)
+def test_transcript_is_what_the_command_prints(page: str, command: str, shown: str) -> None:
     assert transcript(command) == shown
 
 
-def test_families_are_listed() -> None:
-    found = FAMILIES.search(README.read_text(encoding="utf-8"))
-    assert found
-    assert found[2].strip() == known_families()
+def test_every_command_is_shown() -> None:
+    shown = {command.split()[1] for text in TEXTS.values() for command, _ in BLOCK.findall(text)}
+    assert set(command().commands) - {"presets"} <= shown
+
+
+@pytest.mark.parametrize(
+    ("page", "session"), [(page, session) for page, text in TEXTS.items() for session in SESSION.findall(text)]
+)
+def test_python_session_prints_what_is_shown(page: str, session: str) -> None:
+    test = doctest.DocTestParser().get_doctest(session, {}, page, page, 0)
+    assert test.examples
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page: str) -> None:
+    """But for those into the pages that are made from the code: Sphinx finds these."""
+    links = [link for link in LINK.findall(TEXTS[page]) if "generated/" not in link]
+    missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+    assert not missing
+
+
+def test_readme_is_read_at_one_sitting() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 # What shows every key that the README lists.
@@ -79,8 +98,7 @@ def keys_in(value: object) -> set[str]:
 
 
 def test_keys_of_json_are_listed() -> None:
-    text = README.read_text(encoding="utf-8").partition("\n## Scripts\n")[2].partition("\n## ")[0]
-    listed = KEYS.findall(text)
+    listed = KEYS.findall(TEXTS["docs/reference/json.md"])
     assert {name for first, second, _ in listed for name in (first, second) if name} == set(ANSWERS)
     for first, second, said in listed:
         commands = [f"{name} {rest}" for name in (first, second) if name for rest in ANSWERS[name]]
@@ -93,8 +111,8 @@ def test_keys_of_json_are_listed() -> None:
 
 
 if __name__ == "__main__":
-    text = README.read_text(encoding="utf-8")
-    text = BLOCK.sub(lambda m: f"```console\n$ {m[1]}\n{transcript(m[1])}```", text)
-    text = FAMILIES.sub(lambda m: f"{m[1]}\n{known_families()}\n\n", text)
-    text = PREDICTIONS.sub(lambda m: f"{m[1]}\n{predictions.table()}\n\n", text)
-    README.write_text(text, encoding="utf-8")
+    for page in [Path(name) for name in sys.argv[1:]] or PAGES:
+        text = page.read_text(encoding="utf-8")
+        text = BLOCK.sub(lambda m: f"```console\n$ {m[1]}\n{transcript(m[1])}```", text)
+        text = PREDICTIONS.sub(lambda m: f"{m[1]}\n{predictions.table()}\n\n", text)
+        page.write_text(text, encoding="utf-8")

@@ -77,15 +77,16 @@ def _unknown(data: Mapping[str, Any], model_type: str, where: str) -> InputError
         )
     if model_type in others.TRANSFORMERS.split():
         return InputError(
-            f"{what} is an architecture of its own, which tcalc does not know yet", "the README lists those it knows"
+            f"{what} is an architecture of its own, which tcalc does not know yet",
+            "the documentation lists those it knows",
         )
     if model_type in others.WITH_CHECKPOINTS.split():
         return InputError(
             f"{what} is an architecture of its own, whose code came with its checkpoints; tcalc does not know it",
-            "the README lists those it knows",
+            "the documentation lists those it knows",
         )
     hint = did_you_mean(model_type, families.known()) or (
-        f"{len(families.known())} families are known, such as {SOME}; the README lists them all"
+        f"{len(families.known())} families are known, such as {SOME}; the documentation lists them all"
     )
     return InputError(f"{where}model_type is {shown(model_type, 60)}; tcalc knows no such family", hint)
 

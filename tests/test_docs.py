@@ -1,0 +1,92 @@
+"""The pages that are made from the code have all that the code has, drawings are current, and Sphinx is content."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import draw_house
+import draw_picture
+import pages_from_code
+import pytest
+
+from transformer_calc import storage
+from transformer_calc.cli import command
+from transformer_calc.sources import families, hardware, presets
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return pages_from_code.pages()
+
+
+def options(of: Any) -> set[str]:
+    return {name for param in of.params if not getattr(param, "hidden", False) for name in param.opts}
+
+
+@pytest.mark.parametrize("name", sorted(command().commands))
+def test_a_page_of_a_command_has_every_option(name: str, pages: dict[str, str]) -> None:
+    made = command().commands[name]
+    several = [made, *getattr(made, "commands", {}).values()]
+    named = {option for one in several for option in options(one) if option.startswith("-")}
+    assert named
+    assert not [option for option in named if f"`{option}`" not in pages[f"commands/{name}"]]
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("families", families.known()),
+        ("presets", presets.names()),
+        ("storage", [*storage.STORAGE, *storage.PRECISIONS, *storage.OPTIMIZERS]),
+    ],
+    ids=["families", "presets", "storage"],
+)
+def test_a_page_lists_every_name(page: str, names: list[str], pages: dict[str, str]) -> None:
+    assert not [name for name in names if f"`{name}`" not in pages[page]]
+
+
+def test_every_device_has_a_section_with_its_source(pages: dict[str, str]) -> None:
+    sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", pages["devices"], re.MULTILINE | re.DOTALL))
+    assert set(sections) == set(hardware.names())
+    assert all("| source |" in text for text in sections.values())
+
+
+def test_a_field_has_its_type_default_and_comment(pages: dict[str, str]) -> None:
+    assert (
+        "| `window` | a whole number, at least 1, or none |  | "
+        "a query sees this many latest keys; where not causal, half of it to either side |"
+    ) in pages["fields"]
+    assert "| `place` | `pre`, `post`, `output`, `sandwich`, `none` | `pre` |" in pages["fields"]
+
+
+def test_the_library_has_every_public_method(pages: dict[str, str]) -> None:
+    from transformer_calc import Transformer
+
+    methods = [name for name, one in vars(Transformer).items() if callable(one) and not name.startswith("_")]
+    assert methods
+    assert not [name for name in methods if f":{{py:method}} {name}(" not in pages["python"]]
+
+
+def test_the_house_is_as_the_code_is() -> None:
+    """`python docs/draw_house.py` draws it anew."""
+    assert draw_house.PICTURE.read_text(encoding="utf-8") == draw_house.drawing()
+
+
+def test_the_picture_is_what_a_terminal_shows() -> None:
+    """`python docs/draw_picture.py` draws it anew."""
+    assert draw_picture.PICTURE.read_text(encoding="utf-8") == draw_picture.draw(draw_picture.shown())
+
+
+def test_pages_build_without_a_warning(tmp_path: Path) -> None:
+    """As `sphinx-build -W docs build/docs` does."""
+    pytest.importorskip("sphinx", reason="the group docs is not installed")
+    words = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path / "html")]
+    run = subprocess.run(words, capture_output=True, text=True, encoding="utf-8")
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "html" / "reference" / "generated" / "commands" / "params.html").exists()

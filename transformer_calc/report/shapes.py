@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc.report import Column, Report, Table, Text
@@ -26,12 +27,13 @@ def build(answer: Shapes) -> Report:
     ops: list[dict[str, Any]] = []
     every: list[dict[str, Any]] = []  # rows of all tables
     tables = []
+    rest = iter(answer.ops)
     known: dict[int, tuple[list[dict[str, Any]], tuple[dict[str, Any], ...]]] = {}  # equal layers share their rows
     for part in answer.parts:
         if id(part.ops) not in known:
             known[id(part.ops)] = [_plain(op) for op in part.ops], tuple(_cells(op) for op in part.ops)
         plain, rows = known[id(part.ops)]
-        paths = [op.path for op in answer.ops[len(ops) : len(ops) + len(plain)]]
+        paths = [op.path for op in islice(rest, len(plain))]
         ops += [{**op, "path": path} for op, path in zip(plain, paths, strict=True)]
         every += [{**row, "path": path} for row, path in zip(rows, paths, strict=True)]
         total = {"path": f"parameters {part.whose}".rstrip(), "params": part.params}

@@ -148,13 +148,13 @@ def test_what_the_default_model_refuses_says_that_it_is_the_default(tcalc: Shell
     assert tcalc.refusal("walk --experts 4").startswith("no model given, so it is the preset walk: ")
 
 
-@pytest.mark.parametrize("written", ["2048", "2_048", "2,048", "2.048k", "2.048K", "0.002048M", "2048e0", " 2048 "])
+@pytest.mark.parametrize("written", ["2048", "2_048", "2,048", "2k", "2K", "2Ki", "0.001953125M", "2048e0", " 2048 "])
 def test_numbers_are_read_as_people_write_them(tcalc: Shell, written: str) -> None:
     assert tcalc.json(f"shapes lesson --seq '{written}' --layer 0")["workload"]["seq"] == 2048
 
 
 def test_large_numbers_stay_exact(tcalc: Shell) -> None:
-    data = tcalc.json("params --layers 10k --d-model 1e6 --heads 1k --vocab 300B --max-positions 3.2M")
+    data = tcalc.json("params --layers 10k --d-model 1e6 --heads 1k --vocab 300B --max-positions 3200e3")
     d, v, p = 10**6, 300 * 10**9, 3_200_000
     assert data["params"]["total"] == 10_000 * (12 * d * d + 13 * d) + (v + p + 2) * d
 

@@ -83,7 +83,7 @@ def test_weights_of_tables_norms_and_heads_are_not_trained_in_fp8() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("memory gpt2 --mode train --context 4k", "--context is 4,000, but --mode is train"),
+        ("memory gpt2 --mode train --context 4k", "--context is 4,096, but --mode is train"),
         ("fit gpt2 --device h100-sxm --devices 2 --solve devices", "--devices is 2, but --solve devices is to find"),
     ],
 )
@@ -1240,10 +1240,10 @@ def test_flags_reach_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 MISTAKES = [
-    (("--lora-rank", "2"), "--lora-rank and --lora-targets are of training"),
+    (("--lora-rank", "2"), "--lora-rank is 2, but --mode is infer: it is of training"),
     (("--mode", "train", "--lora-targets", "q"), "--lora-targets is given, but not --lora-rank"),
     (("--mode", "train", "--lora-dropout", "0.1"), "--lora-dropout is given, but not --lora-rank"),
-    (("--freeze", "attn"), "--freeze is of training"),
+    (("--freeze", "attn"), "--freeze is attn, but --mode is infer: it is of training"),
     (("--mode", "train", "--freeze", "attn", "--lora-rank", "4"), "--freeze and --lora-rank are given"),
     (("--mode", "train", "--weights", "int4"), "--weights says how frozen weights are stored"),
     (("--mode", "train", "--lora-rank", "2", "--lora-targets", "gate"), "--lora-targets names 'gate'"),

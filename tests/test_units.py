@@ -50,6 +50,32 @@ def test_a_count_is_read_exactly(text: str, value: int | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "count", "length"),
+    [
+        ("8k", 8000, 8192),
+        ("128K", 128_000, 131_072),
+        ("1M", 10**6, 2**20),
+        ("0.5k", 500, 512),
+        ("8Ki", 8192, 8192),
+        ("1.5Mi", 3 * 2**19, 3 * 2**19),
+        ("2Gi", 2**31, 2**31),
+        ("8192", 8192, 8192),
+        ("1e3", 1000, 1000),
+        ("2B", 2 * 10**9, 2 * 10**9),
+    ],
+)
+def test_k_and_m_are_powers_of_two_in_lengths(text: str, count: int, length: int) -> None:
+    assert units.parse_count(text, field="--tokens") == count
+    assert units.parse_length(text, field="--seq") == length
+    assert units.parse_amount(text, field="--tokens") == count
+
+
+def test_a_length_that_is_no_whole_number_says_why() -> None:
+    with pytest.raises(InputError, match=r"not a whole number \(k is a power of two in a length\)"):
+        units.parse_length("2.048k", field="--seq")
+
+
+@pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("", f"'', expected {EXAMPLES}"),

@@ -8,10 +8,11 @@ Messages name fields between backticks: `tp`, or with a value, `zero=3`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, field
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, Self, TypedDict, TypeVar, dataclass_transform
 
+from transformer_calc.errors import InputError
 from transformer_calc.record import LARGEST, Record, Rule, record
 
 T = TypeVar("T")
@@ -228,6 +229,9 @@ class Training(Plan):
     )
 
 
+MODES = ("infer", "train")
+
+
 def asked(*classes: type[Plan]) -> dict[str, Asked]:
     """The fields of records that are asked for, by the names of their options."""
     found = {}
@@ -236,3 +240,101 @@ def asked(*classes: type[Plan]) -> dict[str, Asked]:
             if said := f.metadata.get("asked"):
                 found[said.option or name] = said
     return found
+
+
+def usual(*classes: type[Plan]) -> dict[str, Any]:
+    """The values of those fields where nothing is asked for."""
+    found = {}
+    for cls in classes:
+        for name, f in cls.__dataclass_fields__.items():
+            if said := f.metadata.get("asked"):
+                found[said.option or name] = None if f.default is MISSING else f.default
+    return found
+
+
+class How(TypedDict, total=False):
+    """How a model is run, as keyword arguments: the fields of the records above, flat."""
+
+    mode: str
+    dp: int
+    tp: int
+    pp: int
+    cp: int
+    ep: int
+    sp: bool
+    attention: str
+    weights: str
+    kv_dtype: str
+    kv_split: str
+    block_size: int
+    logits: str
+    precision: str
+    optimizer: str
+    zero: int
+    micro_batch: int | None
+    schedule: str
+    virtual: int
+    recompute: str
+    recompute_every: int
+    kernels: str
+    outputs: str
+    ddp_buckets: str
+    bucket_size: int
+    prefetch: int
+    buffer: Mapping[str, int]
+    lora_rank: int | None
+    lora_targets: str | Iterable[str]
+    lora_dropout: float
+    freeze: str | Iterable[str]
+
+
+def made(how: How, *, open_precision: bool = False) -> Serving | Training:
+    """The plan that is asked for; what has no use in its mode is refused, unless it is as usual.
+
+    open_precision:  where none is given, leave it to what the device is usually trained in
+    """
+    asks: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
+    mode = asks.pop("mode", MODES[0])
+    if mode not in MODES:
+        raise InputError(f"`mode` is {mode!r}; it must be one of {', '.join(MODES)}")
+    if unknown := asks.keys() - How.__annotations__.keys():
+        raise TypeError(f"a plan has no {', '.join(sorted(unknown))}")
+    serves, trains = asked(Serving), asked(Training, Adapters) | {"sp": None}
+    for name in asks.keys() & ((serves if mode == "train" else trains).keys() - (serves.keys() & trains.keys())):
+        value = asks.pop(name)
+        if value != USUAL[name] and (name, value) not in ANYWAY:
+            raise _of_the_other(mode, name, value)
+    ways = {name: asks.pop(name) for name in asked(Mesh) if name in asks}
+    if mode == "infer":
+        return Serving(mesh=Mesh(**ways), **asks)
+    rank, dropout = asks.pop("lora_rank", None), asks.pop("lora_dropout", 0.0)
+    targets = _names(asks.pop("lora_targets", ()))
+    if rank is None and (targets or dropout):
+        raise InputError(f"`lora_{'targets' if targets else 'dropout'}` is given, but not `lora_rank`")
+    if rank is None and asks.get("weights", "bf16") != "bf16":
+        raise InputError("`weights` says how frozen weights are stored; in training there are none", "`lora_rank=N`")
+    if rank is not None:
+        asks["adapters"] = Adapters(rank=rank, dropout=dropout, **({"targets": targets} if targets else {}))
+    if open_precision:
+        asks.setdefault("precision", "")
+    asks["buffers"] = tuple(dict(asks.pop("buffer", {})).items())
+    asks["freeze"] = _names(asks.pop("freeze", "") or ())
+    return Training(mesh=Mesh(**ways), **asks)
+
+
+USUAL = usual(Mesh, Serving, Training, Adapters)
+ANYWAY = (("precision", "bf16"), ("freeze", ""))  # what says nothing else in the other mode
+
+
+def _of_the_other(mode: str, name: str, value: Any) -> InputError:
+    """That something says nothing in this mode: what was meant would not be what is answered."""
+    said = "given" if value is True or not isinstance(value, int | float | str) else value
+    said = repr(value) if name == "precision" else said
+    hint = "`weights=TYPE`" if name == "precision" else f"`mode={'infer' if mode == 'train' else 'train'}`"
+    other = "training" if mode == "infer" else "serving"
+    return InputError(f"`{name}` is {said}, but `mode` is {mode}: it is of {other}", hint)
+
+
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Names, each once; in a text, commas separate them."""
+    return tuple(dict.fromkeys((name.strip() for name in given.split(",")) if isinstance(given, str) else given))

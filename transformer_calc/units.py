@@ -9,7 +9,8 @@ import re
 
 from .errors import InputError, shown
 
-# k, M, B, T are powers of 1000, in either case; G is a synonym of B.
+# k, M, B, T are powers of 1000, in either case; G is a synonym of B. Ki, Mi, Gi, Ti are powers of 1024, and so are k
+# and M in lengths, as the models' own lengths are.
 _POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
 
 _NUMBER = re.compile(
@@ -17,7 +18,7 @@ _NUMBER = re.compile(
         (?: (?P<whole> [0-9]{1,3}(?:,[0-9]{3})+ | [0-9]+(?:_[0-9]+)* ) (?:\.(?P<part>[0-9]*))?
           | \.(?P<bare>[0-9]+) )
         (?: [eE](?P<exponent>[+-]?[0-9]+) )?
-        [ ]?(?P<suffix>[kKmMbBgGtT]?)""",
+        [ ]?(?P<suffix>[kKmMbBgGtT]? | [kKmMgGtT]i)""",
     re.VERBOSE,
 )
 _LONGEST = 64
@@ -29,10 +30,15 @@ _FLOPS = tuple(f" {prefix}FLOP" for prefix in ("", "K", "M", "G", "T", "P", "E",
 _BYTES = tuple(f" {prefix}" for prefix in ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
 
 
-def parse_count(text: str, *, field: str, minimum: int = 1, maximum: int = 10**18) -> int:
-    """Read a count exactly: `2048`, `50_257`, `50,257`, `2k`, `3.2M`, `300B`, `1e12`.
+def parse_length(text: str, *, field: str, minimum: int = 1, maximum: int = 10**18) -> int:
+    """Read a number of tokens in a row, of which `8k` are 8,192 and `1M` 1,048,576; else as `parse_count`."""
+    return parse_count(text, field=field, minimum=minimum, maximum=maximum, length=True)
 
-    `field` is the name under which the user knows the number; messages begin with it.
+
+def parse_count(text: str, *, field: str, minimum: int = 1, maximum: int = 10**18, length: bool = False) -> int:
+    """Read a count exactly: `2048`, `50_257`, `50,257`, `2k`, `3.2M`, `300B`, `1e12`, `8Ki`.
+
+    `field` is the name under which the user knows the number; messages begin with it. `length`: see `parse_length`.
     """
     problem = f"{field} is {shown(text)}"
     stripped = text.strip()
@@ -42,7 +48,10 @@ def parse_count(text: str, *, field: str, minimum: int = 1, maximum: int = 10**1
 
     part = match["part"] or match["bare"] or ""
     digits = ((match["whole"] or "") + part).replace(",", "").replace("_", "")
-    power = int(match["exponent"] or 0) - len(part) + _POWERS[match["suffix"].lower()]
+    suffix = match["suffix"].lower()
+    twofold = suffix.endswith("i") or (length and suffix in ("k", "m"))
+    scale = 2 ** (_POWERS[suffix[:1]] // 3 * 10) if twofold else 1
+    power = int(match["exponent"] or 0) - len(part) + (0 if twofold else _POWERS[suffix])
 
     # Whether it is whole and whether it is too large show before 10**power is worked out, which for
     # 1e999999999 would take forever.
@@ -50,14 +59,15 @@ def parse_count(text: str, *, field: str, minimum: int = 1, maximum: int = 10**1
     power += len(digits) - len(digits.rstrip("0"))
     if not significant:
         value = 0
-    elif power < 0:
-        raise InputError(f"{problem}, which is not a whole number; expected {_EXAMPLES}")
+    elif power < 0 and (power < -_LONGEST or int(significant) * scale % 10**-power):
+        of_two = f" ({match['suffix'][0]} is a power of two in a length)" if length and scale > 1 else ""
+        raise InputError(f"{problem}, which is not a whole number{of_two}; expected {_EXAMPLES}")
     elif len(significant) + power > len(str(maximum)) + 1 and match["sign"] != "-":
         raise InputError(f"{problem}, expected at most {format_exact(maximum)}")
     elif match["sign"] == "-":
         value = -1  # any negative number: only its sign matters below
     else:
-        value = int(significant) * 10**power
+        value = int(significant) * scale * 10**power if power >= 0 else int(significant) * scale // 10**-power
 
     if value < minimum:
         raise InputError(f"{problem}, expected at least {format_exact(minimum)}")
@@ -74,8 +84,10 @@ def parse_amount(
     match = _NUMBER.fullmatch(stripped) if len(stripped) <= _LONGEST else None
     if match is None:
         raise InputError(f"{field} is {shown(text)}, expected a number such as 0.4, 2.5 or 1.5k")
-    digits = stripped.rstrip("kKmMbBgGtT ").replace(",", "")
-    value = float(digits) * 10.0 ** _POWERS[match["suffix"].lower()]
+    digits = stripped.rstrip("kKmMbBgGtTi ").replace(",", "")
+    suffix = match["suffix"].lower()
+    factor = 1024.0 ** (_POWERS[suffix[:1]] // 3) if suffix.endswith("i") else 10.0 ** _POWERS[suffix]
+    value = float(digits) * factor
     least = f"at least {minimum:g}" if inclusive else f"more than {minimum:g}"
     if 0 < value < _LEAST and minimum == 0 and not inclusive:
         raise InputError(f"{field} is {shown(text)}, expected at least {_LEAST:g}")

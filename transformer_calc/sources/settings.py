@@ -61,7 +61,7 @@ class Setting(NamedTuple):
         if isinstance(takes, tuple):
             return self.value
         if takes is int:
-            return units.parse_count(self.value, field=f"--set {self.path}", minimum=int(self.path not in ZERO))
+            return _count(self.value, self.path, minimum=int(self.path not in ZERO))
         return _parse(self.value, takes.__name__, self.path)
 
     def __str__(self) -> str:
@@ -198,7 +198,7 @@ def _parse(value: str, kind: str, path: str) -> Any:
             raise InputError(f"--set {path} is {shown(value)}; it must be true or false")
         return value.lower() == "true"
     if "int" in kinds:
-        return units.parse_count(value, field=f"--set {path}", minimum=0)
+        return _count(value, path)
     if "float" in kinds:
         try:
             number = float(value) if value.isascii() else float("nan")
@@ -219,6 +219,16 @@ def _parse(value: str, kind: str, path: str) -> Any:
         f"--set {path}: this model has none, and --set cannot add one",
         hint=hint if whole else "a config.json can say it",
     )
+
+
+# fields that are tokens in a row, of which k and M are powers of two
+LENGTHS = ("window", "chunk", "count", "positions", "max_positions", "max_distance", "log_distance")
+
+
+def _count(value: str, path: str, minimum: int = 0) -> int:
+    """The text as a whole number."""
+    read = units.parse_length if path.rpartition(".")[2] in LENGTHS else units.parse_count
+    return read(value, field=f"--set {path}", minimum=minimum)
 
 
 def _group(path: str, record: Any, value: str) -> InputError:

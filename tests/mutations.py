@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def changed(base: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return out
 
 
+@lru_cache(4096)  # small tensors, which hundreds of changed configs have in common
 def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The values of a tensor: those of norms around one, of biases small, of matrices by their width."""
     name = re.sub(r"\b(mlp|block_sparse_moe)\.e_score", "mlp.gate.e_score", name)  # which classes have moved

@@ -16,7 +16,6 @@ import random
 import resource
 import shlex
 import signal
-import struct
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from tiny import safetensors
 
 from transformer_calc import cli
 from transformer_calc.sources import files, hardware, presets
@@ -262,12 +262,6 @@ def toml(data: Any, prefix: str = "") -> str:
             text = json.dumps(value) if not isinstance(value, float) or abs(value) < float("inf") else "inf"
             lines.append(f"{name} = {text.replace('null', '0')}")
     return "\n".join(lines) + "\n" + "".join(tables)
-
-
-def safetensors(header: Any, body: bytes) -> bytes:
-    """A safetensors file of a header that may say anything."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + body
 
 
 class Files:

@@ -9,10 +9,10 @@ import json
 import re
 import zlib
 from collections import Counter
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from tiny import drawn
 
 from transformer_calc import InputError, Workload, load
 from transformer_calc.readings.count import cache
@@ -36,22 +36,6 @@ def changed(base: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     else:
         out[path] = value
     return out
-
-
-@lru_cache(4096)  # small tensors, which hundreds of changed configs have in common
-def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The values of a tensor: those of norms around one, of biases small, of matrices by their width."""
-    name = re.sub(r"\b(mlp|block_sparse_moe)\.e_score", "mlp.gate.e_score", name)  # which classes have moved
-    r = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
-    r = np.asarray(r)
-    if "logit_scale" in name or (len(shape) <= 1 and name.endswith("weight")) or "lambda" in name:
-        return 1 + 0.1 * r
-    if len(shape) <= 1:
-        return 0.2 * r
-    if any(word in name for word in ("embed", "wte", "wpe", "token", "shared.weight")):
-        return 0.5 * r
-    inner = np.prod(shape[1:]) if len(shape) == 4 else shape[-2] if len(shape) == 3 else shape[-1]
-    return np.asarray(r / inner**0.5)
 
 
 def starred(name: str) -> str:

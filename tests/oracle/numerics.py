@@ -1,21 +1,24 @@
-"""Writes tests/golden/numerics_more/: tiny Hugging Face models with random weights, and what they compute.
+"""Writes tests/golden/numerics.json and numerics/: tiny Hugging Face models with drawn weights, and what they compute.
 
     python tests/oracle/numerics.py [NAME ...]
 
-Needs transformers 5.23, torch 2.13 CPU and safetensors, no network. Run it again after a change of CASES; seeds are
-fixed, so that a model which has not changed comes out the same.
+Needs transformers 5.24, torch 2.13 CPU and safetensors, no network. Run it again after a change of CASES: what has not
+changed comes out the same.
 
-A folder holds what the reference's numerics do: config.json, model.safetensors (by save_pretrained, with checkpoint
-names) and reference.npz: the inputs and the outputs of the class in float64, with eager attention. All weights are
-redrawn, so that no zeros and ones are left from initialisers; windows are shorter than the sequence; the second row of
-an encoder's input is padded, and so is a decoder's where CASES say so.
+Weights are drawn from the names of a checkpoint's tensors (tests/tiny.py), so that no zeros and ones are left from
+initialisers, and no weights need be stored: kept are config.json and the tensors' names, shapes and types, as
+save_pretrained writes them. With these weights from_pretrained loads the class again, and numerics/NAME.npz has its
+inputs and its outputs in float64, with eager attention. Windows are shorter than the sequence; the second row of an
+encoder's input is padded, and so is a decoder's where CASES say so.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
+import struct
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -26,10 +29,13 @@ import torch
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import tiny
+
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
-OUT = Path(__file__).resolve().parents[1] / "golden" / "numerics_more"
+OUT = Path(__file__).resolve().parents[1] / "golden" / "numerics"
 SEQ, TARGET, PADDED, VOCAB = 20, 9, 6, 61
 
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -91,8 +97,249 @@ YARN = {
 }
 LABELS = {"num_labels": 3}
 
+PLAIN_IDS = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+PLAIN = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    **PLAIN_IDS,
+}
+
 # name: (class, model_type, config, which rows of a decoder's input are padded on the right)
 CASES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
+    "bart": (
+        "BartForConditionalGeneration",
+        "bart",
+        {
+            **PLAIN_IDS,
+            "vocab_size": 97,
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 64,
+            "decoder_ffn_dim": 64,
+            "max_position_embeddings": 64,
+            "decoder_start_token_id": 2,
+            "forced_eos_token_id": 2,
+        },
+        False,
+    ),
+    "bert": ("BertForMaskedLM", "bert", {**PLAIN, "intermediate_size": 96, "type_vocab_size": 2}, False),
+    "bloom": (
+        "BloomForCausalLM",
+        "bloom",
+        {**PLAIN_IDS, "vocab_size": 97, "hidden_size": 48, "n_layer": 2, "n_head": 6},
+        False,
+    ),
+    "deepseek_v3": (
+        "DeepseekV3ForCausalLM",
+        "deepseek_v3",
+        {
+            **PLAIN,
+            "num_hidden_layers": 3,
+            "intermediate_size": 80,
+            "moe_intermediate_size": 24,
+            "first_k_dense_replace": 1,
+            "n_routed_experts": 8,
+            "num_experts_per_tok": 2,
+            "n_group": 4,
+            "topk_group": 2,
+            "n_shared_experts": 1,
+            "routed_scaling_factor": 2.5,
+            "norm_topk_prob": True,
+            "q_lora_rank": 24,
+            "kv_lora_rank": 16,
+            "qk_nope_head_dim": 8,
+            "qk_rope_head_dim": 4,
+            "v_head_dim": 8,
+            "num_key_value_heads": 4,
+            "rope_scaling": None,
+            "tie_word_embeddings": False,
+        },
+        False,
+    ),
+    "falcon_mqa": (
+        "FalconForCausalLM",
+        "falcon",
+        {
+            **PLAIN_IDS,
+            "vocab_size": 97,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "multi_query": True,
+            "parallel_attn": True,
+            "new_decoder_architecture": False,
+            "bias": False,
+            "alibi": False,
+        },
+        False,
+    ),
+    "gemma2": (
+        "Gemma2ForCausalLM",
+        "gemma2",
+        {
+            **PLAIN,
+            "num_hidden_layers": 4,
+            "intermediate_size": 80,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "sliding_window": 8,
+            "query_pre_attn_scalar": 12,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 3.0,
+        },
+        False,
+    ),
+    "gpt2": (
+        "GPT2LMHeadModel",
+        "gpt2",
+        {**PLAIN_IDS, "vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+        False,
+    ),
+    "gpt_neox": (
+        "GPTNeoXForCausalLM",
+        "gpt_neox",
+        {
+            **PLAIN,
+            "intermediate_size": 128,
+            "rotary_pct": 0.25,
+            "use_parallel_residual": True,
+            "tie_word_embeddings": False,
+        },
+        False,
+    ),
+    "gpt_oss": (
+        "GptOssForCausalLM",
+        "gpt_oss",
+        {
+            **PLAIN,
+            "intermediate_size": 24,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "sliding_window": 8,
+            "rope_scaling": None,
+            "rope_theta": 10000.0,
+            "tie_word_embeddings": False,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        False,
+    ),
+    "gptj": (
+        "GPTJForCausalLM",
+        "gptj",
+        {
+            **PLAIN_IDS,
+            "vocab_size": 97,
+            "n_embd": 32,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 64,
+            "rotary_dim": 4,
+            "tie_word_embeddings": False,
+        },
+        False,
+    ),
+    "llama": (
+        "LlamaForCausalLM",
+        "llama",
+        {**PLAIN, "intermediate_size": 80, "num_key_value_heads": 4, "tie_word_embeddings": False},
+        False,
+    ),
+    "llama_gqa_tied": (
+        "LlamaForCausalLM",
+        "llama",
+        {
+            **PLAIN,
+            "intermediate_size": 80,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "tie_word_embeddings": True,
+            "attention_bias": True,
+            "mlp_bias": True,
+            "rope_theta": 500000.0,
+            "rope_scaling": {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+                "rope_theta": 500000.0,
+            },
+        },
+        False,
+    ),
+    "mistral": (
+        "MistralForCausalLM",
+        "mistral",
+        {**PLAIN, "intermediate_size": 80, "num_key_value_heads": 2, "sliding_window": 8, "tie_word_embeddings": False},
+        False,
+    ),
+    "mixtral": (
+        "MixtralForCausalLM",
+        "mixtral",
+        {
+            **PLAIN,
+            "intermediate_size": 48,
+            "num_key_value_heads": 2,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "sliding_window": None,
+            "tie_word_embeddings": False,
+        },
+        False,
+    ),
+    "opt": (
+        "OPTForCausalLM",
+        "opt",
+        {**PLAIN, "ffn_dim": 96, "word_embed_proj_dim": 32, "do_layer_norm_before": True},
+        False,
+    ),
+    "qwen3": (
+        "Qwen3ForCausalLM",
+        "qwen3",
+        {**PLAIN, "intermediate_size": 80, "num_key_value_heads": 2, "head_dim": 16, "tie_word_embeddings": True},
+        False,
+    ),
+    "t5": (
+        "T5ForConditionalGeneration",
+        "t5",
+        {
+            **PLAIN_IDS,
+            "vocab_size": 97,
+            "d_model": 32,
+            "d_kv": 8,
+            "d_ff": 64,
+            "num_layers": 2,
+            "num_decoder_layers": 2,
+            "num_heads": 4,
+            "relative_attention_num_buckets": 8,
+            "relative_attention_max_distance": 16,
+            "decoder_start_token_id": 0,
+        },
+        False,
+    ),
+    "vit": (
+        "ViTForImageClassification",
+        "vit",
+        {
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 64,
+            "image_size": 16,
+            "patch_size": 4,
+            "num_channels": 3,
+            "num_labels": 5,
+        },
+        False,
+    ),
     "xlm_roberta": ("XLMRobertaForMaskedLM", "xlm-roberta", {**BERT, "pad_token_id": 3}, False),
     "deberta_v2": (
         "DebertaV2ForMaskedLM",
@@ -297,7 +544,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
         },
         False,
     ),
-    "opt": (
+    "opt_projected": (
         "OPTForCausalLM",
         "opt",
         {
@@ -398,29 +645,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
     ),
 }
 
-BUFFERS = ("e_score_correction_bias", "final_logits_bias")
-ENCODERS = ("xlm-roberta", "deberta-v2", "modernbert", "albert", "distilbert", "electra", "clip")
-
-
-def redraw(model: Any, seed: int) -> None:
-    """New values for every weight: norms around one, biases and tables of ordinary size, matrices by their width."""
-    g = torch.Generator().manual_seed(seed)
-    weights = dict(model.named_parameters())
-    weights |= {name: buffer for name, buffer in model.named_buffers() if name.endswith(BUFFERS)}
-    for name, weight in weights.items():
-        if "Marian" in type(model).__name__ and "embed_positions" in name:
-            continue  # the file leaves these out: they are sines and cosines
-        r = torch.randn(weight.shape, generator=g, dtype=torch.float64)
-        if "logit_scale" in name or (weight.ndim <= 1 and name.endswith("weight")) or "lambda" in name:
-            value = 1 + 0.1 * r
-        elif weight.ndim <= 1:
-            value = 0.2 * r
-        elif any(word in name for word in ("embed", "wte", "wpe", "token", "shared.weight")):
-            value = 0.5 * r
-        else:
-            inner = weight[0].numel() if weight.ndim in (3, 4) else weight.shape[-1]
-            value = r / inner**0.5
-        weight.data.copy_(value.float().to(weight.dtype))
+ENCODERS = ("bert", "xlm-roberta", "deberta-v2", "modernbert", "albert", "distilbert", "electra", "clip")
 
 
 def untie(model: Any, seed: int) -> None:
@@ -436,6 +661,7 @@ def inputs_of(model: Any, kind: str, padded: bool, rng: np.random.Generator) -> 
     config, name = model.config, type(model).__name__
     text = getattr(config, "text_config", config)
     made: dict[str, Any] = {}
+    seq, target = (24, 11) if getattr(text, "vocab_size", 0) == 97 else (SEQ, TARGET)
     vision = getattr(config, "vision_config", config)
     if hasattr(vision, "image_size"):
         made["pixel_values"] = rng.normal(size=(3, 3, vision.image_size, vision.image_size)).astype(np.float32)
@@ -443,60 +669,80 @@ def inputs_of(model: Any, kind: str, padded: bool, rng: np.random.Generator) -> 
         size = (2, config.num_mel_bins, 2 * config.max_source_positions)
         made["input_features"] = rng.normal(size=size).astype(np.float32)
     elif hasattr(text, "vocab_size"):
-        ids = rng.integers(6, VOCAB, (2, SEQ))
+        ids = rng.integers(6, text.vocab_size, (2, seq))
         if kind == "bart":
-            ids[:, 4] = ids[0, -1] = ids[1, SEQ - PADDED - 1] = text.eos_token_id
+            ids[:, 4] = ids[0, -1] = ids[1, seq - PADDED - 1] = text.eos_token_id
         if kind == "clip":
-            ids[0, -1] = ids[1, SEQ - PADDED - 1] = text.eos_token_id
+            ids[0, -1] = ids[1, seq - PADDED - 1] = text.eos_token_id
         if padded or kind in ENCODERS or config.is_encoder_decoder:
             made["attention_mask"] = np.ones_like(ids)
-            made["attention_mask"][1, SEQ - PADDED :] = 0
-            ids[1, SEQ - PADDED :] = text.pad_token_id or 0
+            made["attention_mask"][1, seq - PADDED :] = 0
+            ids[1, seq - PADDED :] = text.pad_token_id or 0
         made["input_ids"] = ids
         if getattr(config, "type_vocab_size", 0) and kind in ENCODERS:
             made["token_type_ids"] = rng.integers(0, config.type_vocab_size, ids.shape)
     if config.is_encoder_decoder and not name.endswith("Classification"):
-        made["decoder_input_ids"] = rng.integers(6, VOCAB, (2, TARGET))
+        made["decoder_input_ids"] = rng.integers(6, text.vocab_size, (2, target))
     if name.endswith("MultipleChoice"):
         made = {key: np.stack([value, np.roll(value, 1, axis=0)], axis=1) for key, value in made.items()}
     return made
 
 
-def make(name: str) -> None:
-    """One folder."""
+def tensors_of(path: Path) -> list[list[Any]]:
+    """Name, shape and type of every tensor of a safetensors file."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    return [[name, entry["shape"], entry["dtype"]] for name, entry in sorted(header.items()) if name != "__metadata__"]
+
+
+def make(name: str) -> dict[str, Any]:
+    """What is kept of a model, once its outputs are written."""
     cls, kind, given, padded = CASES[name]
     seed = zlib.crc32(name.encode())
     torch.manual_seed(seed)
-    config = CONFIG_MAPPING[kind].from_dict({**given})
     dtype = torch.bfloat16 if given.get("dtype") == "bfloat16" else torch.float32
-    model = getattr(transformers, cls)._from_config(config, attn_implementation="eager", dtype=dtype).eval()
-    redraw(model, seed)
+    how = {"attn_implementation": "eager", "dtype": dtype}
+    model = getattr(transformers, cls)._from_config(CONFIG_MAPPING[kind].from_dict({**given}), **how)
     if name.endswith("_untied"):
         untie(model, seed)
-    folder = OUT / name
-    shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
-    model = model.double()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        model.save_pretrained(path)
+        config = json.loads((path / "config.json").read_text())
+        tensors = tensors_of(path / "model.safetensors")
+        (path / "model.safetensors").write_bytes(tiny.checkpoint(tensors))
+        model, said = getattr(transformers, cls).from_pretrained(path, output_loading_info=True, **how)
+    assert not any(said[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), said
+    model = model.eval().double()
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")
     arrays = inputs_of(model, kind, padded, np.random.default_rng(seed))
-    tensors = {key: torch.tensor(array) for key, array in arrays.items()}
-    tensors = {key: tensor.double() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+    inputs = {key: torch.tensor(array) for key, array in arrays.items()}
+    inputs = {key: tensor.double() if tensor.is_floating_point() else tensor for key, tensor in inputs.items()}
     with torch.no_grad():
-        out = model(**tensors)
+        out = model(**inputs)
     for key in ("logits", "start_logits", "end_logits", "logits_per_text", "logits_per_image"):
         if out.get(key) is not None:
             arrays[key] = out[key].numpy()
             assert np.isfinite(arrays[key]).all(), f"{name}: {key}"
-    np.savez_compressed(folder / "reference.npz", **arrays)
+    np.savez_compressed(OUT / f"{name}.npz", **arrays)
+    return {"config": config, "tensors": tensors}
 
 
 def main() -> None:
+    """Make all models, or those that are named."""
+    models = {name: tiny.MODELS[name] for name in CASES if name in tiny.MODELS}
+    OUT.mkdir(exist_ok=True)
     for name in sys.argv[1:] or CASES:
-        make(name)
-    size = sum(file.stat().st_size for file in OUT.rglob("*") if file.is_file())
-    print(f"{len(CASES)} models, {size:,} bytes")
+        models[name] = make(name)
+    versions = json.dumps({"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__})
+    lines = [
+        f"{json.dumps(name)}:{json.dumps(models[name], separators=(',', ':'))}" for name in CASES if name in models
+    ]
+    file = OUT.with_suffix(".json")
+    file.write_text('{"versions":' + versions + ',\n"models":{\n' + ",\n".join(lines) + "\n}}\n")
+    size = sum(path.stat().st_size for path in (file, *OUT.iterdir()))
+    print(f"{len(lines)} models, {size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -163,3 +163,14 @@ def test_defaults_are_those_of_the_config_class(model_type: str) -> None:
     for key, value in family({"model_type": model_type}).defaults.items():
         if key in declared and not key.startswith("rope"):
             assert value in (declared[key], golden["defaults"][key]), f"{model_type}.{key}"
+
+
+def test_a_record_that_holds_a_config_is_read(tmp_path: Path) -> None:
+    """And what the config was made from, where the record says so: a key that was given as null is so."""
+    config = json.loads((GOLDEN / "numerics.json").read_text())["models"]["gemma2"]["config"]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"name": "mine", "config": config}))
+    assert load(path).spec.heads == load(config=config).spec.heads
+    given = {"final_logit_softcapping": None}
+    path.write_text(json.dumps({"name": "mine", "config": config, "given": given}))
+    assert load(path).spec.heads == load(config=config | given).spec.heads != load(config=config).spec.heads

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fuzz import SMALL, _tensors, safetensors
+from fuzz import SMALL, _tensors
 from shell import Shell
+from tiny import safetensors
 
 import transformer_calc
 from transformer_calc import cli, streams

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny as tiny_models
 from shell import Shell
 
 from transformer_calc import InputError, Transformer, load
@@ -27,16 +27,13 @@ from transformer_calc.sources import families, presets
 from transformer_calc.spec import Workload
 
 GOLDEN = Path(__file__).parent / "golden"
-NUMERICS = sorted(path for path in (GOLDEN / "numerics").iterdir() if path.is_dir())
-MORE = sorted(path for path in (GOLDEN / "numerics_more").iterdir() if path.is_dir())
 VARIANTS: list[Any] = json.loads((GOLDEN / "hf_variants.json").read_text())["variants"]
 PUBLISHED: list[Any] = json.loads((GOLDEN / "hf_published.json").read_text())["models"]
 REFERENCE: dict[str, Any] = json.loads((GOLDEN / "reference.json").read_text())
-# the reference computes these in float64 throughout; the others take RMSNorm or rotary tables in float32
-EXACT = {"gpt2", "bert", "bart"}
-MORE_EXACT = {
-    *("albert_groups", "bart_classification", "blenderbot_small", "dinov2_gated", "distilbert_answers"),
-    *("electra_choice", "gpt2_by_layer", "whisper", "whisper_classification", "xlm_roberta"),
+# their classes compute these in float64 throughout; the others take RMSNorm or rotary tables in float32
+EXACT = {
+    *("albert_groups", "bart", "bart_classification", "bert", "blenderbot_small", "dinov2_gated", "distilbert_answers"),
+    *("electra_choice", "gpt2", "gpt2_by_layer", "whisper", "whisper_classification", "xlm_roberta"),
 }
 # variants that their own classes cannot run: sizes that do not fit, or what such a config would need
 CANNOT_RUN = {
@@ -91,26 +88,23 @@ def test_every_further_published_config_is_what_its_graph_says(model: dict[str, 
 # --- the graph is the model -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("folder", NUMERICS, ids=lambda path: path.name)
-def test_logits_are_those_of_the_reference_model(folder: Path) -> None:
-    """Tiny Hugging Face models with random weights, float64 logits (transformers 5.23, torch 2.13)."""
-    data = report(
-        folder / "config.json", weights=str(folder / "model.safetensors"), reference=str(folder / "reference.npz")
-    )
-    assert data["ok"]
-    assert data["max_abs_diff"] < (1e-9 if folder.name in EXACT else 1e-5)
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tiny models are written, once."""
+    return tmp_path_factory.mktemp("models")
 
 
-@pytest.mark.parametrize("folder", MORE, ids=lambda path: path.name)
-def test_outputs_are_those_of_further_models(folder: Path) -> None:
-    """As above, by tests/oracle/numerics.py: what the models above do not use, task heads, and padded inputs."""
+@pytest.mark.parametrize("name", tiny_models.MODELS)
+def test_outputs_are_those_of_the_class(name: str, models: Path) -> None:
+    """Tiny Hugging Face models with drawn weights, their task heads and padded inputs (tests/oracle/numerics.py)."""
+    folder = tiny_models.folder(name, models)
     data = report(folder / "config.json", weights=str(folder), reference=str(folder / "reference.npz"))
     assert data["ok"]
-    assert data["max_abs_diff"] < (1e-9 if folder.name in MORE_EXACT else 1e-4)
+    assert data["max_abs_diff"] < (1e-9 if name in EXACT else 1e-5)
 
 
-def test_absorbed_latent_attention_gives_the_same_logits() -> None:
-    folder = GOLDEN / "numerics" / "deepseek_v3"
+def test_absorbed_latent_attention_gives_the_same_logits(models: Path) -> None:
+    folder = tiny_models.folder("deepseek_v3", models)
     reference = np.load(folder / "reference.npz")
     model = load(folder / "config.json")
     graph = build_graph(model.spec, absorbed=True)
@@ -121,11 +115,10 @@ def test_absorbed_latent_attention_gives_the_same_logits() -> None:
     assert np.allclose(outcome.outputs["head"], reference["logits"], rtol=1e-4, atol=1e-5)
 
 
-def test_a_setting_that_is_left_out_changes_the_logits(tmp_path: Path) -> None:
+def test_a_setting_that_is_left_out_changes_the_logits(tmp_path: Path, models: Path) -> None:
     """What the config says is honoured: without its soft-capping Gemma 2's logits are other ones."""
-    folder = GOLDEN / "numerics" / "gemma2"
-    record = json.loads((folder / "config.json").read_text())
-    config = {**record["config"], **record["given"], "final_logit_softcapping": None}
+    folder = tiny_models.folder("gemma2", models)
+    config = {**json.loads((folder / "config.json").read_text()), "final_logit_softcapping": None}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
     data = report(path, weights=str(folder / "model.safetensors"), reference=str(folder / "reference.npz"))
@@ -274,8 +267,7 @@ def save(path: Path, tensors: dict[str, Any]) -> Path:
 def gpt2(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     from safetensors.numpy import load_file
 
-    folder = tmp_path / "gpt2"
-    shutil.copytree(GOLDEN / "numerics" / "gpt2", folder)
+    folder = tiny_models.folder("gpt2", tmp_path)
     return folder, load_file(folder / "model.safetensors")
 
 
@@ -431,7 +423,7 @@ def test_a_pipe_is_refused_and_not_waited_for(gpt2: tuple[Path, dict[str, Any]],
 
 
 def test_an_expert_of_another_shape_is_named() -> None:
-    model = load(GOLDEN / "numerics" / "mixtral" / "config.json")
+    model = load(config=tiny_models.MODELS["mixtral"]["config"])
     graph, sizes = model.graph, model.graph.sizes(model.workload())
     held: dict[str, tuple[int, ...]] = {}
     for stored in expected(graph, sizes):

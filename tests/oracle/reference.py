@@ -103,7 +103,7 @@ def flops(model: Any, row: dict[str, Any]) -> int:
     with torch.set_grad_enabled(backward), counter:
         out = model(**given)
         if backward:
-            out["logits"].sum().backward()
+            out[0].sum().backward()
     return counter.get_total_flops()
 
 
@@ -156,6 +156,7 @@ def main() -> None:
     )[-1]
     models = json.loads(GOLDEN.read_text())
     for name in asked.names or models:
+        print(name, flush=True)
         now = measured(models[name])
         for key, value in now.items():
             if value != models[name][key]:

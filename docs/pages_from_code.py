@@ -106,6 +106,26 @@ def _lines(paragraph: str) -> str:
     return "\n".join(plain(line) for line in paragraph.split("\n"))
 
 
+def described(docstring: str | None, names: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """A docstring without the paragraphs that go through names (`name, other: what they are; third: …`), and these."""
+    known = rf"(?:{'|'.join(map(re.escape, names)) or '(?!)'})(?: \([^)]*\))?"
+    one = re.compile(rf"(?:^|(?<=[;,.] ))((?:{known}, )*{known}): ")
+    kept: list[str] = []
+    found: dict[str, str] = {}
+    for paragraph in inspect.cleandoc(docstring or "").split("\n\n"):
+        lines = re.split(r"\n(?=\S)", paragraph) if re.search(r"^\S+:  ", paragraph, re.MULTILINE) else [paragraph]
+        for text in (" ".join(line.split()) for line in lines):
+            if not one.match(text):
+                kept.append(paragraph if lines == [paragraph] else text)
+                continue
+            _, *pieces = one.split(text)
+            for called, what in zip(pieces[::2], pieces[1::2], strict=True):
+                for name, aside in re.findall(r"(\w+)(?: \(([^)]*)\))?(?:, |$)", called):
+                    said = what.strip().rstrip(";,.")
+                    found[name] = f"{aside}; {said}" if aside else said
+    return prose("\n\n".join(kept)), found
+
+
 def _first(text: str | None) -> str:
     return (text or "").strip().split("\n\n")[0]
 
@@ -478,7 +498,7 @@ def python_page() -> str:
         if name.startswith("__"):
             continue
         if not inspect.isclass(thing):
-            parts += [f"## {name}", directive("function", f"{name}{signature(thing)}", prose(thing.__doc__))]
+            parts += [f"## {name}", directive("function", f"{name}{signature(thing)}", function(thing))]
         elif _fields(thing):
             answers.append(thing)
         else:
@@ -538,21 +558,35 @@ def members(cls: type) -> tuple[list[str], list[Any]]:
     for name, member in vars(cls).items():
         if name.startswith("_"):
             continue
-        function = getattr(member, "func", None) or getattr(member, "fget", None) or getattr(member, "__func__", member)
-        if not inspect.isfunction(function):
+        inner = getattr(member, "func", None) or getattr(member, "fget", None) or getattr(member, "__func__", member)
+        if not inspect.isfunction(inner):
             continue
-        returned.append(hints(function).get("return"))
+        returned.append(hints(inner).get("return"))
         if inspect.isfunction(member) or isinstance(member, classmethod | staticmethod):
-            made.append(directive("method", f"{name}{signature(function)}", prose(function.__doc__)))
+            made.append(directive("method", f"{name}{signature(inner)}", function(inner)))
         else:
-            made.append(directive("property", name, prose(function.__doc__)))
+            made.append(directive("property", name, prose(inner.__doc__)))
     return made, returned
 
 
+def function(thing: Any) -> str:
+    """What it does, and what its parameters are."""
+    parameters = [name for name in inspect.signature(thing).parameters if name != "self"]
+    about, said = described(thing.__doc__, parameters)
+    rows = [[code(name), plain(said[name])] for name in parameters if name in said]
+    return f"{about}\n\n{table(('parameter', 'what it is'), rows)}" if rows else about
+
+
 def _record(cls: type) -> str:
-    said = comments(cls)
+    about, also = described(cls.__doc__, _fields(cls))
+    said = {name: "; ".join(filter(None, (comment, also.get(name)))) for name, comment in comments(cls).items()}
     annotations: dict[str, Any] = {}
     for one in reversed(cls.__mro__):
         annotations |= vars(one).get("__annotations__", {})
     rows = [[code(name), code(repr(Written(annotations[name]))), plain(said.get(name, ""))] for name in _fields(cls)]
-    return f"{prose(cls.__doc__)}\n\n{table(('field', 'type', 'what it is'), rows)}"
+    worked_out = [
+        directive("property", name, prose(one.__doc__))
+        for name, one in vars(cls).items()
+        if isinstance(one, property) and not name.startswith("_") and one.__doc__
+    ]
+    return "\n\n".join([about, table(("field", "type", "what it is"), rows), *worked_out])

@@ -24,7 +24,7 @@ from types import UnionType
 from typing import Any
 
 import transformer_calc
-from transformer_calc import cli, spec, storage, units
+from transformer_calc import cli, plan, spec, storage, units
 from transformer_calc.sources import families
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +36,7 @@ def pages() -> dict[str, str]:
     """Every page: its path without suffix, and its text."""
     made = {
         "fields": field_page(),
+        "plans": plan_page(),
         "families": family_page(),
         "presets": preset_page(),
         "devices": device_page(),
@@ -286,19 +287,51 @@ def field_page() -> str:
         "own name; where none is named, all that have the field are changed, and `attention` is another word for "
         "`mixer`. Lists, and parts that a model does not have, are described by a configuration, not by `--set`.",
     ]
-    for cls in records:
-        said, types = comments(cls), hints(cls)
-        rows = []
-        for f in fields(cls):
-            usual = "" if f.default is MISSING or f.default is None else f.default
-            shown = code(str(usual).lower() if isinstance(usual, bool) else usual) if usual not in ("", ()) else ""
-            if is_dataclass(usual):
-                shown = "as below"
-            takes = _takes(types[f.name], f.metadata.get("rule"), records)
-            rows.append([code(f.name), takes, shown, plain(said.get(f.name, ""))])
-        body = table(("field", "takes", "default", "what it is"), rows) if rows else "It has no fields."
-        parts += [f"## {cls.__name__}", prose(cls.__doc__), body]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *(section(cls, records) for cls in records)]) + "\n"
+
+
+def plan_page() -> str:
+    """The records that say how a model is run."""
+    found = [cls for cls in vars(plan).values() if is_dataclass(cls) and cls.__module__ == plan.__name__]
+    records = [cls for cls in found if isinstance(cls, type) and _fields(cls)]
+    parts = [
+        "# Fields of a plan",
+        "How a model is served or trained is said with these records in Python, and with the options of the same names "
+        "on the command line.",
+    ]
+    return "\n\n".join([*parts, *(section(cls, records) for cls in records)]) + "\n"
+
+
+PLACES = {"storage": "storage-types", "precision": "precisions", "optimizer": "optimizers"}  # in that page
+
+
+def section(cls: Any, records: Sequence[type]) -> str:
+    """A record with what each of its fields takes, is usually, and is."""
+    about, said = said_of(cls)
+    types, rows = hints(cls), []
+    for f in fields(cls):
+        usual = "" if f.default is MISSING or f.default in (None, ()) else f.default
+        shown = code(str(usual).lower() if isinstance(usual, bool) else usual)
+        takes = _takes(types[f.name], f.metadata.get("rule"), records)
+        if names := next((one.names for one in f.metadata.values() if getattr(one, "names", "")), ""):
+            takes = f"[a name](storage.md#{PLACES.get(names, '')})"
+        rows.append([code(f.name), takes, "as below" if is_dataclass(usual) else shown, plain(said.get(f.name, ""))])
+    body = table(("field", "takes", "default", "what it is"), rows) if rows else "It has no fields."
+    return f"## {cls.__name__}\n\n{about}\n\n{body}"
+
+
+def said_of(cls: type) -> tuple[str, dict[str, str]]:
+    """What a record is, and what each of its fields: by its help, by what stands beside it, by the docstring."""
+    about, of_docstring = described(cls.__doc__, _fields(cls))
+    beside: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        beside |= comments(one) if one.__module__.startswith(PACKAGE) else {}
+    helps = {
+        f.name: next((one.help for one in f.metadata.values() if hasattr(one, "help")), "")
+        for f in (fields(cls) if is_dataclass(cls) else ())
+    }
+    each = ((name, [said.get(name, "") for said in (helps, beside, of_docstring)]) for name in _fields(cls))
+    return about, {name: "; ".join(dict.fromkeys(filter(None, said))) for name, said in each}
 
 
 # --- what is known by name ----------------------------------------------------------------------------------
@@ -578,8 +611,7 @@ def function(thing: Any) -> str:
 
 
 def _record(cls: type) -> str:
-    about, also = described(cls.__doc__, _fields(cls))
-    said = {name: "; ".join(filter(None, (comment, also.get(name)))) for name, comment in comments(cls).items()}
+    about, said = said_of(cls)
     annotations: dict[str, Any] = {}
     for one in reversed(cls.__mro__):
         annotations |= vars(one).get("__annotations__", {})

@@ -65,6 +65,26 @@ def test_a_field_has_its_type_default_and_comment(pages: dict[str, str]) -> None
     assert "| `place` | `pre`, `post`, `output`, `sandwich`, `none` | `pre` |" in pages["fields"]
 
 
+def test_a_field_of_a_plan_has_its_help_and_where_its_names_are(pages: dict[str, str]) -> None:
+    assert "| `dp` | a whole number, at least 1 | `1` | copies of the model, which share the batch |" in pages["plans"]
+    assert "| `optimizer` | [a name](storage.md#optimizers) | `adamw` |" in pages["plans"]
+
+
+@pytest.mark.parametrize(
+    ("docstring", "about", "said"),
+    [
+        ("One thing.", "One thing.", {}),
+        ("Two.\n\na, b: both; c (in s): the last", "Two.", {"a": "both", "b": "both", "c": "in s; the last"}),
+        ("Lines.\n\na:  one\n    and more\nb, c:  others\nRaises.", "Lines.\n\nRaises.", {"a": "one and more"}),
+    ],
+    ids=["plain", "sentence", "lines"],
+)
+def test_what_a_docstring_says_of_names_is_found(docstring: str, about: str, said: dict[str, str]) -> None:
+    found = pages_from_code.described(docstring, ["a", "b", "c"])
+    assert found[0] == about
+    assert said.items() <= found[1].items()
+
+
 def test_the_library_has_every_public_method(pages: dict[str, str]) -> None:
     from transformer_calc import Transformer
 

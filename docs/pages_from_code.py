@@ -489,7 +489,8 @@ def storage_page() -> str:
         "\n\n".join(
             [
                 "# Storage types, precisions, optimizers",
-                "Names are read in upper or lower case. A name that is not known is answered with all that are.",
+                "Names are read in upper or lower case. A name that is not known is answered with the nearest, or "
+                "with all that are.",
                 "## Storage types",
                 "`--weights` and `--kv-dtype` take these. Bits are of an element, the scales of its block included.",
                 table(("type", "other names", "bits", "a block", "what comes with it", "source"), types),

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import predictions
@@ -25,16 +26,26 @@ PREDICTED = DOCS / "explain" / "predictions.md"
 PAGES = [README, *sorted(page for page in DOCS.rglob("*.md") if "generated" not in page.parts)]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"^```console\n\$ (tcalc [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^<!-- file (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SESSION = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PREDICTIONS = re.compile(r"(<!-- predictions -->\n)((?:\n|\|[^\n]*\n)*)")
 
 
-def transcript(command: str, statuses: tuple[int, ...] = (0,)) -> str:
+def files(text: str, folder: Path) -> Path:
+    """A folder with the files that a page shows, under the names that it gives them."""
+    for name, content in FILE.findall(text):
+        (folder / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+def transcript(command: str, folder: Path | None = None, statuses: tuple[int, ...] = (0,)) -> str:
     """What a command prints on a wide page, without the notes on standard error."""
     environment = {**os.environ, "COLUMNS": "118", "PYTHONIOENCODING": "utf-8"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, encoding="utf-8", env=environment)
+    run = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, encoding="utf-8", env=environment, cwd=folder
+    )
     assert run.returncode in statuses, run.stderr
     return run.stdout
 
@@ -42,8 +53,8 @@ def transcript(command: str, statuses: tuple[int, ...] = (0,)) -> str:
 @pytest.mark.parametrize(
     ("page", "command", "shown"), [(page, *block) for page, text in TEXTS.items() for block in BLOCK.findall(text)]
 )
-def test_transcript_is_what_the_command_prints(page: str, command: str, shown: str) -> None:
-    assert transcript(command) == shown
+def test_transcript_is_what_the_command_prints(page: str, command: str, shown: str, tmp_path: Path) -> None:
+    assert transcript(command, files(TEXTS[page], tmp_path)) == shown
 
 
 def test_every_command_is_shown() -> None:
@@ -102,7 +113,7 @@ def test_keys_of_json_are_listed() -> None:
     assert {name for first, second, _ in listed for name in (first, second) if name} == set(ANSWERS)
     for first, second, said in listed:
         commands = [f"{name} {rest}" for name in (first, second) if name for rest in ANSWERS[name]]
-        answers = [json.loads(transcript(f"tcalc {command} --json", (0, 1))) for command in commands]
+        answers = [json.loads(transcript(f"tcalc {command} --json", statuses=(0, 1))) for command in commands]
         codes = (re.sub("--[a-z]+", "", code) for code in re.findall("`([^`]*)`", said))
         named = {key for code in codes for key in re.findall("[a-z_0-9]+", code)} - {"show"}
         assert named - ONLY_WITH_A_REFERENCE <= keys_in(answers), first
@@ -113,6 +124,8 @@ def test_keys_of_json_are_listed() -> None:
 if __name__ == "__main__":
     for page in [Path(name) for name in sys.argv[1:]] or PAGES:
         text = page.read_text(encoding="utf-8")
-        text = BLOCK.sub(lambda m: f"```console\n$ {m[1]}\n{transcript(m[1])}```", text)
+        with tempfile.TemporaryDirectory() as folder:
+            place = files(text, Path(folder))
+            text = BLOCK.sub(lambda m, place=place: f"```console\n$ {m[1]}\n{transcript(m[1], place)}```", text)  # type: ignore[misc]
         text = PREDICTIONS.sub(lambda m: f"{m[1]}\n{predictions.table()}\n\n", text)
         page.write_text(text, encoding="utf-8")

@@ -21,7 +21,6 @@ ARITHMETIC: dict[str, int] = {
     "fit.py": 29,
     "memory.py": 20,
     "serve.py": 18,
-    "verify.py": 22,
     "walk.py": 53,
 }
 READINGS: dict[str, int] = {
@@ -31,7 +30,6 @@ READINGS: dict[str, int] = {
     "hardware.py": 2,
     "memory.py": 26,
     "serve.py": 10,
-    "verify.py": 19,
     "walk.py": 21,
 }
 

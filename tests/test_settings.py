@@ -15,7 +15,7 @@ from transformer_calc import InputError, Transformer, load
 from transformer_calc.api import apply_settings
 from transformer_calc.readings.run.shrink import shrink
 from transformer_calc.readings.run.verify import too_long
-from transformer_calc.report import flops, memory, params, serve, shapes, verify
+from transformer_calc.report import flops, memory, params, serve, shapes
 from transformer_calc.sources import hardware, presets, settings
 
 # a preset, settings, and what the message says of them; all of them once were answered, or broke off
@@ -193,12 +193,12 @@ def answers(model: Transformer) -> None:
     memory.build(model, run, memory.plan({}))
     serve.build(model, run, memory.plan({}), device=DEVICE)
     memory.build(model, run, memory.training({}, precision="bf16-mixed", optimizer="adamw"))
-    assert verify.build(model, run).ok
+    assert model.verify().ok
     sizes = model.graph.sizes(run).values()
     if model.params().total < 10**6 and all(isinstance(size, int) and size < 10**4 for size in sizes):
         short = model.workload(batch=2, seq=None if model.spec.kind in ("vision", "dual") else min(run.seq, 13))
         if not too_long(model.spec, short):
-            assert verify.build(model, short, size="full").ok
+            assert model.verify(**short.to_dict(), size="full").ok  # type: ignore[arg-type]
 
 
 NAMES = presets.names()

@@ -55,8 +55,7 @@ def tiny(model: Transformer) -> tuple[Graph, dict[str, Any], Any, dict[str, Any]
 
 
 def report(config: Path | str, **options: Any) -> dict[str, Any]:
-    model = load(config)
-    return build(model, model.workload(), **options).to_dict()
+    return build(load(config).verify(**options)).to_dict()
 
 
 @pytest.mark.parametrize("preset", presets.names())
@@ -451,7 +450,7 @@ def test_an_expert_of_another_shape_is_named() -> None:
 def test_a_workload_that_cannot_run_is_refused(sizes: dict[str, int], says: str) -> None:
     model = load("gpt2")
     with pytest.raises(InputError, match=says):
-        build(model, model.workload(**sizes), size="full")
+        model.verify(**sizes, size="full")  # type: ignore[arg-type]
 
 
 # a model, a workload, and what the tiny one is then run on

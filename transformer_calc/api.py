@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformer_calc.readings.count.parameters import Params
     from transformer_calc.readings.count.shapes import Shapes
     from transformer_calc.readings.count.work import Flops
+    from transformer_calc.readings.run.verify import Verification
     from transformer_calc.sources.published import Checkpoint
     from transformer_calc.sources.settings import Setting
 
@@ -197,9 +198,9 @@ class Transformer:
 
         return further(self.spec)
 
-    def _of(self, run: Workload) -> dict[str, Any]:
-        """What every answer on this workload says of the model."""
-        notes = tuple(dict.fromkeys((*self.notes, *self.beyond(run))))
+    def _of(self, run: Workload, notes: Iterable[str] | None = None) -> dict[str, Any]:
+        """What every answer on this workload says of the model; notes: in place of what is beyond the model."""
+        notes = tuple(dict.fromkeys((*self.notes, *(self.beyond(run) if notes is None else notes))))
         about = {**self.describe(), "notes": list(notes)}
         return {"title": self.title, "model": about, "workload": run.to_dict(), "notes": notes}
 
@@ -283,6 +284,65 @@ class Transformer:
         graph = build(self.spec, absorbed=True) if latent == "absorbed" else self.graph
         how: dict[str, Any] = {"needed": needed, "recompute": recompute, "latent": latent}
         return counted(graph, graph.sizes(run), self._of(run), tokens=run.batch * (run.target or run.seq), **how)
+
+    def verify(
+        self,
+        *,
+        size: str = "small",
+        seed: int = 0,
+        weights: str | Path | None = None,
+        reference: str | Path | None = None,
+        rtol: float = 1e-4,
+        atol: float = 1e-5,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+        progress: Callable[[float], None] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Verification:
+        """Run the model in NumPy and compare; with weights, hold a checkpoint's tensors against the graph instead.
+
+        size: small runs a tiny model of the same structure, on a few tokens where no others are asked for, full the
+        model itself; seed: of the weights and inputs; weights: a safetensors file, an index or a folder; reference: an
+        .npz file of inputs and outputs, compared with rtol and atol; batch, seq, target_seq, context: of the run, as in
+        `workload`; progress: is told the part that is done; say: what the run of a whole model takes, before it starts.
+
+        >>> load("gpt2").verify().ok
+        True
+        """
+        from transformer_calc.readings.run import shrink
+        from transformer_calc.readings.run import verify as run
+
+        asked = {"batch": batch, "seq": seq, "target_seq": target_seq, "context": context}
+        given = {name: value for name, value in asked.items() if value is not None}
+        run.check_options(given, size, rtol, atol, weights, reference)
+        if weights:
+            return self._with_weights(Path(weights), reference, rtol=rtol, atol=atol, progress=progress)
+        on = self.unremarked(**given)
+        ran, of = self, self._of(on)
+        if size == "small":
+            ran = Transformer(shrink.shrink(self.spec, given), self.source)
+            on = ran.unremarked(**shrink.sizes(ran.spec, given))
+            of = self._of(on, ())
+        limits = self.spec if given else ran.spec
+        how: dict[str, Any] = {"size": size, "seed": seed, "progress": progress, "say": say}
+        return run.verification(ran.spec, ran.graph, on, of, limits=limits, **how)
+
+    def _with_weights(
+        self, weights: Path, reference: str | Path | None, *, rtol: float, atol: float, progress: Any
+    ) -> Verification:
+        from transformer_calc.readings.run.reference import Reference, held_against
+        from transformer_calc.readings.run.weights import Checkpoint
+        from transformer_calc.sources import files, values
+
+        checkpoint, made = Checkpoint(weights), None
+        if reference:
+            files.regular(path := Path(reference), "an .npz file")
+            made = Reference(self.spec, values.Arrays(path))
+        on = self.unremarked(**made.sizes() if made else {})
+        of = self._of(on)
+        return held_against(self.graph, on, of, checkpoint, made, rtol=rtol, atol=atol, progress=progress)
 
     def cost(
         self,

@@ -38,9 +38,8 @@ def verify(
     from transformer_calc.report.verify import build
 
     with progress("running") as update:
-        return build(
-            model,
-            sizes,
+        answer = model.verify(
+            **sizes,
             size=size,
             seed=seed,
             weights=weights,
@@ -50,3 +49,4 @@ def verify(
             progress=update,
             say=lambda message: streams.say("note", message),
         )
+    return build(answer)

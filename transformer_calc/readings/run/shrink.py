@@ -7,6 +7,7 @@ Factors that are made of a width, as 1/√d_head or √d_model are, are made of 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -71,9 +72,13 @@ class Sizes:
         return known.setdefault(size, first + step * len(known))
 
 
-def shrink(model: Model, tokens: int = 0) -> Model:
-    """The tiny model; runs of more than two equal cycles of layers become two. It has places for so many tokens."""
-    small = Sizes(tokens)
+def shrink(model: Model, given: Mapping[str, int] | None = None) -> Model:
+    """The tiny model; runs of more than two equal cycles of layers become two.
+
+    given: sizes of a workload, for whose tokens it has places
+    """
+    asked = _asked(model, given or {})
+    small = Sizes(sum(asked.get(name, 0) for name in ("seq", "target_seq", "context")))
     stacks = tuple(_stack(small, stack) for stack in model.stacks)
     by_name = {stack.name: (old, stack) for old, stack in zip(model.stacks, stacks, strict=True)}
     heads = tuple(_head(small, head, *by_name[head.stack or model.stacks[-1].name]) for head in model.heads)
@@ -90,6 +95,23 @@ def workload(model: Model) -> Workload:
     if target and any(head.take == "end" for head in model.heads):
         target = seq  # the token is looked for in the source
     return Workload(batch=WORKLOAD["batch"], seq=seq, target=target)
+
+
+def sizes(model: Model, given: Mapping[str, int]) -> dict[str, int | None]:
+    """The sizes of what a tiny model is run on: those that are given, and else little."""
+    usual, given = workload(model), _asked(model, given)
+    found: dict[str, int | None] = {"batch": usual.batch, "seq": usual.seq, **given}
+    if given.get("context"):
+        return found if usual.target or "seq" in given else found | {"seq": None}
+    if usual.target:
+        found.setdefault("target_seq", found["seq"] if usual.target == usual.seq else usual.target)
+    return found
+
+
+def _asked(model: Model, given: Mapping[str, int]) -> dict[str, int]:
+    """The sizes that a tiny model can follow: its tokens are not those of the images of the model itself."""
+    images = isinstance(model.stacks[0].embedding, Patches)
+    return {name: size for name, size in given.items() if not (images and name == "seq")}
 
 
 def _factor(factor: float, *widths: tuple[float, float]) -> float:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from transformer_calc.answer import OfModel
+from transformer_calc.errors import InputError, check_choice
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product, shape
 from transformer_calc.graph.ops import flops
 from transformer_calc.readings.count.params import params
-from transformer_calc.readings.run.machine import Machine, Observed, Outcome, Weights
+from transformer_calc.readings.run.machine import Machine, Observed, Outcome, Weights, random_weights
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Vectors, Workload
+from transformer_calc.units import format_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+SIZES = ("small", "full")
+LARGEST_SMALL = 480 * 2**20  # bytes that a tiny model is run with: a second of work
 
 
 class Check(NamedTuple):
@@ -36,6 +44,65 @@ class Verified(NamedTuple):
     checks: list[Check]
     outcome: Outcome | None
     overflowed: str = ""  # the first operation whose output was not all finite numbers
+
+
+class BlockChecks(NamedTuple):
+    """How many checks of a block there were and failed, the parameters of one such block, and the FLOPs of all."""
+
+    path: str
+    checks: int = 0
+    failed: int = 0
+    params: int = 0
+    flops: int = 0
+
+
+class Verification(OfModel):
+    """Whether what was predicted of a model is what a run in NumPy does, or what a checkpoint holds.
+
+    ok: whether all of it is; checks: what was predicted and what was measured
+
+    Of a run: run_on: how many tokens, in words; size: full, or small, a tiny model of the same structure; seed: of its
+    weights and inputs; bytes_needed: that it takes; expert_loads: path of a router -> tokens that went to each expert;
+    blocks: checks by block.
+
+    Of a checkpoint: weights: its path; files: their names; tensors: how many it holds; misfits: how many are missing,
+    unexpected, and of another shape; untied: heads that differ from the token table to which they are tied otherwise.
+    With a reference, that file: compared: the outputs that it holds; max_abs_diff, max_rel_diff: the largest
+    differences, None where there was no run; rtol, atol: agreement is |got - wanted| <= atol + rtol · |wanted|.
+    """
+
+    ok: bool
+    checks: list[Check]
+    run_on: str = ""
+    size: str = ""
+    seed: int | None = None
+    bytes_needed: int | None = None
+    expert_loads: Mapping[str, list[int]] | None = None
+    blocks: tuple[BlockChecks, ...] = ()
+    weights: Path | None = None
+    files: tuple[str, ...] = ()
+    tensors: int | None = None
+    misfits: tuple[int, int, int] | None = None
+    untied: tuple[str, ...] = ()
+    reference: Path | None = None
+    compared: str = ""
+    max_abs_diff: float | None = None
+    max_rel_diff: float | None = None
+    rtol: float | None = None
+    atol: float | None = None
+
+    FIRST: ClassVar[Mapping[str, str]] = {
+        "title": "text",
+        "ok": "text",
+        "checks": "count",
+        "tensors": "count",
+        "max_abs_diff": "number",
+    }
+
+    @property
+    def failed(self) -> list[Check]:
+        """The checks in which something else was measured than was predicted."""
+        return [check for check in self.checks if not check.ok]
 
 
 def random_inputs(model: Model, workload: Workload, seed: int) -> dict[str, Array]:
@@ -90,6 +157,118 @@ def verify(
         if not np.isfinite(output).all():
             checks.append(Check(f"{name}: finite numbers", "all", "not all"))
     return Verified(checks, outcome, machine.overflowed)
+
+
+def check_options(
+    given: Mapping[str, int], size: str, rtol: float, atol: float, weights: object, reference: object
+) -> None:
+    """Refuse what says nothing, or not the same; given: sizes of a workload, as far as they were asked for."""
+    check_choice("size", size, SIZES)
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not 0 <= value < float("inf"):
+            raise InputError(f"`{name}` is {value}; it must be a number of at least 0")
+    for field, file in (("weights", weights), ("reference", reference)):
+        if file is not None and not str(file).strip():
+            raise InputError(f"`{field}` is empty, expected the path of a file")
+    if reference and not weights:
+        raise InputError("`reference` needs the weights that it was made with", hint="`weights=model.safetensors`")
+    for name, value in given.items() if weights else ():
+        runs = "the run is of what the reference holds" if reference else "weights alone are not run"
+        raise InputError(f"`{name}` is {value:,}, but {runs}; leave it out")
+
+
+def verification(
+    model: Model,
+    graph: Graph,
+    on: Workload,
+    of: Mapping[str, Any],
+    *,
+    limits: Model,
+    size: str,
+    seed: int,
+    progress: Callable[[float], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Verification:
+    """Run a model, a tiny one or itself, and compare; `of`: what an answer says of the model itself.
+
+    limits: the model whose tables of positions are to have room; progress: is told how much of the run is done; say:
+    what the run of a whole model takes, before it starts
+    """
+    if wrong := too_long(limits, on):
+        raise InputError(wrong, hint="a shorter `seq` or `target_seq`")
+    if wrong := unfit(model, on):
+        raise InputError(wrong)
+    sizes = graph.sizes(on)
+    need = held(graph, sizes)
+    words = _words(on)
+    if size == "small" and need > LARGEST_SMALL:
+        raise InputError(
+            f"{words} are too many for a tiny model: the run needs {format_bytes(need)}, expected at most "
+            f"{format_bytes(LARGEST_SMALL)}",
+            hint="a shorter `seq`, or a smaller `batch`; `size=full` runs the model itself on what is asked for",
+        )
+    refuse_if_too_large(need, "`size=small`, or a shorter `seq`")
+    if size == "full" and say:
+        say(f"the run needs {format_bytes(need)}")
+    found = verify(graph, sizes, random_weights(graph, sizes, seed), random_inputs(model, on, seed), progress=progress)
+    failed = [check for check in found.checks if not check.ok]
+    if found.overflowed and failed and all(check.what.endswith(": finite numbers") for check in failed):
+        raise InputError(
+            f"the run's numbers grow too large for float64 at {found.overflowed}",
+            hint="norms, smaller factors or fewer layers keep them small",
+        )
+    return Verification(
+        **of,
+        ok=not failed,
+        checks=found.checks,
+        run_on=words,
+        size=size,
+        seed=seed,
+        bytes_needed=need,
+        expert_loads={path: load.tolist() for path, load in (found.outcome.loads if found.outcome else {}).items()},
+        blocks=_by_block(graph, found.checks),
+    )
+
+
+def _by_block(graph: Graph, checks: Sequence[Check]) -> tuple[BlockChecks, ...]:
+    """The checks of each block, and of the totals."""
+    blocks: dict[str, BlockChecks] = {}
+    names = [block.path for block in graph.blocks if block.path]
+    for check in checks:
+        path, _, what = check.what.partition(": ")
+        path, _, layer = path.partition(", layer ")
+        block = max((name for name in names if path == name or path.startswith(f"{name}.")), key=len, default="")
+        block = block or path.partition(".")[0]
+        row, got = blocks.get(block, BlockChecks(block)), check.measured
+        entries = (got if isinstance(got, int) else sum(got.values())) if what == "parameters" else 0
+        work = got if what == "FLOPs" and not layer else 0
+        counts = row.checks + 1, row.failed + (not check.ok), row.params + entries, row.flops + work
+        blocks[block] = BlockChecks(block, *counts)
+    return tuple(blocks.values())
+
+
+def _words(on: Workload) -> str:
+    """What is run, in words."""
+    target = f", {on.target} target tokens" if on.target else ""
+    cached = f" after {on.context:,} in the cache" if on.context else ""
+    return f"{on.batch} × {on.seq} tokens{target}{cached}"
+
+
+def _free_memory() -> int:
+    """Bytes that a new program can have: on Linux with what caches would give back; 8 GiB where nobody says."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        known = "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {})
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else 2**33
+
+
+def refuse_if_too_large(need: int, hint: str) -> None:
+    """Refuse a run of so many bytes where the machine has not much more; the hint says what would take less."""
+    free = _free_memory()
+    if need > 0.9 * free:
+        raise InputError(f"the run needs {format_bytes(need)} and this machine has {format_bytes(free)} free", hint)
 
 
 # Copies that a kernel of `kernels` has beside its inputs and its output, in entries of both, where not 2; of
@@ -216,26 +395,14 @@ def _all(shapes: Sequence[tuple[int, ...]]) -> Any:
     return list(different[0]) if len(different) == 1 else [list(one) for one in different]
 
 
-# --- against a reference's outputs --------------------------------------------------------------------------------
-
-
-class Difference(NamedTuple):
-    """How far an output is from the reference's."""
-
-    max_abs: float
-    max_rel: float
-    ok: bool
-
-
 def unfit(model: Model, workload: Workload) -> str:
     """What is wrong with a number of tokens that a head cannot read; empty: nothing."""
     for head in model.heads:
         if head.take == "second" and workload.seq < 2:
-            return f"--seq is {workload.seq}; {head.name} reads the second token, so that it must be at least 2"
+            return f"`seq` is {workload.seq}; {head.name} reads the second token, so that it must be at least 2"
         if head.take == "end" and workload.target not in (None, workload.seq):
-            return (
-                f"--target-seq is {workload.target}; {head.name} looks in the source, so that it must be {workload.seq}"
-            )
+            target = f"`target_seq` is {workload.target}; {head.name}"
+            return f"{target} looks in the source, so that it must be {workload.seq}"
     return ""
 
 
@@ -249,17 +416,3 @@ def too_long(model: Model, workload: Workload) -> str:
             kind = "target tokens" if stack.name == "decoder" and workload.target else "tokens"
             return f"{tokens:,} {kind} are too many to run: {model.name} has a table of {positions.count:,} positions"
     return ""
-
-
-def difference(got: Array, wanted: Array, rtol: float, atol: float) -> Difference:
-    """Largest absolute and relative difference, the latter where `wanted` is not 0.
-
-    Agreement is |got - wanted| <= atol + rtol · |wanted| everywhere.
-    """
-    if got.shape != wanted.shape:
-        raise ValueError(f"the run gives {list(got.shape)}, the reference holds {list(wanted.shape)}")
-    off, size = np.abs(got - wanted), np.abs(wanted)
-    with np.errstate(over="ignore"):  # beside the smallest numbers, any difference is infinite
-        relative = np.divide(off, size, out=np.zeros(off.shape), where=size > 0)
-    agrees = bool(np.all(off <= atol + rtol * np.abs(wanted)))
-    return Difference(float(off.max(initial=0.0)), float(relative.max(initial=0.0)), agrees)

@@ -111,9 +111,10 @@ def keys_in(value: object) -> set[str]:
 def test_keys_of_json_are_listed() -> None:
     listed = KEYS.findall(TEXTS["docs/reference/json.md"])
     assert {name for first, second, _ in listed for name in (first, second) if name} == set(ANSWERS)
+    assert set(ANSWERS) == set(command().commands)
     for first, second, said in listed:
-        commands = [f"{name} {rest}" for name in (first, second) if name for rest in ANSWERS[name]]
-        answers = [json.loads(transcript(f"tcalc {command} --json", statuses=(0, 1))) for command in commands]
+        lines = [f"{name} {rest}" for name in (first, second) if name for rest in ANSWERS[name]]
+        answers = [json.loads(transcript(f"tcalc {line} --json", statuses=(0, 1))) for line in lines]
         codes = (re.sub("--[a-z]+", "", code) for code in re.findall("`([^`]*)`", said))
         named = {key for code in codes for key in re.findall("[a-z_0-9]+", code)} - {"show"}
         assert named - ONLY_WITH_A_REFERENCE <= keys_in(answers), first

@@ -21,6 +21,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -269,10 +270,7 @@ class Files:
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.random, self.folder = random.Random(seed), folder
-        self.configs = [_config(name) for name in presets.names()]
-        self.configs = [config for config in self.configs if config]
-        self.devices = [files.read(hardware.DEVICES.path(name), "TOML", _toml) for name in hardware.names()]
-        self.presets = [files.read(presets.MODELS.path(name), "TOML", _toml) for name in presets.names()]
+        self.configs, self.devices, self.presets = _read()
         self.kinds: list[Callable[[], list[str]]] = [
             *[self.config] * 4, self.device, self.preset, self.inputs, self.checkpoint, self.index, self.reference
         ]  # fmt: skip
@@ -379,8 +377,12 @@ def _toml(text: str) -> Any:
     return tomllib.loads(text)
 
 
-def _config(name: str) -> Any:
-    return files.read(presets.MODELS.path(name), "TOML", _toml).get("config")
+@cache
+def _read() -> tuple[list[Any], list[Any], list[Any]]:
+    """Configs, devices and presets that there are; mutated are copies of them."""
+    models = [files.read(presets.MODELS.path(name), "TOML", _toml) for name in presets.names()]
+    devices = [files.read(hardware.DEVICES.path(name), "TOML", _toml) for name in hardware.names()]
+    return [config for data in models if (config := data.get("config"))], devices, models
 
 
 def _tensors(folder: Path) -> dict[str, tuple[Any, bytes]]:
@@ -403,7 +405,7 @@ def _tensors(folder: Path) -> dict[str, tuple[Any, bytes]]:
 def _npz(data: Any, pick: random.Random) -> bytes:
     """An .npz file of what are arrays in the data, some of types, sizes and headers that nobody expects."""
     raw = io.BytesIO()
-    with zipfile.ZipFile(raw, "w", pick.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as packed:
+    with zipfile.ZipFile(raw, "w", pick.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)), compresslevel=1) as packed:
         for name, value in (data if isinstance(data, dict) else {"x": data}).items():
             member = io.BytesIO()
             try:

@@ -15,7 +15,8 @@ import numpy as np
 from tiny import drawn
 
 from transformer_calc import InputError, Workload, load
-from transformer_calc.readings.count import cache
+from transformer_calc.readings.count import cache, flops
+from transformer_calc.readings.count.params import params as counted
 from transformer_calc.readings.count.params import tensors
 from transformer_calc.readings.run.machine import Machine
 from transformer_calc.readings.run.reference import Reference, as_shaped, outputs
@@ -80,7 +81,7 @@ def ours(config: dict[str, Any], row: dict[str, Any], run: bool = True) -> dict[
     params: Counter[Any] = Counter()
     for tensor in tensors(graph):
         params[starred(tensor.name), tuple(int(n) for n in tensor.shape(sizes))] += int(tensor.repeat(sizes))  # type: ignore[arg-type]
-    got: dict[str, Any] = {"total": model.params().total, "hash": hashed(params)}
+    got: dict[str, Any] = {"total": counted(graph, sizes).total, "hash": hashed(params)}
     got["params"] = sorted([n, list(s), k] for (n, s), k in params.items())
     got["notes"] = list(model.notes)
     if "inputs" not in row or not run:
@@ -91,8 +92,8 @@ def ours(config: dict[str, Any], row: dict[str, Any], run: bool = True) -> dict[
     except InputError as error:
         return got | {"no_run": str(error)}
     sizes = graph.sizes(workload)
-    counts = model.flops(**workload.to_dict())  # type: ignore[arg-type]
-    got["flops"] = int(counts.forward.matmul)  # type: ignore[arg-type]
+    work = flops.totals(list(flops.rows(graph, sizes, decode=workload.context > 0)), sizes)
+    got["flops"] = int(work.forward.matmul)  # type: ignore[arg-type]
     context = workload.target or workload.seq
     got["kv"] = int(cache.elements(graph, sizes, context))  # type: ignore[arg-type]
     checkpoint: Any = Drawn(graph, sizes)

@@ -16,12 +16,16 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
 
+import pytest
+
 import transformer_calc
 from transformer_calc.api import Transformer
 from transformer_calc.cli import run as tcalc
 from transformer_calc.readings.count import flops
 from transformer_calc.sources import hardware
 
+# of tests: hundreds of command lines are run once, in one process, where processes share the tests
+ONCE = pytest.mark.xdist_group("predictions")
 GOLDEN = Path(__file__).parent / "golden"
 RECIPES = {"fp16": "fp16-mixed", "bf16": "bf16-mixed"}
 FIELDS = ("layers", "d_model", "heads", "kv_heads", "d_head", "d_ff", "vocab")

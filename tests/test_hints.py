@@ -60,13 +60,17 @@ def test_did_you_mean_lists_what_is_equally_near() -> None:
 # --- on the command line -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*others.TRANSFORMERS.split(), *others.WITH_CHECKPOINTS.split()])
-def test_no_other_architecture_is_a_family_or_gets_a_hint_at_one(tcalc: Shell, tmp_path: Path, name: str) -> None:
+OTHERS = [*others.TRANSFORMERS.split(), *others.WITH_CHECKPOINTS.split()]
+
+
+@pytest.mark.parametrize("letter", sorted({name[0] for name in OTHERS}))
+def test_no_other_architecture_is_a_family_or_gets_a_hint_at_one(tcalc: Shell, tmp_path: Path, letter: str) -> None:
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({"model_type": name}))
-    said = tcalc.refusal(f"params {path}")
-    assert f"model_type {name!r} is an architecture of its own" in said
-    assert said.endswith("\nthe documentation lists those it knows")
+    for name in (name for name in OTHERS if name.startswith(letter)):
+        path.write_text(json.dumps({"model_type": name}))
+        said = tcalc.refusal(f"params {path}")
+        assert f"model_type {name!r} is an architecture of its own" in said
+        assert said.endswith("\nthe documentation lists those it knows")
 
 
 @pytest.mark.parametrize(

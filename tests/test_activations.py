@@ -57,7 +57,6 @@ def test_a_model_that_is_partly_frozen_keeps_what_autograd_keeps(case: dict[str,
     attention = {"eager": "eager", "sdpa": "flash"}[case["attention"]]
     how = activations.settings(
         graph,
-        family=model.spec.family,
         bytes=4,
         kernels="eager",
         attention=attention,
@@ -86,7 +85,6 @@ def predicted(point: dict[str, Any]) -> Size:
     each = {"float32": 4, "bfloat16": 2}[point["dtype"]]
     how = activations.settings(
         graph,
-        family=model.spec.family,
         bytes=each,
         kernels="eager",
         attention="flash" if point["attn"] == "sdpa" else "eager",
@@ -182,7 +180,7 @@ def test_every_kind_and_function_has_a_rule() -> None:
 
 def tensors(model: Transformer, **how: Any) -> dict[str, Saved]:
     graph = model.graph
-    rows = saved(graph, activations.settings(graph, family=model.spec.family, **how))
+    rows = saved(graph, activations.settings(graph, **how))
     return {row.tensor: row for row in rows if row.repeat == "layers"}
 
 

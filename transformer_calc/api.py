@@ -414,7 +414,6 @@ class Transformer:
             grid=grid.load(grid.WORLD),
             published_device=hardware.load(known) if known else None,
             name=self.spec.name,
-            family=self.spec.family,
             predict=predict,
         )
 

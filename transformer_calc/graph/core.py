@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transformer_calc.spec import WRITTEN_OUT
+from transformer_calc.spec import WRITTEN_OUT, Execution
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -166,6 +166,7 @@ class Graph(NamedTuple):
     orders: Mapping[str, tuple[tuple[tuple[str, ...], int], ...]]  # stack -> runs of (cycle of blocks, times)
     workload_axes: tuple[str, ...]
     tensor_names: tuple[tuple[str, str], ...] = ()
+    execution: Execution = Execution()  # how the class computes, beyond what the operations say
 
     def sizes(self, workload: Workload) -> dict[str, Size]:
         """Every axis as a number."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, Tensor, product
 from transformer_calc.graph.ops import CONTRACTIONS
 from transformer_calc.readings.count.flops import RECOMPUTE, WITHOUT_GRADIENT, is_scores
-from transformer_calc.readings.memory.eager import CLASSES, Eager
+from transformer_calc.spec import Execution
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -52,7 +52,7 @@ class How(NamedTuple):
     float32_softmax: bool = True  # eager: the class computes the softmax in float32 and casts it back
     norm_keeps_input: bool = False  # eager: RMSNorm multiplies its input as it came, not its float32 copy (T5)
     float32_loss: bool = True  # logits are cast to float32 before the loss
-    eager: Eager = Eager()  # eager: what else the class does
+    eager: Execution = Execution()  # eager: what else the class does
     tokens: int | None = None  # of a sequence, where that is known: a window that holds them all needs no mask
     alone: bool = False  # it is the only sequence: matrix products take views of it, where they copy several
 
@@ -423,7 +423,6 @@ VIEWS = ("view", "cache", "slice")
 def settings(
     graph: Graph,
     *,
-    family: str = "",
     bytes: int = 2,
     kernels: str = "fused",
     attention: str = "flash",
@@ -433,7 +432,7 @@ def settings(
     tokens: int | None = None,
     alone: bool = False,
 ) -> How:
-    """How a model is run; what the classes of Hugging Face do otherwise is seen in the graph, or known by family.
+    """How a model is run; what the classes of Hugging Face do otherwise is seen in the graph, or said with it.
 
     tokens: of a sequence; None: more than any window holds
     alone: a batch of one sequence
@@ -445,7 +444,7 @@ def settings(
     ):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
-    eager = CLASSES.get(family, Eager()) if kernels == "eager" else Eager()
+    eager = graph.execution if kernels == "eager" else Execution()
     kinds = {op.kind for block in graph.blocks for op in block.ops}
     return How(
         bytes,
@@ -863,7 +862,7 @@ def _has_learned_bias(graph: Graph) -> bool:
     return any(op.kind == "relative_lookup" for block in graph.blocks for op in block.ops)
 
 
-def _plain_scopes(graph: Graph, block: Block, eager: Eager) -> frozenset[str]:
+def _plain_scopes(graph: Graph, block: Block, eager: Execution) -> frozenset[str]:
     """Attentions that PyTorch's flash kernel (on the CPU) does not do.
 
     Those with dropout or a learned bias, those whose values are not as wide as their keys, and those with one key head

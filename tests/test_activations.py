@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from transformer_calc import Transformer, load
 from transformer_calc.expr import ceil_div, evaluate, substitute, symbol
-from transformer_calc.graph import ops
 from transformer_calc.graph.core import Graph
 from transformer_calc.readings.count.frozen import freeze
 from transformer_calc.readings.memory import activations
-from transformer_calc.readings.memory.activations import FUNCTIONS, KEEPS, Saved, of_one, saved, shares, total
+from transformer_calc.readings.memory.activations import Saved, of_one, saved, shares, total
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -57,6 +56,7 @@ def test_a_model_that_is_partly_frozen_keeps_what_autograd_keeps(case: dict[str,
     attention = {"eager": "eager", "sdpa": "flash"}[case["attention"]]
     how = activations.settings(
         graph,
+        family=model.spec.family,
         bytes=4,
         kernels="eager",
         attention=attention,
@@ -85,6 +85,7 @@ def predicted(point: dict[str, Any]) -> Size:
     each = {"float32": 4, "bfloat16": 2}[point["dtype"]]
     how = activations.settings(
         graph,
+        family=model.spec.family,
         bytes=each,
         kernels="eager",
         attention="flash" if point["attn"] == "sdpa" else "eager",
@@ -173,14 +174,9 @@ def test_numbers_are_divided_exactly() -> None:
 # ---- Rules
 
 
-def test_every_kind_and_function_has_a_rule() -> None:
-    assert KEEPS.keys() == ops.KINDS.keys()
-    assert FUNCTIONS.keys() == ops.FUNCTIONS.keys()
-
-
 def tensors(model: Transformer, **how: Any) -> dict[str, Saved]:
     graph = model.graph
-    rows = saved(graph, activations.settings(graph, **how))
+    rows = saved(graph, activations.settings(graph, family=model.spec.family, **how))
     return {row.tensor: row for row in rows if row.repeat == "layers"}
 
 

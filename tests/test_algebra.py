@@ -15,7 +15,7 @@ import pytest
 from transformer_calc import load
 from transformer_calc.graph.core import Graph
 from transformer_calc.graph.model import build
-from transformer_calc.readings.count import algebra
+from transformer_calc.ops.notation import by
 from transformer_calc.readings.count.shapes import Shaped, Shapes, Value, shapes
 from transformer_calc.report.walk import build as walk
 from transformer_calc.sources import presets
@@ -175,7 +175,7 @@ def test_the_walk_says_the_same(name: str) -> None:
     model = load(name)
     steps: dict[str, Any] = {
         re.sub(r"layers\.\d+\.", "layers.", step["path"]): step["algebra"]
-        for step in walk(model.walk(shrink=name in SHRUNK)).to_dict()["steps"]  # type: ignore[attr-defined]
+        for step in walk(model, model.workload(), shrink=name in SHRUNK).to_dict()["steps"]  # type: ignore[attr-defined]
     }
     compared = 0
     for op in model.shapes():
@@ -204,4 +204,4 @@ def test_the_walk_says_the_same(name: str) -> None:
     ],
 )
 def test_factors_are_written_as_roots_where_they_are_some(scale: float, size: int, text: str) -> None:
-    assert algebra.by(scale, "E", size) == text
+    assert by(scale, "E", size) == text

@@ -11,7 +11,7 @@ import pytest
 
 from transformer_calc import InputError, load
 from transformer_calc.graph.core import Graph, Op
-from transformer_calc.readings.run.kernels import sinusoids
+from transformer_calc.ops.tables import sinusoids
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "sinusoids.json").read_text(encoding="utf-8"))
 # what makes a small model of each family's own class

@@ -13,10 +13,10 @@ import pytest
 import tiny as tiny_models
 from shell import Shell
 
-from transformer_calc import InputError, Transformer, load
-from transformer_calc.graph import ops
+from transformer_calc import InputError, Transformer, load, ops
 from transformer_calc.graph.core import Block, Graph, Op, shape
 from transformer_calc.graph.model import build as build_graph
+from transformer_calc.ops.core import Work
 from transformer_calc.readings.count.params import params
 from transformer_calc.readings.run import verify as verify_module
 from transformer_calc.readings.run.machine import Machine, random_weights
@@ -200,13 +200,12 @@ def test_every_single_error_in_the_graph_is_caught(preset: str, monkeypatch: pyt
 def test_a_wrong_rule_for_flops_is_caught(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     preset = {"expert_linear": "mixtral-8x7b", "convolution": "lesson"}.get(kind, "gpt2")
     model = load(preset) if kind != "convolution" else load(config=REFERENCE["vit-base-patch16-224"]["config"])
-    right = ops.KINDS[kind]
+    right = ops.kinds()[kind]
 
-    def wrong(op: Op, sizes: Any) -> Any:
-        matmul, other = right.flops(op, sizes)
-        return matmul + 2, other
+    def wrong(op: Op, sizes: Any) -> Work:
+        return right.forward(op, sizes).plus(Work(2))
 
-    monkeypatch.setitem(ops.KINDS, kind, right._replace(flops=wrong))
+    monkeypatch.setitem(ops.kinds(), kind, right._replace(forward=wrong))
     assert not all(check.ok for check in verify(*tiny(model)).checks)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformer_calc.graph.core import Builder, Dim, Param, Tensor
+from transformer_calc.graph.core import DATA, MASK, Builder, Dim, Param, Tensor
 from transformer_calc.spec import Attention, Indexer, LatentAttention, Rotary
 
 QUERIES, KEYS = "seq", "context"
@@ -65,7 +65,7 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
         scores = b.emit("distance_bias", "alibi", (scores,), scores.dims, note=note, scale=a.alibi_scale)
     if a.relative_bias:
         bias = _relative_bias(b, a, heads, queries, keys)
-        scores = b.map("add_bias", "add", scores, bias, note="add the bias of each distance")
+        scores = b.map("add_bias", "add", scores, bias, note="add the bias of each distance", learned_bias=True)
     if a.softcap:
         scores = b.map("softcap", "softcap", scores, cap=a.softcap)
     weights = _weights(b, a, scores, heads, cross=source is not None)
@@ -76,7 +76,7 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
 def averaging(b: Builder, x: Tensor, queries: str, keys: str) -> Tensor:
     """Z = A·X, with a given A of [queries, keys]. x: [B, queries, D]; returns the same."""
     batch, _, d_model = x.dims
-    weights, looked_at = Tensor("A", ((queries,), (keys,))), Tensor(x.name, (batch, (keys,), d_model))
+    weights, looked_at = Tensor("A", ((queries,), (keys,)), given=DATA), Tensor(x.name, (batch, (keys,), d_model))
     return b.einsum("mix", weights, looked_at, x.dims)
 
 
@@ -235,12 +235,12 @@ def _mask(
 ) -> Tensor:
     batch, _, queries, keys = scores.dims
     if causal or window or chunk:
-        seen = Tensor("mask", (queries, keys))
+        seen = Tensor("mask", (queries, keys), given=MASK)
         limits = [f"outside the latest {window:,}" if causal else f"outside {window:,} around"] if window else []
         limits += [f"outside chunks of {chunk:,}"] if chunk else []
         note = "−∞ " + " and ".join((["above the diagonal"] if causal else []) + limits)
     else:
-        seen, note = Tensor("padding_mask", (batch, keys)), "−∞ at padding"
+        seen, note = Tensor("padding_mask", (batch, keys), given=MASK), "−∞ at padding"
     if window or chunk:
         b.axis("window", window or chunk)
     limits_of: dict[str, Any] = {"causal": causal, "window": window, "chunk": chunk, "rows": rows}
@@ -278,7 +278,7 @@ def relative_bias_table(b: Builder, a: Attention, queries: str, keys: str) -> Te
     heads = b.axis("heads", a.n_heads)
     table = Param("weight", ((b.axis("buckets", spec.buckets),), (heads,)))
     dims = ((heads,), (queries,), (keys,))
-    attrs: dict[str, Any] = {"max_distance": spec.max_distance, "bidirectional": spec.bidirectional}
+    attrs: dict[str, Any] = {"max_distance": spec.max_distance, "bidirectional": spec.bidirectional, "embedding": True}
     return b.emit("relative_lookup", "relative_bias", (), dims, (table,), note="one bias per head and bucket", **attrs)
 
 

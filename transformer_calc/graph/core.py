@@ -1,8 +1,7 @@
 """The graph of named-axis operations, and the builder that writes it down.
 
-A tensor's dimension is a tuple of axis names, mostly one; `("heads", "d_head")` is one dimension of H·E
-entries. Sizes come in last: `Graph.sizes` binds every axis, to ints or to symbols, and `product` is all the
-arithmetic that shapes and parameter counts need.
+Sizes come in last: `Graph.sizes` binds every axis, to ints or to symbols. What readings ask of an axis or a tensor, it
+says itself (`Axis.of`, `Tensor.scores`, `Tensor.given`): names are for people.
 """
 
 from __future__ import annotations
@@ -12,15 +11,25 @@ from contextlib import contextmanager
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transformer_calc.spec import WRITTEN_OUT, Execution
+from transformer_calc.ops.core import DATA as DATA
+from transformer_calc.ops.core import IDS as IDS
+from transformer_calc.ops.core import KEPT as KEPT
+from transformer_calc.ops.core import MASK as MASK
+from transformer_calc.ops.core import Dim as Dim
+from transformer_calc.ops.core import Dims as Dims
+from transformer_calc.ops.core import Op as Op
+from transformer_calc.ops.core import Param as Param
+from transformer_calc.ops.core import Sizes as Sizes
+from transformer_calc.ops.core import Tensor as Tensor
+from transformer_calc.ops.core import axes_of as axes_of
+from transformer_calc.ops.core import product as product
+from transformer_calc.ops.core import shape as shape
+from transformer_calc.spec import WRITTEN_OUT
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
     from transformer_calc.spec import Norm, Workload
 
-Dim = tuple[str, ...]
-Dims = tuple[Dim, ...]
-Sizes = Mapping[str, "Size"]
 Rule = Callable[[Sizes], "Size"]
 
 # axis -> (symbol, meaning); a second axis of the same name and another size is told apart by a suffix
@@ -82,53 +91,21 @@ AXES = {
 }
 
 
+KEYS = ("context", "keys", "source")  # axes of what queries look at
+
+
 class Axis(NamedTuple):
-    """An axis: its symbol, and its size: given, derived from other axes by `rule`, or of the workload (neither)."""
+    """An axis: its symbol, and its size: given, derived from other axes by `rule`, or of the workload (neither).
+
+    `of`: its name in AXES, without what tells it from others of that name
+    """
 
     name: str
     symbol: str
     meaning: str
     size: int | None = None
     rule: Rule | None = None
-
-
-class Tensor(NamedTuple):
-    """A value that flows between operations."""
-
-    name: str
-    dims: Dims
-
-
-class Param(NamedTuple):
-    """A parameter tensor, as stored. `routed`: a token passes only through its top_k experts' share.
-
-    `out` is the dimension along which fused checkpoints join it with its neighbours.
-    """
-
-    name: str
-    dims: Dims
-    out: int = 0
-    routed: bool = False
-    tied: str = ""  # full path of the parameter that this one is
-    buffer: bool = False  # stored beside the weights, but no parameter: not counted
-
-    @property
-    def counted(self) -> bool:
-        """Whether it is a parameter of its own."""
-        return not (self.tied or self.buffer)
-
-
-class Op(NamedTuple):
-    """One operation. `kind` is a key of `ops.KINDS`, where its rules are; `attrs` are what the rules need."""
-
-    path: str
-    kind: str
-    inputs: tuple[Tensor, ...]
-    output: Tensor
-    params: tuple[Param, ...] = ()
-    attrs: Mapping[str, Any] = {}
-    extra: tuple[Tensor, ...] = ()  # further outputs
-    note: str = ""  # the line of algebra
+    of: str = ""
 
 
 class Block(NamedTuple):
@@ -149,6 +126,14 @@ class Block(NamedTuple):
     where: str = ""  # the layers that it stands for
     turns: int = 1  # where sets are shared: so many take turns before the next share's begin
 
+    def full(self, path: str) -> str:
+        """The path in the model of what stands in the block at a path."""
+        return f"{self.path}.{path}" if self.path else path
+
+    def in_stack(self, name: str) -> str:
+        """The name under which other blocks know a tensor of this one."""
+        return f"{self.stack}.{name}" if self.stack else name
+
     def parameters_of(self, number: int, sizes: Sizes) -> Any:
         """The number of the parameter set that the block's repetition of a number uses."""
         if self.copies == self.repeat:
@@ -166,7 +151,6 @@ class Graph(NamedTuple):
     orders: Mapping[str, tuple[tuple[tuple[str, ...], int], ...]]  # stack -> runs of (cycle of blocks, times)
     workload_axes: tuple[str, ...]
     tensor_names: tuple[tuple[str, str], ...] = ()
-    execution: Execution = Execution()  # how the class computes, beyond what the operations say
 
     def sizes(self, workload: Workload) -> dict[str, Size]:
         """Every axis as a number."""
@@ -197,20 +181,6 @@ def _exact(size: Any) -> Size:
 
     exact: Size = as_size(size)
     return exact
-
-
-def product(dims: Dims, sizes: Sizes) -> Size:
-    """Entries of a tensor: the product of its axes, whatever the sizes are."""
-    total: Size = 1
-    for dim in dims:
-        for axis in dim:
-            total = total * sizes[axis]
-    return total
-
-
-def shape(dims: Dims, sizes: Sizes) -> tuple[Size, ...]:
-    """The size of each dimension."""
-    return tuple(product((dim,), sizes) for dim in dims)
 
 
 class Builder:
@@ -255,7 +225,7 @@ class Builder:
                 base, _, mark = symbol.partition("_")
                 shown = "_".join(part for part in (base, mark, suffix) if part)
                 about = f"{meaning} ({suffix.replace('_', ', ')})" if suffix else meaning
-                self.axes[key] = Axis(key, shown, about, size, rule)
+                self.axes[key] = Axis(key, shown, about, size, rule, name)
                 self._made_of[key] = made_of
                 return key
             if known.size == size and (rule is None) == (known.rule is None) and self._made_of[key] == made_of:
@@ -266,7 +236,7 @@ class Builder:
         """An axis whose size the workload gives."""
         if name not in self.workload_axes:
             self.workload_axes.append(name)
-            self.axes[name], self._made_of[name] = Axis(name, *AXES[name]), ()
+            self.axes[name], self._made_of[name] = Axis(name, *AXES[name], of=name), ()
         return name
 
     # --- blocks and operations ----------------------------------------------------------------------------
@@ -333,7 +303,8 @@ class Builder:
     ) -> Tensor:
         """One operation; returns its output."""
         full = ".".join([*self._scope, path])
-        output = Tensor(full, dims)
+        last = dims[3][:1] if len(dims) == 4 else ()
+        output = Tensor(full, dims, scores=bool(last) and self.axes[last[0]].of in KEYS)
         self._ops.append(Op(full, kind, inputs, output, params, attrs, extra, note))
         return output
 

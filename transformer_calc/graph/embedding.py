@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from transformer_calc.graph.attention import relative_bias_table, sinusoid_formula
-from transformer_calc.graph.core import Builder, Dim, Dims, Param, Tensor, suffix_of
+from transformer_calc.graph.core import DATA, IDS, KEPT, Builder, Dim, Dims, Param, Tensor, suffix_of
 from transformer_calc.spec import Attention, Audio, Patches, Positions, Stack, Tokens, Vectors
 
 
@@ -28,8 +28,8 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
     width = (b.axis("d_embed", e.d_embed or stack.d_model),) if project else (d_model,)
     tied = f"{e.shared}.embed.tokens.weight" if e.shared else ""
     table = Param("weight", ((vocab_axis(b, e),), width), tied=tied)
-    ids = Tensor("token_ids", dims)
-    x = b.emit("lookup", "tokens", (ids,), (*dims, width), (table,), note="a row for each token id")
+    ids = Tensor("token_ids", dims, given=IDS)
+    x = b.emit("lookup", "tokens", (ids,), (*dims, width), (table,), embedding=True, note="a row for each token id")
     if e.spare:
         note = "stored, and never read"
         b.emit("parameter", "spare", (), table.dims, (Param("weight", table.dims),), embedding=True, note=note)
@@ -46,7 +46,7 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
     if project and not early:
         x = to_model(x)
     if e.positions:
-        where = Tensor("position_ids", ((queries,),))
+        where = Tensor("position_ids", ((queries,),), given=IDS)
         if e.positions.kind == "sinusoidal":
             table_of = b.emit(
                 "sinusoid",
@@ -77,7 +77,8 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
         x = b.map("add_positions", "add", x, table_of)
     if e.segments:
         weight = Param("weight", ((b.axis("segments", e.segments),), x.dims[-1]))
-        segment = b.emit("lookup", "segments", (Tensor("segment_ids", dims),), x.dims, (weight,), note="which sentence")
+        given = (Tensor("segment_ids", dims, given=IDS),)
+        segment = b.emit("lookup", "segments", given, x.dims, (weight,), embedding=True, note="which sentence")
         x = b.map("add_segments", "add", x, segment)
     if project and early and e.norm_last:
         x = to_model(x)
@@ -93,7 +94,7 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
 
 def without_padding(b: Builder, path: str, x: Tensor) -> Tensor:
     """Zeros where the attention mask has padding. x: [B, S, D]; returns the same."""
-    return b.map(path, "multiply", x, Tensor("kept", x.dims[:2]), note="0 at padding")
+    return b.map(path, "multiply", x, Tensor("kept", x.dims[:2], given=KEPT), note="0 at padding")
 
 
 def vocab_axis(b: Builder, e: Tokens) -> str:
@@ -118,7 +119,7 @@ def _patches(b: Builder, e: Patches, queries: str, d_model: str) -> Tensor:
     channels = b.axis("channels", e.channels)
     p_h, p_w = b.axis("patch_height", e.patch_height), b.axis("patch_width", e.patch_width)
     n_h, n_w = grid(b, e)
-    image = Tensor("pixels", (("batch",), (channels,), (high,), (wide,)))
+    image = Tensor("pixels", (("batch",), (channels,), (high,), (wide,)), given=DATA)
     params: tuple[Param, ...] = (Param("weight", ((d_model,), (channels,), (p_h,), (p_w,))),)
     if e.bias:
         params += (Param("bias", ((d_model,),)),)
@@ -165,7 +166,7 @@ def _audio(b: Builder, e: Audio, queries: str, d_model: str) -> Tensor:
     mels, kernel = b.axis("mels", e.mels), b.axis("kernel", e.kernel)
     frames = b.axis("frames", rule=lambda s: 2 * s[queries])
     d_in = b.axis("d_out", rule=lambda s: s[d_model])  # the first convolution's outputs, the second's inputs
-    x = Tensor("mel_spectrogram", (("batch",), (mels,), (frames,)))
+    x = Tensor("mel_spectrogram", (("batch",), (mels,), (frames,)), given=DATA)
     for path, inner, outer, length, stride in (
         ("conv1", mels, d_in, frames, 1),
         ("conv2", d_in, d_model, queries, 2),
@@ -179,7 +180,7 @@ def _audio(b: Builder, e: Audio, queries: str, d_model: str) -> Tensor:
     table = b.emit(
         "lookup",
         "positions",
-        (Tensor("position_ids", ((queries,),)),),
+        (Tensor("position_ids", ((queries,),), given=IDS),),
         ((queries,), (d_model,)),
         (Param("weight", ((rows,), (d_model,))),),
         offset=0,
@@ -193,9 +194,15 @@ def _table(b: Builder, p: Positions, width: Dim) -> dict[str, Any]:
     """What the look-up in a stored table of positions needs, and its note."""
     note = "a row for each position"
     if p.kind == "learned":
-        return {"fixed": False, "note": note}
+        return {"fixed": False, "embedding": True, "note": note}
     formula = sinusoid_formula(b, width, p.order, p.spread)
-    return {"fixed": True, "order": p.order, "spread": p.spread, "note": f"{note}, filled once: {formula}"}
+    return {
+        "fixed": True,
+        "embedding": True,
+        "order": p.order,
+        "spread": p.spread,
+        "note": f"{note}, filled once: {formula}",
+    }
 
 
 def tables(b: Builder, stack: Stack, queries: str, keys: str, d_model: str) -> None:

@@ -76,7 +76,7 @@ def mixture(b: Builder, m: Moe, x: Tensor) -> Tensor:
 
 
 def _weighed(r: Router, top_k: int) -> str:
-    """In words, by what the experts of a token are ranked and weighed, as `readings.run.kernels` runs it."""
+    """In words, by what the experts of a token are ranked and weighed, as `ops.experts` runs it."""
     if r.scoring == "sparsemixer":
         return ", each weighed by a softmax over those near it"
     if r.scoring == "softmax-topk":

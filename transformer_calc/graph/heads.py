@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.attention import attention
-from transformer_calc.graph.core import Builder, Dims, Param, Tensor, suffix_of
+from transformer_calc.graph.core import IDS, KEPT, Builder, Dims, Param, Tensor, suffix_of
 from transformer_calc.graph.embedding import grid, vocab_axis
 from transformer_calc.graph.feedforward import mlp
 from transformer_calc.spec import Act, Dense, Head, Model, Patches, Pool, Probe, Stack, Tokens
@@ -48,18 +48,22 @@ def _take(b: Builder, head: Head, stack: Stack, x: Tensor, *, several: bool) -> 
     if head.take == "mean":
         return b.emit("mean", "take", (x,), one, note="over the tokens")
     if head.take == "kept_mean":
-        return b.emit("mean", "take", (x, Tensor("kept", x.dims[:2])), one, note="over the tokens but padding")
+        return b.emit(
+            "mean", "take", (x, Tensor("kept", x.dims[:2], given=KEPT)), one, note="over the tokens but padding"
+        )
     if head.take == "end":
         which = "with the largest id" if head.end_token is None else f"with id {head.end_token}"
         which += ", the last such" if head.end_last else ""
         # a decoder's are the source's, shifted
         ids = "encoder.token_ids" if several and stack.name == "decoder" else "token_ids"
-        found = (x, Tensor(ids, (batch, tokens)))
+        found = (x, Tensor(ids, (batch, tokens), given=IDS))
         note = f"the token {which}"
         return b.emit("slice", "take", found, one, take="end", token=head.end_token, last=head.end_last, note=note)
     if "patch" not in head.take:
         note = f"the {head.take} token's vector"
-        read = (x, Tensor("token_ids", (batch, tokens)))[: 1 if head.take != "last" or head.pad is None else 2]
+        read = (x, Tensor("token_ids", (batch, tokens), given=IDS))[
+            : 1 if head.take != "last" or head.pad is None else 2
+        ]
         return b.emit("slice", "take", read, one, take=head.take, pad=head.pad, note=note)
     assert isinstance(e, Patches)
     dims, skipped = (batch, grid(b, e), d_model), e.extra_tokens

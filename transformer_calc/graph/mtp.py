@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transformer_calc.graph.core import Builder, Dims, Param, Tensor
+from transformer_calc.graph.core import IDS, Builder, Dims, Param, Tensor
 from transformer_calc.graph.embedding import vocab_axis
 from transformer_calc.graph.layer import layer_of
 from transformer_calc.spec import Model, Mtp, Stack, Tokens
@@ -24,10 +24,10 @@ def mtp(b: Builder, model: Model, m: Mtp, stack: Stack, x: Tensor, keys: str) ->
     own = "head.lm.weight" if head is not None and not head.tied else "embed.tokens.weight"  # type: ignore[union-attr]
     b.kind = "mtp"  # of what has other sizes than the layers
     with b.block("mtp", "further token's layer", "mtp", count, where=where):
-        ids = Tensor("token_ids", (batch, queries))
+        ids = Tensor("token_ids", (batch, queries), given=IDS)
         param = Param("weight", table, tied="" if m.copies else "embed.tokens.weight")
         note = "a row for each next token's id"
-        e = b.emit("lookup", "embed", (ids,), (batch, queries, width), (param,), note=note)
+        e = b.emit("lookup", "embed", (ids,), (batch, queries, width), (param,), embedding=True, note=note)
         e = b.norm("enorm", e, m.norm)
         h = b.norm("hnorm", Tensor("x", x.dims), m.norm)
         pair = b.axis("d_pair", rule=lambda s: 2 * s[width[0]])

@@ -109,7 +109,7 @@ class Subject:
             return None
         sizes = self.model.graph.sizes(self.workload)
         found = list(flops_of(self.model.graph, sizes, decode=self.workload.context > 0))
-        scores: Any = sum(row.times(sizes) * row.forward.matmul for row in found if row.op.kind == "einsum")
+        scores: Any = sum(row.times(sizes) * row.forward.model for row in found if not row.op.params)
         return totals(found, sizes), scores, self.workload.batch * (self.workload.target or self.workload.seq)
 
     @cached_property
@@ -364,22 +364,22 @@ def _biases(s: Subject) -> str:
 
 
 def _forward(s: Subject) -> Any:
-    return s.flops and s.flops[0].forward.matmul
+    return s.flops and s.flops[0].forward.model
 
 
 def _forward_per_token(s: Subject) -> Any:
     if s.flops is None:
         return None
-    whole, tokens = s.flops[0].forward.matmul, s.flops[2]
+    whole, tokens = s.flops[0].forward.model, s.flops[2]
     return whole // tokens if whole % tokens == 0 else whole / tokens  # type: ignore[operator]
 
 
 def _train(s: Subject) -> Any:
-    return s.flops[0].train.matmul if s.flops and s.workload and not s.workload.context else None
+    return s.flops[0].train.model if s.flops and s.workload and not s.workload.context else None
 
 
 def _attention_share(s: Subject) -> Any:
-    return s.flops[1] / s.flops[0].forward.matmul if s.flops and s.flops[0].forward.matmul else None
+    return s.flops[1] / s.flops[0].forward.model if s.flops and s.flops[0].forward.model else None
 
 
 def _kv(key: str) -> Callable[[Subject], Any]:

@@ -16,6 +16,7 @@ WORKS = ("forward", "backward", "train", "hardware")
 HEADLINE = (
     Column("what", "", "text"),
     Column("matmul", "matmul", "flops"),
+    Column("scan", "scan", "flops", 1),
     Column("other", "other", "flops", 1),
     Column("total", "total", "flops", 2),
     Column("per_token", "matmul per token", "flops", 1),
@@ -61,9 +62,9 @@ def build(answer: Flops, *, compare: bool = False, notation: str = "unicode") ->
                 "op": row.op,
                 "repeat": row.repeat,
                 **{name: getattr(row, name)._asdict() for name in ("forward", "backward", "recomputed")},
-                "formula": formula(row.forward_formula.matmul, notation),
+                "formula": formula(row.forward_formula.model, notation),
                 "other_formula": formula(row.forward_formula.other, notation),
-                "backward_formula": formula(row.backward_formula.matmul, notation),
+                "backward_formula": formula(row.backward_formula.model, notation),
                 "backward_other_formula": formula(row.backward_formula.other, notation),
             }
             for row in answer.components
@@ -108,9 +109,10 @@ def _headline(answer: Flops) -> Table:
     lines = []
     for name, label in labels.items():
         work = getattr(answer, name)
-        cells = {"per_token": answer.per_token[name], "exact": work.matmul}
+        cells = {"per_token": answer.per_token[name], "exact": work.model}
         lines.append({"what": label, **work._asdict(), "total": work.total, **cells})
-    return Table(answer.title, HEADLINE, tuple(lines))
+    columns = tuple(column for column in HEADLINE if column.key != "scan" or answer.forward.scan)
+    return Table(answer.title, columns, tuple(lines))
 
 
 def _matmuls(answer: Flops, notation: str) -> Table:
@@ -119,15 +121,15 @@ def _matmuls(answer: Flops, notation: str) -> Table:
         {
             "path": row.path,
             "repeat": row.repeat,
-            "formula": formula(row.forward_formula.matmul, notation),
+            "formula": formula(row.forward_formula.model, notation),
             "forward": row.all_forward,
             "backward": row.all_backward,
-            "share": row.all_forward / answer.forward.matmul,
+            "share": row.all_forward / answer.forward.model,
         }
         for row in answer.components
-        if row.forward.matmul
+        if row.forward.model
     ]
-    total = {"path": "total", "forward": answer.forward.matmul, "backward": answer.backward.matmul, "share": 1.0}
+    total = {"path": "total", "forward": answer.forward.model, "backward": answer.backward.model, "share": 1.0}
     columns = tuple(column for column in COLUMNS if not (answer.decode and column.key == "backward"))
     caption = f"other: {', '.join(answer.others)}, biases" if answer.others else ""
     return Table("matmuls, forward", columns, tuple(cells), total, caption=caption)

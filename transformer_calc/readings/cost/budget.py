@@ -147,13 +147,13 @@ def work_of(graph: Graph, sizes: Sizes, plan: Training | Serving, *, needed: boo
     decode = sizes.get("cached", 0) != 0
     tokens = int(sizes["batch"]) * int(sizes["target" if decode and "target" in sizes else "seq"])  # type: ignore[arg-type]
     if isinstance(plan, Serving):
-        served = totals(list(rows(graph, sizes, needed=needed, decode=decode)), sizes).forward.matmul
+        served = totals(list(rows(graph, sizes, needed=needed, decode=decode)), sizes).forward.model
         return Work(tokens, int(served), int(served))  # type: ignore[arg-type]
     if plan.adapters:
         whole = tuning.flops(graph, sizes, plan.adapters, needed=needed, recompute=plan.recompute)
     else:
         whole = totals(list(rows(graph, sizes, needed=needed, recompute=plan.recompute)), sizes)
-    return Work(tokens, int(whole.train.matmul), int(whole.hardware.matmul))  # type: ignore[arg-type]
+    return Work(tokens, int(whole.train.model), int(whole.hardware.model))  # type: ignore[arg-type]
 
 
 def compute_type(plan: Training | Serving) -> str:
@@ -200,7 +200,7 @@ class Predicted(NamedTuple):
 
 
 def predict(
-    graph: Graph, sizes: Sizes, plan: Training, device: Device, devices: int, given: frozenset[str]
+    graph: Graph, sizes: Sizes, plan: Training, device: Device, devices: int, given: frozenset[str], family: str
 ) -> Predicted:
     """The fastest plan that keeps to what is given, and how fast it runs.
 
@@ -209,7 +209,7 @@ def predict(
     from transformer_calc.readings.time import planner
     from transformer_calc.readings.time.step import PARTS
 
-    choice = planner.choose(graph, sizes, device, devices, plan, given)
+    choice = planner.choose(graph, sizes, device, devices, plan, given, family)
     found, mesh = choice.estimate, choice.plan.mesh
     tokens = int(sizes["batch"]) * int(sizes["seq"])  # type: ignore[arg-type]
     ways = ", ".join(f"{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp", "ep"))

@@ -7,23 +7,15 @@ is [in, out], X·Wᵀ where it is [out, in].
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from transformer_calc.graph.core import Block, Dim, Graph, Op, Param, Tensor
-from transformer_calc.graph.ops import KINDS
+from transformer_calc.ops import rules
+from transformer_calc.ops.entrywise import dropped
+from transformer_calc.ops.kind import DROPS, GROWN, MAP, MATMUL, MATRIX
+from transformer_calc.ops.notation import KEPT, NAMED, NORM, SCALES, TABLE, Written
 
-FUNCTIONS = {
-    "relu": "ReLU",
-    "relu2": "ReLU²",
-    "gelu": "GELU",
-    "gelu_tanh": "GELU",
-    "quick_gelu": "QuickGELU",
-    "silu": "SiLU",
-    "sigmoid": "σ",
-    "identity": "",
-}
 # the last word of an operation's path -> the letter of what it makes
 LETTERS = {
     "tokens": "tok",
@@ -49,10 +41,8 @@ LETTERS = {
     "add_shared": "Y",
 }
 GIVEN = {"vectors": "X", "token_ids": "ids", "position_ids": "positions", "segment_ids": "segments", "pixels": "image"}
-KEEP = ("view", "cache", "repeat", "rotary", "dropout", "mask", "keep_best", "distance_bias")  # the letter stays
 TABLES = {"tokens": "W_E", "positions": "W_P", "segments": "W_S"}
 DIGITS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-LARGEST_ROOT = 10**6  # a factor is written as a root of a whole number no larger than this
 
 
 class Line(NamedTuple):
@@ -66,42 +56,6 @@ class Line(NamedTuple):
     weights: list[str]
     text: str
     short: str
-
-
-# --- factors ------------------------------------------------------------------------------------------------------
-
-
-def _close(x: float, y: float) -> bool:
-    return math.isclose(x, y, rel_tol=1e-9)
-
-
-def _root(x: float, symbol: str, size: int) -> str:
-    """A number as a root or multiple of a size, or of a whole number; empty where it is neither."""
-    square = x * x
-    if size and _close(square, size):
-        return f"√{symbol}"
-    if size and _close(x, size):
-        return symbol
-    if size and size * 1.5 < square and _close(square, round(square / size) * size) and square / size < 10:
-        return f"√({round(square / size)}·{symbol})"
-    if _close(x, round(x)):
-        return f"{round(x)}"
-    return f"√{round(square)}" if square < LARGEST_ROOT and _close(square, round(square)) else ""
-
-
-def by(scale: float, symbol: str = "", size: int = 0, *, stretched: bool = False) -> str:
-    """What a product is multiplied with: ` / √E`, ` / √144`, ` / 8`, ` · 0.1`; nothing where that is 1.
-
-    symbol, size: of the dimension that is summed over; stretched: there is a factor on top of 1/√size.
-    """
-    if stretched and size:
-        return f"{by(scale * math.sqrt(size))} / √{symbol}"
-    if scale == 1.0:
-        return ""
-    if 0 < scale < 1 and (root := _root(1 / scale, symbol, size)):
-        return f" / {root}"
-    root = _root(scale, symbol, size) if scale > 1 else ""
-    return f" · {root or f'{scale:.4g}'}" if scale > 0 else f" · ({scale:.4g})".replace("-", "−")
 
 
 # --- letters ------------------------------------------------------------------------------------------------------
@@ -130,15 +84,15 @@ class Letters:
             number = self.next[series]
             self.next[series] += 1
             return series + (str(number).translate(DIGITS) if self.several[series] else "")
-        last = op.path.rpartition(".")[2]
-        if op.kind in KEEP and inputs:
-            return inputs[0]
-        if op.kind == "norm" and inputs:  # of queries, keys, a latent or a part's output
+        last, kind = op.last, rules(op)
+        if (
+            kind.algebra.letter in (KEPT, NORM) and inputs
+        ):  # a norm is one of queries, keys, a latent or a part's output
             return inputs[0]
         head, _, rest = last.partition("_")
-        if head in ("q", "k", "v") and last not in LETTERS and (rest or op.kind == "linear"):
+        if head in ("q", "k", "v") and last not in LETTERS and (rest or kind.kernel == MATMUL):
             return head.upper() + ({"nope": "_n", "rope": "_r"}.get(rest.partition("_")[0], ""))
-        if inputs and inputs[0] in ("scores", "logits") and op.kind == "elementwise":
+        if inputs and inputs[0] in ("scores", "logits") and kind.kernel == MAP:
             return inputs[0]
         if inputs and (last == "act" or op.attrs.get("function") == "scale"):
             return f"{inputs[0]}′"
@@ -152,19 +106,19 @@ def _shared(op: Op) -> bool:
 
 def _series(op: Op, block: Block) -> str:
     """X for the residual stream, N for norms, nothing for the rest."""
-    last = op.path.rpartition(".")[2]
+    last = op.last
     if last.endswith("residual") or (block.role == "embed" and op.path == block.output):
         return "X"
     of_part = last.startswith(("q_", "k_", "kv_")) or last.endswith("_out_norm")
-    return "N" if op.kind == "norm" and not of_part else ""
+    return "N" if rules(op).algebra.letter == NORM and not of_part else ""
 
 
 def weight(op: Op, param: Param, block: Block) -> str:
     """The letter of a parameter: W_q, b_q, γ, β; W₁ and W₂ where the feed-forward part has no gate."""
-    if op.kind == "norm":
+    letters, last = rules(op).algebra.weights, op.last
+    if letters == SCALES:
         return {"weight": "γ", "bias": "β"}.get(param.name, param.name)
-    scope, _, last = op.path.rpartition(".")
-    if op.kind == "lookup":
+    if letters == TABLE:
         return TABLES.get(last, f"W_{last}")
     if param.tied and not param.tied.startswith("@"):
         return TABLES.get(param.tied.split(".")[-2], "W")
@@ -173,9 +127,9 @@ def weight(op: Op, param: Param, block: Block) -> str:
     letter = {"weight": "W", "bias": "b"}.get(param.name)
     if letter is None:
         return param.name
-    if op.kind == "parameter":
+    if letters == NAMED:
         return last
-    if last in ("up", "down") and f"{scope}.gate" not in [other.path for other in block.ops]:
+    if last in ("up", "down") and f"{op.scope}.gate" not in [other.path for other in block.ops]:
         return letter + {"up": "₁", "down": "₂"}[last] + ("_s" if _shared(op) else "")
     return f"{letter}_{last}" + ("_s" if _shared(op) else "")
 
@@ -202,14 +156,13 @@ def lines(graph: Graph) -> Iterator[tuple[Op, Line]]:
     known: dict[str, str] = {}
     stack = ""
     for block, layer in in_order(graph):
-        prefix = f"{block.stack}." if block.stack else ""
-        start = known.get(f"{prefix}output", x) if block.role == "head" and block.stack else x
+        start = known.get(block.in_stack("output"), x) if block.role == "head" and block.stack else x
         local = {} if block.role == "embed" else {"x": start}
         for op in block.ops:
             line = writer.line(op, block, local, known)
             yield op, line
         if layer is None:
-            known |= {prefix + name: letter for name, letter in local.items()}
+            known |= {block.in_stack(name): letter for name, letter in local.items()}
         if block.role == "embed":
             stack = ""
         elif layer is not None:
@@ -241,14 +194,16 @@ class _Writer:
         right = self.right_side(op, inputs, weights)
         short = self.right_side(op, inputs, weights, short=True)
         name = op.inputs[0].name if op.inputs else ""
-        inner = self.products.get(name, "") if op.kind == "elementwise" and op.path.endswith("act") else ""
-        if op.kind in KEEP and inputs and inputs[0] == letter:  # the same, changed a little or not at all
+        inner = self.products.get(name, "") if op.path.endswith("act") else ""
+        if (
+            rules(op).algebra.letter == KEPT and inputs and inputs[0] == letter
+        ):  # the same, changed a little or not at all
             text = short = f"{letter}, {_kept(op, cached=not self.numbered)}"
         else:
             text = f"{letter} = {right}" + (f" = {self.right_side(op, [inner], weights)}" if inner else "")
             short = short if letter == "X" and not self.numbered else f"{letter} = {short}"
         local[op.path] = letter
-        if op.kind == "linear":
+        if rules(op).mesh(op) == MATRIX:
             self.products[op.path] = right
         return Line(letter, inputs, weights, text, short)
 
@@ -278,106 +233,13 @@ class _Writer:
 
     def right_side(self, op: Op, inputs: Sequence[str], weights: Sequence[str], *, short: bool = False) -> str:
         """What an operation does with its inputs and weights."""
-        x = inputs[0] if inputs else ""
-        last = op.path.rpartition(".")[2]
-        bias = f" + {weights[1]}" if len(weights) > 1 else ""
-        note = f": {op.note}" if op.note else ""
-        match op.kind:
-            case "linear":
-                part = head_part(op)
-                stored = part or op.params[0].dims
-                across = stored[-1] == op.inputs[0].dims[-1] if part else op.params[0].out == 0
-                each = f", each head with its own [{', '.join(map(self._symbol, part))}]" if part else ""
-                return f"{x}·{weights[0]}{'ᵀ' if across else ''}{bias}{each}{note}"
-            case "expert_linear":
-                return f"{x}·{weights[0]}{'ᵀ' if op.params[0].out == 1 else ''}{bias} of its experts"
-            case "einsum":
-                return self._product(op, inputs)
-            case "convolution":
-                stride = op.attrs["stride"][0]
-                return f"{weights[0]} ∗ {x}{bias}" + (f", stride {stride}" if stride > 1 else "") + note
-            case "norm":
-                gamma = weights[0] if weights else ""
-                name = "LayerNorm" if op.attrs["norm"] == "layernorm" else "RMSNorm"
-                if short:
-                    return f"{name}({x})"
-                if op.attrs["offset"] and gamma:
-                    gamma = f"({op.attrs['offset']:g} + {gamma})"
-                scaled = (f" · {gamma}" if gamma else "") + bias
-                if name == "LayerNorm":
-                    return f"{name}({x}) = ({x} − μ) / √(σ² + ε){scaled}"
-                return f"{name}({x}) = {x} / √(mean of {x}² + ε){scaled}"
-            case "softmax":
-                return f"softmax({x}), {op.note}"
-            case "lookup":
-                return f"{weights[0]}[{x}]{note}"
-            case "sinusoid":
-                return f"PE[{x}]{note}" if x else op.note
-            case "combine":
-                over = self._symbol(op.inputs[0].dims[-2])
-                return f"Σ over {over} of {' ⊙ '.join(inputs[::-1])}{note}"
-            case "elementwise":
-                return self._entrywise(op, inputs)
-            case "dropout":
-                return f"{x}, {_kept(op, cached=not self.numbered)}"
-            case "view" | "cache" | "repeat" | "slice" | "concat" | "rotary":
-                return f"{', '.join(inputs)}{note}"
-            case "parameter":
-                return f"{weights[0]}{note}"
-        what = (
-            f"{KINDS[op.kind].word} of {', '.join([*inputs, *weights])}" if inputs or weights else KINDS[op.kind].word
-        )
-        return f"{what}{note}" if note else f"{what} ({last})"
-
-    def _entrywise(self, op: Op, inputs: Sequence[str]) -> str:
-        x, attrs, function = inputs[0], op.attrs, op.attrs["function"]
-        note = f": {op.note}" if op.note != function else ""
-        if function in ("add", "multiply"):
-            return (" + " if function == "add" else " ⊙ ").join(inputs) + note
-        if function == "scale" and "by_position" in attrs:  # Llama 4's growing queries
-            floor, scale = attrs["by_position"]
-            return f"{x} · (1 + {scale:g} · log(1 + ⌊(p + 1) / {floor:g}⌋)), p the position"
-        if function == "scale":
-            width = op.inputs[0].dims[-1]
-            plus = f" + {attrs['add']:g}" if attrs.get("add") else ""
-            return f"{x}{by(attrs.get('factor', 1.0), self._symbol(width), self._size(width))}{plus}"
-        if function == "softcap":
-            return f"{attrs['cap']:g} · tanh({x} / {attrs['cap']:g})"
-        if function == "clip":
-            low, high = attrs.get("limit"), attrs.get("high", attrs.get("limit"))
-            return f"min({x}, {high:g})" if low is None else f"max(−{low:g}, min({x}, {high:g}))"
-        return f"{x} / |{x}|" if function == "unit" else f"{FUNCTIONS.get(function, function)}({x})"
-
-    def _product(self, op: Op, inputs: Sequence[str]) -> str:
-        """A·B or A·Bᵀ; or, where it is not the last two dimensions that are multiplied, the sum that it is."""
-        (a, b), out = (tensor.dims for tensor in op.inputs), op.output.dims
-        summed = [dim for dim in a if dim in b and dim not in out]
-        over = summed[0] if summed else a[-1]
-        stretched = op.attrs.get("stretched", False)
-        scale = by(op.attrs.get("scale", 1.0), self._symbol(over), self._size(over), stretched=stretched)
-        scale += " / (layer + 1)" if op.attrs.get("by_layer") else ""
-        note = f": {op.note}" if op.note else ""
-        rows = len(a) > 1 and len(b) > 1 and summed == [a[-1]] and a[-2] == out[-2]
-        if rows and b[-2:] == (over, out[-1]):
-            return f"{inputs[0]}·{inputs[1]}{scale}{note}"
-        if rows and b[-2:] == (out[-1], over):
-            return f"{inputs[0]}·{inputs[1]}ᵀ{scale}{note}"
-        return f"Σ over {self._symbol(over)} of {inputs[0]} ⊙ {inputs[1]}{scale}{note}"
-
-
-def head_part(op: Op) -> tuple[Dim, ...]:
-    """Of a weight of which each head has its own part: that part's dimensions; empty: it is one matrix for all."""
-    x, stored, out = op.inputs[0].dims, op.params[0].dims, op.output.dims
-    if x[-1] in stored and set(out) <= {*x, *stored}:
-        return ()
-    heads = x[1][0]
-    return tuple(tuple(axis for axis in dim if axis != heads) for dim in stored)
+        cached = not self.numbered
+        return rules(op).algebra.line(op, Written(inputs, weights, self._symbol, self._size, short, cached))
 
 
 def _kept(op: Op, *, cached: bool) -> str:
     """What happens to a tensor that stays what it is called; `cached`: there may be tokens in the cache."""
-    if op.kind == "dropout":
-        return f"{op.note}: in training only" + (
-            "" if cached else f" (there, what is kept is ÷ {1 - op.attrs['rate']:g})"
-        )
-    return f"{op.note or KINDS[op.kind].word}{': none here' if op.kind == 'cache' and not cached else ''}"
+    kind = rules(op)
+    if DROPS in kind.traits:
+        return dropped(op, cached=cached)
+    return f"{op.note or kind.word}{': none here' if kind.memory == GROWN and not cached else ''}"

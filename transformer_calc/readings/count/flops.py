@@ -1,9 +1,7 @@
 """How much work: FLOPs of every operation, forward, backward and recomputed.
 
-A multiply-add is 2 FLOPs. Matmuls and convolutions are the headline; all else is counted apart, by the rules in
-`graph.ops`. The backward pass of a contraction is one contraction for each operand that needs a gradient: two for a
-linear layer on activations (Kaplan et al. 2020, arXiv 2001.08361, §2.1), one for a convolution of the input image. The
-backward pass of anything else counts twice its forward.
+The rules stand in the records of `ops`. Matmuls and convolutions are the headline, and beside them recurrences in
+their recurrent form; all else is counted apart.
 """
 
 from __future__ import annotations
@@ -12,25 +10,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError, check_choice
-from transformer_calc.graph.core import Block, Dim, Graph, Op, Sizes
-from transformer_calc.graph.ops import CONTRACTIONS, flops
+from transformer_calc.graph.core import Block, Graph, Op, Sizes
+from transformer_calc.ops import rules
+from transformer_calc.ops.core import Work
+from transformer_calc.ops.kind import MASKS
+from transformer_calc.readings.count.gradients import flow, learns
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
 
 RECOMPUTE = ("none", "selective", "full")
-WITHOUT_GRADIENT = (
-    "token_ids",
-    "segment_ids",
-    "position_ids",
-    "mask",
-    "padding_mask",
-    "pixels",
-    "mel_spectrogram",
-    "A",
-)
-
-
 LATENT = ("naive", "absorbed")
 
 
@@ -43,22 +32,6 @@ def check_options(recompute: str, latent: str, *, decode: bool) -> None:
             f"`recompute` is {recompute}, but a step with a cache has no backward pass; it must be none",
             hint="leave out `context`",
         )
-
-
-class Work(NamedTuple):
-    """FLOPs of matmuls (and convolutions), and of everything else."""
-
-    matmul: Size = 0
-    other: Size = 0
-
-    @property
-    def total(self) -> Size:
-        """Both."""
-        return self.matmul + self.other
-
-    def plus(self, more: Work, times: Size = 1) -> Work:
-        """The sum with `times` more."""
-        return Work(self.matmul + times * more.matmul, self.other + times * more.other)
 
 
 class Row(NamedTuple):
@@ -98,27 +71,22 @@ def rows(
     for block in graph.blocks:
         if decode and _encodes(block, graph):
             continue
-        gradient: dict[str, bool] = {}
-        masks = {op.path.rpartition(".")[0]: op for op in block.ops if op.kind == "mask"}
+        flows, hidden = flow(block), masks(block)
         for op in block.ops:
-            needs = [gradient.get(t.name, t.name.rpartition(".")[2] not in WITHOUT_GRADIENT) for t in op.inputs]
-            trainable = any(not p.buffer for p in op.params)
-            gradient[op.path] = trainable or (any(needs) and op.kind != "sinusoid")
-            for extra in op.extra:
-                gradient[extra.name] = False  # indices
             if decode and of_source_alone(op):
                 continue
-            used = sizes
-            core = works_on_scores(op)
-            mask = masks.get(op.path.rpartition(".")[0])
-            if needed and core and mask:
+            used, mask, kind = sizes, hidden.get(op.scope), rules(op)
+            if needed and op.on_scores and mask:
                 used = {**sizes, **mean_keys(mask, sizes)}
-            forward = Work(*(_whole(size) for size in flops(op, used)))
-            passes = sum(needs[:2]) if op.kind == "einsum" else int(needs[0]) + 1 if op.kind in CONTRACTIONS else 0
-            backward = Work(passes * forward.matmul, 2 * forward.other if gradient[op.path] else 0)
-            again = block.role == "layer" and (recompute == "full" or (recompute == "selective" and core))
-            path = f"{block.path}.{op.path}" if block.path else op.path
-            yield Row(path, op, block, forward, backward, forward if again else Work())
+            forward = Work(*map(_whole, kind.forward(op, used)))
+            backward = kind.backward(op, forward, flows.of(op), learns(op))
+            again = block.role == "layer" and (recompute == "full" or (recompute == "selective" and op.on_scores))
+            yield Row(block.full(op.path), op, block, forward, backward, forward if again else Work())
+
+
+def masks(block: Block) -> dict[str, Op]:
+    """The mask of each attention of a block, by its scope."""
+    return {op.scope: op for op in block.ops if MASKS in rules(op).traits}
 
 
 def totals(found: list[Row], sizes: Sizes) -> Totals:
@@ -141,16 +109,6 @@ def of_source_alone(op: Op) -> bool:
     """Keys and values of cross-attention: computed once for the source, then kept."""
     axes = {axis for dim in op.output.dims for axis in dim}
     return "source" in axes and "target" not in axes
-
-
-def works_on_scores(op: Op) -> bool:
-    """Whether an operation makes or takes a score matrix: [batch, heads, queries, keys]."""
-    return any(is_scores(t.dims) for t in (*op.inputs[:1], op.output)) and op.kind != "linear"
-
-
-def is_scores(dims: tuple[Dim, ...]) -> bool:
-    """Whether these are the dimensions of a score matrix."""
-    return len(dims) == 4 and bool(dims[3]) and dims[3][0].startswith(("context", "keys", "source"))
 
 
 def _whole(size: Any) -> Any:

@@ -17,6 +17,8 @@ from itertools import pairwise
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.graph.core import Block, Graph, Op
 from transformer_calc.graph.model import build
+from transformer_calc.ops import rules
+from transformer_calc.ops.kind import BIASES
 from transformer_calc.plan import Frozen
 from transformer_calc.readings.count.params import Component, components
 from transformer_calc.spec import Layers, Model, Stack
@@ -48,7 +50,7 @@ def freeze(model: Model, patterns: tuple[str, ...], *, eager: bool = False) -> t
 
     def learns(block: Block, *, bias: bool = False) -> list[bool]:
         """Of each parameter of a block, also those that are another's; `bias`: of tables that layers add to scores."""
-        ops = (op for op in block.ops if (op.kind == "relative_lookup") == bias)
+        ops = (op for op in block.ops if (BIASES in rules(op).traits) == bias)
         of_block = (path for op in ops for path in _params(block, op) if path in parts)
         return [not any(_named(parts[path], name) for name in names) for path in of_block]
 
@@ -215,11 +217,11 @@ def _ops(graph: Graph, params: frozenset[str]) -> Iterator[str]:
     for block in graph.blocks:
         for op in block.ops:
             if any(path in params for path in [*_params(block, op)][:1]):
-                yield f"{block.path}.{op.path}" if block.path else op.path
+                yield block.full(op.path)
 
 
 def _params(block: Block, op: Op) -> Iterator[str]:
     """Paths of an operation's parameters, of a tied one the path of what it is tied to."""
     for param in op.params:
         local = param.tied[1:] if param.tied.startswith("@") else "" if param.tied else f"{op.path}.{param.name}"
-        yield (f"{block.path}.{local}" if block.path else local) if local else param.tied
+        yield block.full(local) if local else param.tied

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes
+from transformer_calc.ops import rules
+from transformer_calc.ops.kept import How
+from transformer_calc.ops.kind import MATMUL, ROUTES
 from transformer_calc.plan import Adapters
 from transformer_calc.readings.count.params import Component, components
-from transformer_calc.readings.memory.activations import How, Saved
+from transformer_calc.readings.memory.activations import Saved
 
 RANK = "lora_rank"  # the axis between A and B
 ALL = "all"
@@ -22,15 +25,15 @@ ALL = "all"
 def matrices(graph: Graph) -> Iterator[tuple[Block, Op]]:
     """The linear maps of the layers that may have an adapter: all but routers."""
     for block in graph.blocks:
+        routers = {op.inputs[0].name for op in block.ops if ROUTES in rules(op).traits}
         for op in block.ops if block.role == "layer" else ():
-            routes = any(axis.startswith("experts") for axis in op.output.dims[-1])
-            if op.kind in ("linear", "expert_linear") and op.params and op.params[0].counted and not routes:
+            if rules(op).kernel == MATMUL and op.params[0].counted and op.output.name not in routers:
                 yield block, op
 
 
 def targets(graph: Graph, lora: Adapters) -> frozenset[str]:
     """Paths of the linear maps with an adapter."""
-    return frozenset(_path(block, op) for block, op in _chosen(graph, lora))
+    return frozenset(block.full(op.path) for block, op in _chosen(graph, lora))
 
 
 def check(graph: Graph, lora: Adapters) -> None:
@@ -80,7 +83,7 @@ def saved(graph: Graph, how: How, lora: Adapters) -> list[Saved]:
         if lora.dropout:
             kept += [("lora_dropped", x, how.bytes, "value"), ("lora_mask", x, how.mask_bytes, "mask")]
         for name, dims, each, role in kept:
-            rows.append(Saved(_path(block, op), f"{op.path}.{name}", dims, each, block, block.repeat, role))
+            rows.append(Saved(block.full(op.path), f"{op.path}.{name}", dims, each, block, block.repeat, role))
     return rows
 
 
@@ -94,8 +97,4 @@ def _chosen(graph: Graph, lora: Adapters) -> Iterator[tuple[Block, Op]]:
 
 
 def _name(op: Op) -> str:
-    return op.path.rpartition(".")[2]
-
-
-def _path(block: Block, op: Op) -> str:
-    return f"{block.path}.{op.path}" if block.path else op.path
+    return op.last

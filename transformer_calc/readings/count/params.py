@@ -10,8 +10,6 @@ from transformer_calc.graph.core import Block, Dims, Graph, Param, Sizes, produc
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
 
-EMBEDDING_KINDS = ("lookup", "relative_lookup")  # tables that are looked up; others say so themselves
-
 
 class Component(NamedTuple):
     """One parameter tensor of the graph, standing `repeat` times (an axis; empty: once)."""
@@ -101,7 +99,7 @@ def components(graph: Graph, *, buffers: bool = False) -> list[Component]:
 def of_block(block: Block, *, buffers: bool = False) -> Iterator[Component]:
     """The parameter tensors of one block."""
     for op in block.ops:
-        embedding = op.kind in EMBEDDING_KINDS or bool(op.attrs.get("embedding"))
+        embedding = bool(op.attrs.get("embedding"))
         for param in op.params:
             if param.counted or (buffers and param.buffer):
                 path = _path(block, op.path, param)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product, shape
-from transformer_calc.graph.ops import KINDS, flops
+from transformer_calc.ops import rules
 from transformer_calc.readings.count.algebra import block_lines
 from transformer_calc.readings.count.legend import Symbol, legend, symbols_of
 from transformer_calc.readings.count.params import params
@@ -29,7 +29,8 @@ class Value(NamedTuple):
 class Shaped(NamedTuple):
     """One operation, as it stands `repeat` times in the model; params, flops and other_flops are of one of them.
 
-    `note` is its line of algebra, in which X is what comes in; flops are those of matmuls.
+    `note` is its line of algebra, in which X is what comes in; flops are those of matmuls
+    and recurrences.
     """
 
     path: str
@@ -119,12 +120,13 @@ def shaped(place: Place, graph: Graph, sizes: Sizes) -> list[Shaped]:
 
 
 def _shaped(op: Op, place: Place, graph: Graph, sizes: Sizes, line: str) -> Shaped:
-    matmul, other = flops(op, sizes)
+    kind = rules(op)
+    work = kind.forward(op, sizes)
     counts = [product(param.dims, sizes) for param in op.params if param.counted]
     return Shaped(
         path=op.path,
         op=op.kind,
-        what=KINDS[op.kind].word,
+        what=kind.word,
         note=line,
         inputs=[_value(t.name, t.dims, graph, sizes) for t in op.inputs],
         weights=[
@@ -133,8 +135,8 @@ def _shaped(op: Op, place: Place, graph: Graph, sizes: Sizes, line: str) -> Shap
         output=_value(op.output.name, op.output.dims, graph, sizes),
         repeat=place.repeat,
         params=sum(counts),  # type: ignore[arg-type]
-        flops=matmul,  # type: ignore[arg-type]
-        other_flops=other,  # type: ignore[arg-type]
+        flops=work.model,  # type: ignore[arg-type]
+        other_flops=work.other,  # type: ignore[arg-type]
     )
 
 
@@ -202,9 +204,9 @@ def shapes(
     )
 
 
-def join(*parts: str) -> str:
-    """The path of a block, an operation in it, a parameter of that; the block of what stands in none is empty."""
-    return ".".join(part for part in parts if part)
+def join(block: str, op: str) -> str:
+    """The path of an operation in its model."""
+    return f"{block}.{op}" if block else op
 
 
 def _chosen(graph: Graph, sizes: Sizes, *, expand: bool, layer: int | str | None) -> list[Place]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from transformer_calc.graph.core import Block, Graph, Sizes, product
-from transformer_calc.graph.ops import CONTRACTIONS
+from transformer_calc.graph.core import Block, Graph, Sizes, Tensor, product
+from transformer_calc.ops import rules
+from transformer_calc.ops.core import Work
 from transformer_calc.plan import Adapters
-from transformer_calc.readings.count.flops import WITHOUT_GRADIENT, Row, Totals, Work, rows
+from transformer_calc.readings.count.flops import Row, Totals, rows
+from transformer_calc.readings.count.gradients import flow
 from transformer_calc.readings.count.lora import targets
 
 
@@ -36,9 +38,9 @@ def flops(graph: Graph, sizes: Sizes, adapters: Adapters, *, needed: bool = Fals
         times: Any = sizes[block.repeat] if block.repeat else 1
         warm = learned.get(block.stack, False) or (block.role in ("final", "head") and any(learned.values()))
         if not warm and any(thin for _, thin in own):  # of its layers the first gets an input that needs no gradient
-            backward = backward.plus(_backward(own, _outside(block, learned, False)))
+            backward = backward.plus(_backward(block, own, _outside(block, learned, False)))
             times, warm = times - 1, True
-        backward = backward.plus(_backward(own, _outside(block, learned, warm)), times)
+        backward = backward.plus(_backward(block, own, _outside(block, learned, warm)), times)
         learned[block.stack] = warm
     train = forward.plus(backward)
     return Totals(forward, backward, train, train.plus(recomputed))
@@ -52,31 +54,27 @@ def _thin(row: Row, sizes: Sizes, rank: int) -> tuple[Any, Any]:
     return row.forward.matmul * rank // pair[out], row.forward.matmul * rank // pair[1 - out]
 
 
-def _outside(block: Block, learned: dict[str, bool], warm: bool) -> Callable[[str], bool]:
+def _outside(block: Block, learned: dict[str, bool], warm: bool) -> Callable[[Tensor], bool]:
     """Whether a tensor from outside the block needs a gradient."""
 
-    def needs(name: str) -> bool:
-        stack, _, last = name.rpartition(".")
-        if last in WITHOUT_GRADIENT:
-            return False
-        return learned[stack] if stack != block.stack and stack in learned else warm
+    def needs(tensor: Tensor) -> bool:
+        stack, _, _ = tensor.name.rpartition(".")
+        return not tensor.given and (learned[stack] if stack != block.stack and stack in learned else warm)
 
     return needs
 
 
-def _backward(own: Iterable[tuple[Row, tuple[Any, Any] | None]], outside: Callable[[str], bool]) -> Work:
+def _backward(
+    block: Block, own: Iterable[tuple[Row, tuple[Any, Any] | None]], outside: Callable[[Tensor], bool]
+) -> Work:
     """The backward pass of one repetition of a block."""
-    gradient: dict[str, bool] = {}
+    found = list(own)
+    adapted = {row.op.path for row, thin in found if thin}
+    flows = flow(block, lambda op: op.path in adapted, outside)
     work = Work()
-    for row, thin in own:
-        op = row.op
-        needs = [gradient[t.name] if t.name in gradient else outside(t.name) for t in op.inputs]
-        gradient[op.path] = bool(thin) or (any(needs) and op.kind != "sinusoid")
-        for extra in op.extra:
-            gradient[extra.name] = False  # indices
-        passes = sum(needs[:2]) if op.kind == "einsum" else int(needs[0]) if op.kind in CONTRACTIONS else 0
-        other = 2 * row.forward.other if gradient[op.path] else 0
-        work = work.plus(Work(passes * row.forward.matmul, other))
+    for row, thin in found:
+        needs = flows.of(row.op)
+        work = work.plus(rules(row.op).backward(row.op, row.forward, needs, False))
         if thin:
             a, b = thin
             work = work.plus(Work((1 + needs[0]) * a + 2 * b))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from transformer_calc import ops
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.graph.ops import KINDS
+from transformer_calc.ops.core import Work
 from transformer_calc.readings.count import formulas
-from transformer_calc.readings.count.flops import Row, Totals, Work, check_options, mean_keys, rows, totals
+from transformer_calc.readings.count.flops import Row, Totals, check_options, masks, mean_keys, rows, totals
 from transformer_calc.readings.count.legend import Symbol, legend
 from transformer_calc.readings.count.params import components, params
 
@@ -35,13 +36,13 @@ class Counted(NamedTuple):
 
     @property
     def all_forward(self) -> Any:
-        """Matmul FLOPs of all of them."""
-        return self.repeat * self.forward.matmul
+        """Model FLOPs of all of them."""
+        return self.repeat * self.forward.model
 
     @property
     def all_backward(self) -> Any:
         """The same of the backward pass."""
-        return self.repeat * self.backward.matmul
+        return self.repeat * self.backward.model
 
 
 class Thumb(NamedTuple):
@@ -81,11 +82,11 @@ class Flops(OfModel):
     """The work of a batch, in FLOPs, of which a multiply-add is two.
 
     forward, backward, train (both, a step's model FLOPs), hardware (with what is computed again): each with matmul,
-    other and total; per_token: matmul FLOPs of each, for each of `tokens`; needed: of score matrices only what the mask
-    lets through; recompute: none, selective or full; decode: one pass with a cache; latent: the form of latent
-    attention; formula: of the forward pass's matmuls in letters, shortened by what `identities` says of this model, and
-    formula_general without that; others: what the other FLOPs are of; thumbs, thumb_lines: 2·N and 6·N against the
-    count
+    scan, other and total; per_token: matmul and scan FLOPs of each, for each of `tokens`; needed: of score matrices
+    only what the mask lets through; recompute: none, selective or full; decode: one pass with a cache; latent: the form
+    of latent attention; formula: of the forward pass's model FLOPs in letters, shortened by what `identities` says of
+    this model, and formula_general without that; others: what the other FLOPs are of; thumbs, thumb_lines: 2·N and 6·N
+    against the count
     """
 
     forward: Work
@@ -140,7 +141,7 @@ def counted(
     found, symbolic = (list(rows(graph, bound, **how)) for bound in (sizes, letters))
     whole, works = totals(found, sizes), totals(symbolic, letters)
     rules = formulas.identities(graph, sizes) + _contexts(graph, sizes)
-    general = formulas.merged_layers(works.forward.matmul, graph)
+    general = formulas.merged_layers(works.forward.model, graph)
     short, used = formulas.textbook(general, rules)
 
     def read(size: Any) -> Any:
@@ -156,13 +157,13 @@ def counted(
     return Flops(
         **of,
         **whole._asdict(),
-        per_token={name: _per(work.matmul, tokens) for name, work in whole._asdict().items()},
+        per_token={name: _per(work.model, tokens) for name, work in whole._asdict().items()},
         tokens=tokens,
         **how,
         latent=latent,
         formula=short,
         formula_general=general,
-        backward_formula=read(formulas.merged_layers(works.backward.matmul, graph)),
+        backward_formula=read(formulas.merged_layers(works.backward.model, graph)),
         identities=tuple(used),
         symbols=(*legend(graph, sizes, used=axes), *seen),
         components=tuple(
@@ -178,7 +179,7 @@ def counted(
             )
             for row, letter in pairs
         ),
-        others=tuple(sorted({KINDS[row.op.kind].word for row, _ in pairs if row.forward.other} - {"matmul"})),
+        others=tuple(sorted({ops.rules(row.op).word for row, _ in pairs if row.forward.other} - {"matmul"})),
         thumbs=thumbs,
         thumb_lines=lines,
     )
@@ -202,7 +203,7 @@ def _seen(found: Iterable[Row], sizes: Sizes, letters: Sizes, shown: frozenset[s
     means = {
         str(letter): float(mean_keys(row.op, sizes)[keys])
         for row in found
-        if row.op.kind == "mask"
+        if masks(row.block).get(row.op.scope) is row.op
         for keys, letter in mean_keys(row.op, letters).items()
     }
     meaning = "keys that a query sees, on average"
@@ -221,12 +222,12 @@ def _thumbs(
     }
     weights: Any = sum(2 * part.active(sizes) for part in components(graph) if part.path in used)
 
-    def matmul(of: Iterable[Row]) -> Any:
-        return sum(row.times(sizes) * row.forward.matmul for row in of)
+    def model_flops(of: Iterable[Row]) -> Any:
+        return sum(row.times(sizes) * row.forward.model for row in of)
 
-    scores = matmul(row for row in found if row.op.kind == "einsum")
-    tied = matmul(row for row in found if row.op.params and row.op.params[0].tied)
-    one, training = _per(whole.forward.matmul, tokens), _per(whole.train.matmul, tokens)
+    scores = model_flops(row for row in found if not row.op.params)
+    tied = model_flops(row for row in found if row.op.params and row.op.params[0].tied)
+    one, training = _per(whole.forward.model, tokens), _per(whole.train.model, tokens)
     thumbs = Thumbs(
         two_n=2 * counts.active,
         six_n=6 * counts.active,
@@ -237,7 +238,7 @@ def _thumbs(
         multiplied=weights,
         attention=_per(scores, tokens),
         tied_head=_per(tied, tokens),
-        not_once_a_token=_per(whole.forward.matmul - weights * tokens - scores - tied, tokens),
+        not_once_a_token=_per(whole.forward.model - weights * tokens - scores - tied, tokens),
         not_multiplied=2 * counts.active - weights,
     )
 

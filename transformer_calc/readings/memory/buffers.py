@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import divide
 from transformer_calc.graph.core import Block, Dims, Graph, Op
-from transformer_calc.readings.count.flops import is_scores
+from transformer_calc.ops import rules
+from transformer_calc.ops.kind import EXPERTS, MATRIX, PRODUCT, SENDS, SPREAD
 from transformer_calc.readings.shard import Local, Stage
 from transformer_calc.storage import precision
 
@@ -121,7 +122,7 @@ def of_stage(
         start["gathered_sequence"] = most(_gathered(rest, local, each))
         layer["gathered_sequence"] = most(_gathered(layers, local, each))
     if plan.mesh.ep > 1:
-        sent = (local.bytes(op.output.dims, each) for op in _ops(layers) if op.kind == "dispatch")
+        sent = (local.bytes(op.output.dims, each) for op in _ops(layers) if rules(op).mesh(op) == SENDS)
         layer["expert_exchange"] = 2 * most(sent)
     if plan.mesh.cp > 1:
         blocks = min(2, plan.mesh.cp - 1)
@@ -162,7 +163,7 @@ def _by_layer(sizes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 def _gathered(blocks: list[Block], local: Local, each: int) -> Iterator[Any]:
     """Inputs of matrices that are split along their outputs: each device needs all tokens for its part."""
     for op in _ops(blocks):
-        if op.kind not in ("linear", "expert_linear") or not op.params:
+        if rules(op).mesh(op) not in (MATRIX, EXPERTS):
             continue
         inputs, weight = _axes(op.inputs[0].dims), _axes(op.params[0].dims)
         if weight & local.rules.keys() and not inputs & local.rules.keys() and inputs & local.between.keys():
@@ -175,12 +176,11 @@ def _keys_and_values(blocks: list[Block], local: Local, each: int) -> Iterator[A
         made = {op.path: op for op in block.ops}
         of: dict[str, Any] = {}
         for op in block.ops:
-            if op.kind == "einsum" and is_scores(op.output.dims) != is_scores(op.inputs[0].dims):
+            if rules(op).kernel == PRODUCT and op.output.scores != op.inputs[0].scores:
                 source = op.inputs[1]
-                while source.name in made and made[source.name].kind == "repeat":
+                while source.name in made and rules(made[source.name]).memory == SPREAD:
                     source = made[source.name].inputs[0]
-                scope = op.path.rpartition(".")[0]
-                of[scope] = of.get(scope, 0) + local.bytes(source.dims, each)
+                of[op.scope] = of.get(op.scope, 0) + local.bytes(source.dims, each)
         yield from of.values()
 
 

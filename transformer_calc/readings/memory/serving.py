@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
-from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes
+from transformer_calc.graph.core import Block, Dims, Graph, Sizes
+from transformer_calc.ops import rules
+from transformer_calc.ops.kind import OWN
 from transformer_calc.plan import Mesh, Serving
 from transformer_calc.readings.count.cache import Cached, cached
 from transformer_calc.readings.count.params import Component, of_block
@@ -22,14 +24,6 @@ if TYPE_CHECKING:
 
 COPY = "dequantised_matrix"
 PLAIN = ("fp64", "fp32", "tf32", "bf16", "fp16")  # types that everything is stored in
-ALIASING = (
-    "view",
-    "dropout",
-    "slice",
-    "repeat",
-    "parameter",
-    "cache",
-)  # operations whose output needs no memory of its own
 
 
 class Held(NamedTuple):
@@ -173,7 +167,7 @@ def live(block: Block, sizes: Sizes, plan: Serving) -> tuple[int, tuple[tuple[Di
 
     By the last use of each tensor; views and the like share their source's memory.
     """
-    source = {op.path: op.inputs[0].name for op in block.ops if op.kind in ALIASING and op.inputs}
+    source = {op.path: op.inputs[0].name for op in block.ops if rules(op).memory != OWN and op.inputs}
 
     def root(name: str) -> str:
         while name in source:
@@ -188,7 +182,7 @@ def live(block: Block, sizes: Sizes, plan: Serving) -> tuple[int, tuple[tuple[Di
         there["x"] = live_bytes(dims, sizes, plan), (dims, False)
     most, which = sum(size for size, _ in there.values()), tuple(dims for _, dims in there.values())
     for i, op in enumerate(block.ops):
-        if op.path not in source and not (plan.attention == "flash" and _is_scores(op)):
+        if op.path not in source and not (plan.attention == "flash" and op.output.scores):
             dims = op.output.dims
             head = block.role == "head"
             there[op.path] = live_bytes(dims, sizes, plan, head=head), (dims, head)
@@ -197,11 +191,6 @@ def live(block: Block, sizes: Sizes, plan: Serving) -> tuple[int, tuple[tuple[Di
             most, which = now, tuple(dims for _, dims in there.values())
         there = {name: held for name, held in there.items() if last.get(name, -1) > i}
     return most, which
-
-
-def _is_scores(op: Op) -> bool:
-    dims = op.output.dims
-    return len(dims) == 4 and bool(dims[3]) and dims[3][0].startswith(("context", "keys", "source"))
 
 
 def live_bytes(dims: Dims, sizes: Sizes, plan: Serving, *, head: bool = False, letters: Sizes | None = None) -> Any:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.expr import ceil_div, divide
 from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.ops.kept import How
 from transformer_calc.plan import Mesh, Serving, Training
 from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.flops import RECOMPUTE
@@ -166,7 +167,9 @@ class _Still(NamedTuple):
 Known = dict[Any, Any]  # what stages of one plan have in common, by their content
 
 
-def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known | None = None) -> Kept:
+def kept(
+    stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "", known: Known | None = None
+) -> Kept:
     """One device of a stage at the moment that needs the most.
 
     known:  of stages before it, which hold the same
@@ -176,7 +179,7 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known 
     if key not in known:
         known[key] = _still(stage, graph, sizes, plan)
     weights, gradients, states, held = known[key]
-    start, layer, saved = _activations(stage, graph, sizes, plan, known)
+    start, layer, saved = _activations(stage, graph, sizes, plan, family, known)
     moments = (
         (start, START, held.at_start),
         (layer, LAYER if plan.recompute == "none" else AGAIN, held.in_layer),
@@ -328,20 +331,22 @@ class AtOnce(NamedTuple):
     loss: int
 
 
-def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known) -> tuple[AtOnce, AtOnce, int]:
+def _activations(
+    stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str, known: Known
+) -> tuple[AtOnce, AtOnce, int]:
     """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers.
 
     And what autograd keeps of them, the loss apart.
     """
     running = in_flight(stage, sizes, plan)
     if stage.chunks:
-        groups = [_known_pass(chunk, graph, sizes, plan, known) for chunk in stage.chunks]
+        groups = [_known_pass(chunk, graph, sizes, plan, family, known) for chunk in stage.chunks]
         most = interleaved([group.held for group in groups], running, passes(plan, sizes), plan.mesh.pp)
         kept = sum(n * group.kept for n, group in zip(most, groups, strict=True))
         losses = most[-1]
         last = groups[-1]._replace(working=max(group.working for group in groups))
     else:
-        last = _known_pass(stage, graph, sizes, plan, known)
+        last = _known_pass(stage, graph, sizes, plan, family, known)
         kept, losses = running * last.kept, running
     held, each = losses * last.output, last.loss + last.logits
     start = AtOnce(kept + held + last.moment, losses * each + held + last.moment)
@@ -350,10 +355,10 @@ def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known
     return start, layer, kept - losses * last.loss
 
 
-def _known_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known) -> Pass:
+def _known_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str, known: Known) -> Pass:
     key = "pass", content(stage)
     if key not in known:
-        known[key] = one_pass(stage, graph, sizes, plan)
+        known[key] = one_pass(stage, graph, sizes, plan, family)
     found: Pass = known[key]
     return found
 
@@ -393,10 +398,10 @@ def local_of(graph: Graph, sizes: Sizes, plan: Training) -> Local:
     return Local(lora.bound(graph.bind(run), plan.adapters), rules, between)
 
 
-def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Pass:
+def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Pass:
     """What one micro-batch takes on one device of a stage."""
     local = local_of(graph, sizes, plan)
-    how = how_of(plan, graph, sizes)
+    how = how_of(plan, graph, family, sizes)
     counts = {(block.path, block.title): count for block, count in stage.blocks}
     kept = loss = logits = output = moment = 0
     of_layer: dict[str, int] = {}  # block -> bytes of one of its layers that are kept
@@ -437,10 +442,11 @@ def times(row: Saved, count: int, sizes: Sizes) -> int:
     return -(-count // row.every) if row.repeat else 1
 
 
-def how_of(plan: Training, graph: Graph, sizes: Sizes) -> activations.How:
+def how_of(plan: Training, graph: Graph, family: str, sizes: Sizes) -> How:
     """How a model is run by this plan."""
     return activations.settings(
         graph,
+        family=family,
         bytes=STORAGE[precision(plan.precision).activations].bytes,
         kernels=plan.kernels,
         attention=plan.attention,
@@ -451,7 +457,7 @@ def how_of(plan: Training, graph: Graph, sizes: Sizes) -> activations.How:
     )
 
 
-def rows_of(stage: Stage, graph: Graph, how: activations.How, plan: Training) -> list[Saved]:
+def rows_of(stage: Stage, graph: Graph, how: How, plan: Training) -> list[Saved]:
     """What the backward pass keeps on a stage, of adapters too."""
     counts = {(block.path, block.title) for block, _ in stage.blocks}
     blocks = [block for block in graph.blocks if (block.path, block.title) in counts]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transformer_calc.graph.core import Block, Dim, Graph, Op, Param, Sizes, Tensor, product, shape
-from transformer_calc.readings.run.kernels import KERNELS
+from transformer_calc.ops import rules
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Weights = Callable[[str, int], Array]  # (path of a parameter, which of its copies) -> the array
@@ -67,7 +67,7 @@ class Machine:
         self.multiply_adds = 0
         self.observed: list[Observed] = []
         self.loads: dict[str, Array] = {}
-        self.block, self.copy, self.path = graph.blocks[0], 0, ""
+        self.block, self.copy = graph.blocks[0], 0
         self.layer: int | None = None
         self.running = ""  # the operation, for whoever has to say where a run broke off
         self.overflowed = ""  # the first operation whose output is not all finite numbers
@@ -145,7 +145,7 @@ class Machine:
     def routed(self, op: Op, chosen: Array) -> Array:
         """Note the load of each expert."""
         experts = self.length_of(op.inputs[0].dims[-1])
-        path = f"{self.path}.{op.path}"
+        path = self.block.full(op.path)
         self.loads[path] = self.loads.get(path, 0) + np.bincount(chosen.ravel(), minlength=experts)
         return chosen
 
@@ -156,7 +156,7 @@ class Machine:
 
     def _own(self, name: str) -> Array | None:
         """An input of the running stack."""
-        return self.inputs.get(f"{self.block.stack}.{name}" if self.block.stack else name)
+        return self.inputs.get(self.block.in_stack(name))
 
     def _input(self, tensor: Tensor, local: Mapping[str, Array]) -> Array:
         """The array that an operation reads under a tensor's name."""
@@ -178,11 +178,11 @@ class Machine:
         raise KeyError(f"the run has no {name}")
 
     def _param(self, op: Op, param: Param) -> Array:
-        own = ".".join(p for p in (self.block.path, op.path, param.name) if p)
+        own = self.block.full(f"{op.path}.{param.name}")
         if own in self.untied:
             return self.untied[own]
         if param.tied.startswith("@"):  # in this block
-            path = f"{self.block.path}.{param.tied[1:]}" if self.block.path else param.tied[1:]
+            path = self.block.full(param.tied[1:])
         elif param.tied:
             path = param.tied
         else:
@@ -196,14 +196,13 @@ class Machine:
     def _run(self, block: Block, x: Array | None, *, copy: int = 0, layer: int | None = None) -> Array:
         """One block from x to its output."""
         self.block, self.copy, self.layer = block, copy, layer
-        self.path = block.path
         local: dict[str, Array] = {} if x is None else {"x": x}
         for op in block.ops:
-            self.running = f"{block.path}.{op.path}" if block.path else op.path
+            self.running = block.full(op.path)
             inputs = [self._input(t, local) for t in op.inputs]
             params = [self._param(op, p) for p in op.params]
             before = self.multiply_adds
-            y = KERNELS[op.kind](op, inputs, params, self)
+            y = rules(op).run(op, inputs, params, self)
             if op.extra:
                 y, *others = y
                 for tensor, value in zip(op.extra, others, strict=True):
@@ -227,7 +226,7 @@ class Machine:
             self.look(op, inputs, params, y)
         if not block.repeat:
             for name, value in local.items():
-                self.known[f"{block.stack}.{name}" if block.stack else name] = value
+                self.known[block.in_stack(name)] = value
         self.blocks_left -= 1
         if self.progress:
             self.progress(1 - self.blocks_left / self.blocks_in_all)
@@ -252,7 +251,7 @@ class Machine:
                 x, states = self._layers(by_path, runs, x)
                 hidden[stack] = states
             elif not block.repeat and block.role == "head":
-                start = self.known.get(f"{block.stack}.output", x) if block.stack else x
+                start = self.known.get(block.in_stack("output"), x) if block.stack else x
                 outputs[block.title] = self._run(block, start)
             elif block.role == "mtp":
                 self._further(block, x)
@@ -295,7 +294,7 @@ def random_weights(graph: Graph, sizes: Sizes, seed: int, dtype: Any = np.float6
         for op in block.ops:
             for param in op.params:
                 if not param.tied:
-                    dims[".".join(p for p in (block.path, op.path, param.name) if p)] = param.dims
+                    dims[block.full(f"{op.path}.{param.name}")] = param.dims
     made: dict[tuple[str, int], Array] = {}
 
     def weight(path: str, copy: int) -> Array:

@@ -12,10 +12,10 @@ import numpy as np
 
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError, check_choice
-from transformer_calc.graph.core import Block, Graph, Op, Sizes, product, shape
-from transformer_calc.graph.ops import flops
+from transformer_calc.graph.core import MASK, Block, Graph, Op, Sizes, product, shape
+from transformer_calc.ops import rules
+from transformer_calc.ops.kind import CONVOLUTION, GROWN, PART, SAME
 from transformer_calc.readings.count.params import params
-from transformer_calc.readings.count.shapes import join
 from transformer_calc.readings.run.machine import Machine, Observed, Outcome, Weights, random_weights
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Vectors, Workload
 from transformer_calc.units import format_bytes
@@ -272,11 +272,7 @@ def refuse_if_too_large(need: int, hint: str) -> None:
         raise InputError(f"the run needs {format_bytes(need)} and this machine has {format_bytes(free)} free", hint)
 
 
-# Copies that a kernel of `kernels` has beside its inputs and its output, in entries of both, where not 2; of
-# elementwise ones by function.
-COPIES = {"softmax": 0.0, "linear": 1.0, "einsum": 1.0, "lookup": 0.0, "view": 0.0, "mask": 0.25}
-COPIES |= {"add": 0.5, "multiply": 0.5, "scale": 0.5}
-NOTHING_NEW = ("dropout", "cache", "slice")  # whose output is their input, or a part of it
+NOTHING_NEW = (SAME, GROWN, PART)  # whose output is their input, or a part of it
 IDLE = 128 * 2**20  # bytes of Python, NumPy and its buffers before anything is run
 
 
@@ -291,13 +287,14 @@ def held(graph: Graph, sizes: Sizes, itemsize: int = 8) -> int:
         for op in block.ops:
             weights += sum(product(p.dims, sizes) * _copies(block, sizes) for p in op.params if not p.tied)
             made = product(op.output.dims, sizes) + sum(product(t.dims, sizes) for t in op.extra)
-            if op.kind in NOTHING_NEW:
+            kind = rules(op)
+            if kind.memory in NOTHING_NEW:
                 continue
             own += made
             entries: Any = made + sum(product(t.dims, sizes) for t in op.inputs)
-            if op.kind == "convolution":  # each patch beside the next
+            if kind.kernel == CONVOLUTION:  # each patch beside the next
                 entries += product(op.output.dims, sizes) * product(op.params[0].dims[1:], sizes) / _outputs(op, sizes)
-            most = max(most, COPIES.get(op.attrs.get("function", op.kind), 2) * entries)
+            most = max(most, kind.copies(op) * entries)
         if block.repeat:
             output = next(op.output for op in block.ops if op.path == block.output)
             states += product(output.dims, sizes) * (sizes[block.repeat] + 1)
@@ -330,12 +327,12 @@ def _outputs(op: Op, sizes: Sizes) -> Any:
 def _operations(graph: Graph, sizes: Sizes, observed: Sequence[Observed], itemsize: int) -> list[Check]:
     seen: dict[str, list[Observed]] = {}
     for one in observed:
-        seen.setdefault(join(one.block, one.op.output.name), []).append(one)
+        seen.setdefault(_path(one.block, one.op.output.name), []).append(one)
     checks = []
     for block in graph.blocks:
         repeat = sizes[block.repeat] if block.repeat else 1
         for op in block.ops:
-            path = join(block.path, op.output.name)
+            path = _path(block.path, op.output.name)
             runs = seen.pop(path, [])
             checks.append(Check(f"{path}: runs", repeat, len(runs)))
             if not runs:
@@ -343,14 +340,14 @@ def _operations(graph: Graph, sizes: Sizes, observed: Sequence[Observed], itemsi
             wanted = shape(op.output.dims, sizes)
             checks.append(Check(f"{path}: output", list(wanted), _all([run.output for run in runs])))
             for i, tensor in enumerate(op.inputs):
-                if tensor.name not in ("mask", "padding_mask"):  # made within the run, from what it masks
+                if tensor.given != MASK:  # made within the run, from what it masks
                     got = _all([run.inputs[i] if i < len(run.inputs) else () for run in runs])
                     checks.append(Check(f"{path}: {tensor.name}", list(shape(tensor.dims, sizes)), got))
             entries = {p.name: product(p.dims, sizes) for p in op.params}
             held = {name: math.prod(size) for name, size in runs[0].params.items()}
             if entries or held:
                 checks.append(Check(f"{path}: parameters", entries, held))
-            work = repeat * flops(op, sizes)[0]
+            work = repeat * rules(op).forward(op, sizes).model
             checks.append(Check(f"{path}: FLOPs", work, 2 * sum(run.multiply_adds for run in runs)))
             if runs[0].itemsize == itemsize:
                 checks.append(Check(f"{path}: bytes", product(op.output.dims, sizes) * itemsize, runs[0].nbytes))
@@ -362,7 +359,7 @@ def _totals(graph: Graph, sizes: Sizes, outcome: Outcome, machine: Machine) -> l
     total: Any = 0
     for block in graph.blocks:
         for op in block.ops:
-            total = total + flops(op, sizes)[0] * (sizes[block.repeat] if block.repeat else 1)
+            total = total + rules(op).forward(op, sizes).model * (sizes[block.repeat] if block.repeat else 1)
     checks = [
         Check("total: parameters", params(graph, sizes).total, sum(machine.entries.values())),
         Check("total: FLOPs", total, 2 * sum(one.multiply_adds for one in outcome.observed)),
@@ -375,15 +372,19 @@ def _totals(graph: Graph, sizes: Sizes, outcome: Outcome, machine: Machine) -> l
     for block in graph.blocks:
         work: Any = 0
         for op in block.ops:
-            work = work + flops(op, sizes)[0]
+            work = work + rules(op).forward(op, sizes).model
         for (path, layer), got in per_layer.items():
             if path == block.path:
                 checks.append(Check(f"{path}, layer {layer}: FLOPs", work, got))
     for path, load in outcome.loads.items():
-        routers = [(b, o) for b in graph.blocks for o in b.ops if join(b.path, o.path) == path]
+        routers = [(b, o) for b in graph.blocks for o in b.ops if _path(b.path, o.path) == path]
         sent = [product(o.output.dims, sizes) * (sizes[b.repeat] if b.repeat else 1) for b, o in routers]
         checks.append(Check(f"{path}: tokens sent to experts", sent, [int(load.sum())]))
     return checks
+
+
+def _path(block: str, op: str) -> str:
+    return f"{block}.{op}" if block else op
 
 
 def _all(shapes: Sequence[tuple[int, ...]]) -> Any:

@@ -18,8 +18,8 @@ import numpy as np
 from transformer_calc import strict
 from transformer_calc.errors import InputError, shown
 from transformer_calc.graph.core import Graph, Sizes, shape
+from transformer_calc.ops.tables import sinusoids
 from transformer_calc.readings.count.params import Component, Tensor, tensors
-from transformer_calc.readings.run.kernels import sinusoids
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -163,7 +163,7 @@ def _separate(held: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]
 def _stored_as(stored: Stored, graph: Graph, held: Mapping[str, tuple[int, ...]], seen: Mapping[str, str]) -> str:
     """The name under which a checkpoint holds a tied table that lacks the name which it should have."""
     path, taken = stored.tensor.parts[0].path, set(seen.values())
-    if path == "head.lm.weight" and graph.execution.ties_head:
+    if path == "head.lm.weight" and graph.name in TIED_ANYWAY:
         return next((name for name in held if name.endswith("shared.weight") and held[name] == stored.shape), "")
     if not any(param.tied == path for block in graph.blocks for op in block.ops for param in op.params):
         return ""
@@ -225,6 +225,7 @@ def _is_alias(name: str, graph: Graph) -> bool:
     return (tied and name.endswith(ALIASES)) or name.endswith(BUFFERS)
 
 
+TIED_ANYWAY = ("t5", "mt5", "umt5")  # classes that tie, whatever the config says, unless there are two matrices
 ALIASES = (
     "lm_head.weight",
     "embed_tokens.weight",

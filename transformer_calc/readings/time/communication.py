@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Op, Sizes
+from transformer_calc.ops import rules
+from transformer_calc.ops.kind import EXPERTS, GROWN, LINEAR, LINEAR_IN_FIRST, MATRIX, PRODUCT, ROUTES, ROWS, SENDS
 from transformer_calc.plan import Mesh
-from transformer_calc.readings.count.flops import is_scores, works_on_scores
 from transformer_calc.readings.shard import divisor
 from transformer_calc.readings.time.roofline import How, Reader, reached, unknown
 
@@ -122,15 +123,20 @@ def exposed(sent: float, busy: float, kind: str) -> float:
 def ring(block: Block, sizes: Sizes, how: How, joined: Link) -> float:
     """Seconds in which keys and values go once round the ranks that share a sequence."""
     reader = Reader(block, sizes, how)
-    kept = [op for op in block.ops if op.kind == "cache" and not op.attrs.get("once")]
+    kept = [op for op in block.ops if rules(op).memory == GROWN and not op.attrs.get("once")]
     return (joined.ranks - 1) * sum(reader.bytes(op.inputs[0]) for op in kept) / joined.rate
 
 
 def merged(block: Block, sizes: Sizes, how: How, joined: Link) -> float:
     """Seconds in which ranks that each looked at a part of the keys put their outputs together."""
     reader = Reader(block, sizes, how)
-    found = (op for op in block.ops if op.kind == "einsum" and works_on_scores(op) and not is_scores(op.output.dims))
+    found = (op for op in block.ops if _mixes(op))
     return sum(seconds("all-reduce", reader.bytes(op.output), joined) for op in found)
+
+
+def _mixes(op: Op) -> bool:
+    """Whether it multiplies a score matrix with values."""
+    return rules(op).kernel == PRODUCT and op.inputs[0].scores and not op.output.scores
 
 
 def transfers(block: Block, sizes: Sizes, how: How) -> tuple[list[Transfer], list[Transfer]]:
@@ -143,32 +149,31 @@ def transfers(block: Block, sizes: Sizes, how: How) -> tuple[list[Transfer], lis
     gathered: set[str] = set()
     for op in block.ops:
         contracted = _split(op, sizes, mesh)
-        linear = op.kind in ("linear", "expert_linear", "lookup")
+        divides = rules(op).mesh(op)
         if mesh.tp > 1:
             x = op.inputs[0] if op.inputs else None
             if contracted == "inner":
                 partial.add(op.path)
-            elif contracted == "outer" and linear and x is not None and reader.root(x).name not in gathered:
+            elif contracted == "outer" and x is not None and reader.root(x).name not in gathered:
                 source = reader.root(x)
                 gathered.add(source.name)
                 size = how.size * reader.entries(source.dims, whole=True)
-                if mesh.sp and op.kind != "expert_linear":
+                if mesh.sp and divides != EXPERTS:
                     forward.append(Transfer(op.path, "all-gather", "tp", size))
                     if how.training:
                         backward.append(Transfer(op.path, "all-gather", "tp", size, hidden=True))
                         backward.append(Transfer(op.path, "reduce-scatter", "tp", size, hidden=True))
                 elif how.training:
                     backward.append(Transfer(op.path, "all-reduce", "tp", size, hidden=True))
-            if x is not None and op.kind in ("elementwise", "combine", "view", "dropout"):
-                inputs = [t.name for t in op.inputs if op.kind == "elementwise"] or [op.inputs[0].name]
-                linear_map = op.kind != "elementwise" or op.attrs.get("function") in ("add", "scale")
-                if linear_map and all(name in partial for name in inputs):
+            if divides in (LINEAR, LINEAR_IN_FIRST):
+                inputs = [t.name for t in (op.inputs if divides == LINEAR else op.inputs[:1])]
+                if all(name in partial for name in inputs):
                     partial.add(op.path)
                     partial -= set(inputs)
-        if how.kv_split and op.kind == "einsum" and is_scores(op.inputs[0].dims) and mesh.tp > 1:
+        if how.kv_split and rules(op).kernel == PRODUCT and op.inputs[0].scores and mesh.tp > 1:
             # queries go to the ranks that have their sequences' caches, and what attention says comes back
             forward += [Transfer(op.path, "all-to-all", "tp", how.size * reader.entries(op.output.dims))] * 2
-        if op.kind == "dispatch" and mesh.ep > 1:
+        if divides == SENDS and mesh.ep > 1:
             both = [Transfer(op.path, "all-to-all", "ep", how.size * _sent(op, block, reader, sizes, how))] * 2
             forward += both  # there and back
             backward += both if how.training else []
@@ -190,9 +195,9 @@ def _sent(op: Op, block: Block, reader: Reader, sizes: Sizes, how: How) -> float
     near = how.near
     if near >= how.mesh.ep:
         return entries
-    top_k: Any = next(sizes[axis] for dim in op.output.dims for axis in dim if axis.startswith("top_k"))
+    top_k: Any = next(sizes[axis] for axis in op.inputs[1].dims[-1])
     nodes = how.mesh.ep / near
-    router: Any = next((other.attrs for other in block.ops if other.kind == "route"), {})
+    router: Any = next((other.attrs for other in block.ops if ROUTES in rules(other).traits), {})
     reached_nodes = nodes * (1 - (1 - 1 / nodes) ** top_k)
     if router.get("groups", 1) > 1:
         reached_nodes = min(reached_nodes, router["top_groups"])
@@ -201,7 +206,8 @@ def _sent(op: Op, block: Block, reader: Reader, sizes: Sizes, how: How) -> float
 
 def _split(op: Op, sizes: Sizes, mesh: Mesh) -> str:
     """Where tensor parallelism splits an operation's weight: its inner axes, its outer ones, or nowhere."""
-    if not op.params or op.kind not in ("linear", "expert_linear", "lookup"):
+    divides = rules(op).mesh(op)
+    if divides not in (MATRIX, EXPERTS, ROWS):
         return ""
     inputs = {axis for dim in op.inputs[0].dims for axis in dim}
     outputs = {axis for dim in op.output.dims for axis in dim}
@@ -210,6 +216,6 @@ def _split(op: Op, sizes: Sizes, mesh: Mesh) -> str:
         if dimension == "tp" and ways > 1:
             if axis in outputs:
                 return "outer"
-            if axis in inputs or op.kind == "lookup":
+            if axis in inputs or divides == ROWS:
                 return "inner"
     return ""

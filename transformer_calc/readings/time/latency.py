@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
-from transformer_calc.graph.ops import FMA
+from transformer_calc.ops.core import FMA
 from transformer_calc.plan import Serving
 from transformer_calc.readings.count.flops import of_source_alone
 from transformer_calc.readings.count.params import components
@@ -93,8 +93,7 @@ class Server:
 
         def entry(op: Op, block: Block) -> float:
             param = op.params[0]
-            path = f"{block.path}.{op.path}" if block.path else op.path
-            return known.get(param.tied or f"{path}.{param.name}", rest)
+            return known.get(param.tied or block.full(f"{op.path}.{param.name}"), rest)
 
         return entry
 
@@ -134,7 +133,8 @@ class Server:
             total = known[key] if total is None else total.plus(known[key])
         assert total is not None
         if mesh.pp > 1:
-            whole = how.size * each * own * float(local[next(a for a in local if a.startswith("d_model"))])  # type: ignore[arg-type]
+            width: Any = local[next(name for name, axis in self.graph.axes.items() if axis.of == "d_model")]
+            whole = how.size * each * own * float(width)
             joined = self.links["pp"]
             hop = whole / joined.port + joined.hop
             total = total.plus(Pass(network=hop), mesh.pp - 1 if groups == 1 else mesh.pp)

@@ -15,10 +15,27 @@ from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device
-from transformer_calc.graph.core import Block, Dims, Op, Sizes, Tensor
-from transformer_calc.graph.ops import CONTRACTIONS, FMA
+from transformer_calc.graph.core import KEPT, Block, Dims, Op, Sizes, Tensor, axes_of
+from transformer_calc.ops import rules
+from transformer_calc.ops.core import FMA
+from transformer_calc.ops.kind import (
+    CONTRACTIONS,
+    CONVOLUTION,
+    DROPS,
+    END,
+    FREE,
+    GROWN,
+    MAP,
+    MATMUL,
+    MATRIX,
+    PRODUCT,
+    SPREAD,
+    VIEW,
+    dims_of,
+)
 from transformer_calc.plan import Mesh
-from transformer_calc.readings.count.flops import WITHOUT_GRADIENT, is_scores, visible_pairs, works_on_scores
+from transformer_calc.readings.count.flops import masks, visible_pairs
+from transformer_calc.readings.count.gradients import flow, learns
 from transformer_calc.readings.shard import copies, divisor
 
 # rows × columns of a tile, and its rate against the largest: a smaller tile reads its operands more often
@@ -43,11 +60,6 @@ GAP = {"GPU": 5e-6, "TPU": 1e-6}  # seconds from the end of a kernel to the work
 USUAL_GAP = 5e-6
 # of a device whose file has no measurement
 REACHED = {"matmul": 0.80, "attention": 0.45, "memory": 0.85, "interconnect": 0.75, "network": 0.85}
-
-# operations that take no time of their own: a kernel reads its input through them
-VIEWS = ("view", "repeat", "slice", "parameter", "cache", "sinusoid")
-MAPS = ("elementwise", "mask", "dropout", "distance_bias")  # fused with each other
-LINEAR = ("add", "scale", "identity")  # whose derivative needs none of their inputs
 
 
 class Gemm(NamedTuple):
@@ -244,8 +256,8 @@ class Reader:
         for op in block.ops:
             for t in op.inputs:
                 self.users.setdefault(t.name, []).append(op)
-        self.gradient: dict[str, bool] = {}
-        self.masks = {op.path.rpartition(".")[0]: op for op in block.ops if op.kind == "mask"}
+        self.masks = masks(block)
+        self.flow = flow(block, lambda op: learns(op) and how.trainable(op.path))
 
     # --- sizes ----------------------------------------------------------------------------------------------
 
@@ -278,7 +290,7 @@ class Reader:
     def bytes(self, tensor: Tensor | Dims) -> float:
         """Bytes of one device's share of an activation, or of a cache."""
         if isinstance(tensor, Tensor):
-            kept = tensor.name in self.made and self.made[tensor.name].kind == "cache"
+            kept = tensor.name in self.made and rules(self.made[tensor.name]).memory == GROWN
             size = self.how.cache if kept and self.how.cache is not None else self.how.size
             alike = copies(tensor.dims, self.how.mesh, self.sizes) if kept and self.how.kv_split else 1
             batch: Any = self.sizes.get("batch", 1)
@@ -288,39 +300,29 @@ class Reader:
     def root(self, t: Tensor) -> Tensor:
         """The tensor in memory that this one is a view of."""
         op = self.made.get(t.name)
-        while op is not None and op.kind in ("view", "repeat") and op.inputs:
+        while op is not None and rules(op).memory in (VIEW, SPREAD):
             t = op.inputs[0]
             op = self.made.get(t.name)
         return t
-
-    def needs(self, t: Tensor) -> bool:
-        """Whether a tensor needs a gradient."""
-        return self.gradient.get(t.name, t.name.rpartition(".")[2] not in WITHOUT_GRADIENT)
 
     # --- kernels --------------------------------------------------------------------------------------------
 
     def read(self) -> list[Kernel]:
         """The kernels, forward and backward."""
-        ops = [op for op in self.block.ops if op.kind not in VIEWS]
         flash = self.how.attention == "flash"
         found: list[Kernel] = []
         core: dict[str, list[Op]] = {}
         regions: dict[str, list[Op]] = {}  # of the last operation's path
         together: dict[tuple[str, int], list[Op]] = {}
         for op in self.block.ops:
-            needs = [self.needs(t) for t in op.inputs]
-            learns = any(not p.buffer for p in op.params) and self.how.trainable(op.path)
-            self.gradient[op.path] = learns or (any(needs) and op.kind != "sinusoid")
-            for extra in op.extra:
-                self.gradient[extra.name] = False
-        for op in ops:
-            scope = op.path.rpartition(".")[0]
-            if works_on_scores(op) and flash:
-                core.setdefault(scope, []).append(op)
-            elif op.kind in ("linear", "expert_linear") and len(op.params[0].dims) >= 2:
-                key = (op.inputs[0].name, len(op.params[0].dims))
-                together.setdefault(key, []).append(op)
-            elif op.kind in (*CONTRACTIONS, "einsum"):
+            kernel = rules(op).kernel
+            if kernel == FREE:
+                continue  # other kernels read its input through it
+            if op.on_scores and flash:
+                core.setdefault(op.scope, []).append(op)
+            elif kernel == MATMUL:
+                together.setdefault((op.inputs[0].name, len(op.params[0].dims)), []).append(op)
+            elif kernel in CONTRACTIONS:
                 found.append(self.contraction(op))
             else:
                 regions[op.path] = [*self.joined(op, regions), op]
@@ -329,7 +331,7 @@ class Reader:
         found += [self.region(group) for group in regions.values()]
         found += self.sums()
         for op in (op for group in together.values() for op in group):
-            if (f"{self.block.path}.{op.path}" if self.block.path else op.path) in self.how.adapted:
+            if self.block.full(op.path) in self.how.adapted:
                 found += self.adapter(op)
         if self.how.stored is not None and self.block.repeat:
             found += [self.dequantised(group) for group in together.values()]
@@ -349,7 +351,7 @@ class Reader:
         """X·A and (X·A)·B of a frozen matrix, and what adds them to its output, and the gradients of X."""
         g, rank = self.gemm(op)._replace(weight=None), self.how.rank
         thin = (g._replace(n=rank), g._replace(k=rank))
-        needs = self.needs(op.inputs[0])
+        needs = self.flow.needs(op.inputs[0])
         back = [Gemm(g.batch, rank, g.n, g.m), Gemm(g.batch, g.m, rank, g.n), Gemm(g.batch, g.k, rank, g.m)]
         back += [Gemm(g.batch, g.m, g.k, rank)] if needs else []
         out, into = (3 * self.how.size * g.batch * g.m * width for width in (g.n, g.k))
@@ -364,29 +366,27 @@ class Reader:
 
     def joined(self, op: Op, regions: dict[str, list[Op]]) -> list[Op]:
         """The operations before it that it is fused with: those that hand their output to it alone."""
-        if op.kind not in (*MAPS, "softmax"):
+        if rules(op).kernel not in (MAP, END):
             return []
         before: list[Op] = []
         for t in op.inputs:
             source = self.root(t)
             group = regions.get(source.name)
-            if group and group[-1].kind in MAPS and len(self.users[t.name]) == 1 and source.name == t.name:
+            if group and rules(group[-1]).kernel == MAP and len(self.users[t.name]) == 1 and source.name == t.name:
                 before += regions.pop(source.name)
         return before
 
     def gemm(self, op: Op) -> Gemm:
         """One contraction: axes of both operands and the output are counted, the others are rows, columns, inner."""
-        a = {axis for dim in op.inputs[0].dims for axis in dim}
-        b = {axis for dim in (op.params[0].dims if op.params else op.inputs[1].dims) for axis in dim}
-        out = {axis for dim in op.output.dims for axis in dim}
-        routed = op.kind == "expert_linear"
+        a, b, out = (axes_of(dims).keys() for dims in dims_of(op))
+        routed = bool(op.params) and op.params[0].routed
         if routed:  # a token meets the experts that it chose, which its own axis counts
-            b = {axis for axis in b if not axis.startswith("experts")}
+            b = axes_of(op.params[0].dims[1:]).keys()
         used = set[str]()
         sizes = {axis: self.of(axis, used) for axis in sorted(a | b)}
-        if works_on_scores(op):
-            for axis in sizes:
-                sizes[axis] *= self.how.keys if axis.startswith(("context", "keys", "source")) else 1
+        if op.on_scores:
+            for axis in axes_of((op.output if op.output.scores else op.inputs[0]).dims[-1:]):
+                sizes[axis] *= self.how.keys
 
         def of(axes: Iterable[str]) -> int:
             return int(math.prod(sizes[axis] for axis in axes))
@@ -403,8 +403,7 @@ class Reader:
 
     def touched(self, op: Op) -> float:
         """Of the experts that a device holds, those that some token goes to, if all are equally likely."""
-        axis = next(axis for dim in op.params[0].dims for axis in dim if axis.startswith("experts"))
-        chosen = next(axis for dim in op.inputs[0].dims for axis in dim if axis.startswith("top_k"))
+        (axis,), (chosen,) = op.params[0].dims[0], op.inputs[1].dims[-1]
         experts: Any = self.sizes[axis]
         top_k: Any = self.sizes[chosen]
         held: float = math.ceil(experts / self.how.mesh.ep)
@@ -417,7 +416,7 @@ class Reader:
         if not self.how.training:
             return ()
         found = []
-        needs = [self.needs(t) for t in op.inputs]
+        needs = self.flow.of(op)
         if needs[0]:
             found.append(Gemm(g.batch, g.m, g.k, g.n, g.weight))
         if (op.params and self.how.trainable(op.path)) or (not op.params and len(needs) > 1 and needs[1]):
@@ -439,8 +438,7 @@ class Reader:
 
     def contraction(self, op: Op) -> Kernel:
         """A convolution, or a matmul of activations."""
-        core = works_on_scores(op)
-        if op.kind == "convolution":
+        if rules(op).kernel == CONVOLUTION:
             rows = (
                 self.entries(op.output.dims[:1])
                 * self.entries(op.output.dims[1:])
@@ -451,7 +449,7 @@ class Reader:
             )
         else:
             g = self.gemm(op)
-        return Kernel(op.path, "matmul", (g,), self.backward(op, g), core=core)
+        return Kernel(op.path, "matmul", (g,), self.backward(op, g), core=op.on_scores)
 
     def flash(self, scope: str, group: list[Op]) -> Kernel:
         """Attention without its score matrix in memory: of the scores, what the mask lets through."""
@@ -463,16 +461,17 @@ class Reader:
             n, whole = n * self.how.keys, whole * self.how.keys
             pairs = visible_pairs(mask, n, whole)
             part = 1.0 if pairs is None else float(pairs) / (n * whole)
-        gemms = tuple(self.gemm(op) for op in group if op.kind == "einsum")
+        products = [op for op in group if rules(op).kernel == PRODUCT]
+        gemms = tuple(self.gemm(op) for op in products)
         gemms = tuple(g._replace(batch=g.batch * part) for g in gemms)
         inside = {op.path for op in group}
         moved: dict[str, float] = {}
         for op in group:
-            for t in op.inputs:
+            for t in op.inputs if op in products else ():
                 source = self.root(t)
-                if source.name not in inside and not is_scores(t.dims) and op.kind == "einsum":
+                if source.name not in inside and not t.scores:
                     moved[source.name] = self.bytes(source)
-            if not is_scores(op.output.dims):
+            if not op.output.scores:
                 moved[op.path] = self.bytes(op.output)
         total = sum(moved.values())
         if not self.how.training:  # a window's cache, or what the mask shows of a longer one
@@ -483,7 +482,7 @@ class Reader:
         """A pass over tensors: it reads what comes from outside and writes what others use."""
         inside = {op.path for op in group}
         last = group[-1]
-        core = any(works_on_scores(op) for op in group)
+        core = any(op.on_scores for op in group)
         if last.attrs.get("after_output"):  # the loss: softmax over the vocabulary in float32
             if not self.how.training:
                 return Kernel(last.path, "memory")
@@ -497,23 +496,21 @@ class Reader:
                 times=4,
             )
         outside = {self.root(t).name: self.root(t) for op in group for t in op.inputs if t.name not in inside}
-        inputs = sum(self.bytes(t) for t in outside.values() if t.name.rpartition(".")[2] not in WITHOUT_GRADIENT)
+        inputs = sum(self.bytes(t) for t in outside.values() if t.given in ("", KEPT))
         output = self.bytes(last.output)
-        if last.kind == "lookup":
+        moves = [rules(op).traffic(op) for op in group]
+        if moves[-1].reads == "rows":
             inputs = output
-        nonlinear = any(
-            op.kind not in ("dropout", "mask") and op.attrs.get("function", "x") not in LINEAR for op in group
-        )
-        masks = sum(self.entries(op.output.dims) for op in group if op.kind == "dropout")  # one byte an entry
-        dropped = any(op.kind == "dropout" for op in group)
+        again = {move.again for move in moves}
+        masks = sum(self.entries(op.output.dims) for op in group if DROPS in rules(op).traits)  # one byte an entry
         forward = inputs + output + (masks if self.how.training else 0)
         backward = 0.0
-        if self.how.training and self.gradient.get(last.path):
-            if last.kind == "softmax":
+        if self.how.training and self.flow.made[last.path]:
+            if moves[-1].again == "output":
                 backward = 3 * output
-            elif nonlinear:  # the output's gradient and the inputs come, the inputs' gradients go
+            elif again & {"inputs", "output"}:  # the output's gradient and the inputs come, the inputs' gradients go
                 backward = output + 2 * inputs + masks
-            elif dropped:
+            elif "mask" in again:
                 backward = 2 * output + masks
         return Kernel(last.path, "memory", read=forward, reread=backward, core=core)
 
@@ -524,10 +521,10 @@ class Reader:
         found = []
         for name, users in self.users.items():
             op = self.made.get(name)
-            dims = op.output.dims if op else users[0].inputs[[t.name for t in users[0].inputs].index(name)].dims
-            if is_scores(dims) or not self.gradient.get(name, True) or name.rpartition(".")[2] in WITHOUT_GRADIENT:
+            tensor = op.output if op else next(t for t in users[0].inputs if t.name == name)
+            if tensor.scores or not self.flow.needs(tensor):
                 continue
-            ways = len({("linear" if u.kind == "linear" else u.path) for u in users if u.kind not in ("mask",)})
+            ways = len({"matrix" if rules(u).mesh(u) == MATRIX else u.path for u in users})
             if ways > 1:
-                found.append(Kernel(f"{name}.gradients", "memory", reread=3.0 * (ways - 1) * self.bytes(dims)))
+                found.append(Kernel(f"{name}.gradients", "memory", reread=3.0 * (ways - 1) * self.bytes(tensor.dims)))
         return found

@@ -14,6 +14,8 @@ def main() -> int:
     """Run the command line and return the exit status: 0 done, 1 the answer is no, 2 the input is wrong; see `cli`."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where interrupts are ignored
         signal.signal(signal.SIGINT, _interrupted)
+    if sys.argv[1:] == ["--version"] and _told_version():
+        return 0
     gc.disable()  # it would run dozens of times during the imports, in a process that lives a tenth of a second
     if not sys.warnoptions:
         import warnings
@@ -25,6 +27,20 @@ def main() -> int:
     status = run()
     settle()
     return status
+
+
+def _told_version() -> bool:
+    """Say which version this is, without the command line; where that cannot be written, it says so itself."""
+    from transformer_calc import __version__
+
+    if sys.stdout is None:
+        return False
+    try:
+        sys.stdout.write(f"tcalc {__version__}\n")
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _interrupted(*_: object) -> None:

@@ -59,7 +59,7 @@ class Transformer:
         """Take another spec of the same model, before anything has been asked of it."""
         consistency.check(spec)
         self.spec = spec
-        for name in ("graph", "further"):
+        for name in ("graph", "absorbed", "further"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -68,6 +68,16 @@ class Transformer:
         from transformer_calc.graph.model import build
 
         return build(self.spec)
+
+    @cached_property
+    def absorbed(self) -> Graph:
+        """The same in the form in which it decodes: latent attention looks at the latent itself."""
+        from transformer_calc.graph.model import build
+        from transformer_calc.spec import LatentAttention
+
+        mixers = (layer.mixer for stack in self.spec.stacks for layer in stack.layers.kinds)
+        latent = any(isinstance(mixer, LatentAttention) for mixer in mixers)
+        return build(self.spec, absorbed=True) if latent else self.graph
 
     def workload(
         self,
@@ -194,6 +204,8 @@ class Transformer:
     @cached_property
     def further(self) -> Further | None:
         """The layers that predict further tokens, if its config names some: how many, and their parameters."""
+        if self.spec.mtp is None:
+            return None
         from transformer_calc.readings.count.further import further
 
         return further(self.spec)
@@ -277,11 +289,10 @@ class Transformer:
         >>> load("gpt3").flops(batch=1, seq=2048).forward.matmul
         734804261732352
         """
-        from transformer_calc.graph.model import build
         from transformer_calc.readings.count.work import counted
 
         run = self.unremarked(batch, seq, target_seq, context)
-        graph = build(self.spec, absorbed=True) if latent == "absorbed" else self.graph
+        graph = self.absorbed if latent == "absorbed" else self.graph
         how: dict[str, Any] = {"needed": needed, "recompute": recompute, "latent": latent}
         return counted(graph, graph.sizes(run), self._of(run), tokens=run.batch * (run.target or run.seq), **how)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
-from transformer_calc.graph.model import build as build_graph
 from transformer_calc.plan import Adapters, Mesh, Serving, Training
 from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.cache import cached, elements, per_token
@@ -110,10 +109,10 @@ class Counted(NamedTuple):
 def count(model: Transformer, workload: Workload, plan: Serving | Training, overhead: int = 0) -> Counted:
     """Bytes of each kind on one device of each stage; `overhead` is added to each."""
     if isinstance(plan, Training) and plan.freeze:
-        _, graph, frozen = find_frozen(model.spec, plan.freeze, eager=plan.kernels == "eager")
+        _, graph, frozen = find_frozen(model.spec, model.graph, plan.freeze, eager=plan.kernels == "eager")
         plan = plan._replace(frozen=frozen)
     else:
-        graph = build_graph(model.spec, absorbed=workload.context > 0)  # as latent attention is served
+        graph = model.absorbed if workload.context else model.graph
     sizes = graph.sizes(workload)
     check_mesh(plan.mesh, graph, sizes)
     context = 0 if isinstance(plan, Training) else cached_tokens(model, workload)

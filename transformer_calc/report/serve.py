@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc import units
 from transformer_calc.errors import InputError
-from transformer_calc.graph.model import build as build_graph
 from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.cost.prices import Paid, paid
 from transformer_calc.readings.count.cache import cached
@@ -112,8 +111,7 @@ def measure(
     check_mesh(plan.mesh, model.graph, sizes)
     check(plan, sizes)
     first = Server(model.graph, plan, device, compute=compute, ideal=ideal)
-    decoder = build_graph(model.spec, absorbed=True)
-    then = Server(decoder, plan, device, compute=compute, ideal=ideal) if generates else None
+    then = Server(model.absorbed, plan, device, compute=compute, ideal=ideal) if generates else None
     batch, devices = workload.batch, plan.mesh.devices
     start = _prompt(first, batch, prompt, workload)
     bill = paid(device, price, amortize)

@@ -30,15 +30,17 @@ BELOW, FIRST, FROZEN = "below", "first", "frozen"  # layers without a gradient; 
 Runs = tuple[tuple[tuple[int, ...], int], ...]
 
 
-def freeze(model: Model, patterns: tuple[str, ...], *, eager: bool = False) -> tuple[Model, Graph, Frozen]:
+def freeze(
+    model: Model, graph: Graph, patterns: tuple[str, ...], *, eager: bool = False
+) -> tuple[Model, Graph, Frozen]:
     """The model with kinds of layers as freezing tells them apart, its graph, and what is frozen in it.
 
+    graph:  the model's as it is
     patterns:  names of parts (embedding, attn, ffn.gate, head …: words of the parameters' paths, which may have a *),
         and numbers of layers (0-11; with several stacks, encoder.0-11)
     eager:  tell the first layer that has a gradient apart even if all of it learns: its norm, if written out operator
         by operator, keeps less
     """
-    graph = build(model)
     ranges, names = _ranges(model, patterns), [p for p in patterns if not RANGE.fullmatch(p)]
     for name in names:
         if not any(_named(part, name) for part in components(graph)):

@@ -39,8 +39,8 @@ def further(model: Model) -> Further | None:
     """Of a model; None where it has none."""
     if model.mtp is None:
         return None
-    whole, own = _held(model, copies=model.mtp.copies), _held(model, copies=False)
-    return Further(model.mtp.n, whole, own, model.mtp.counted)
+    own = _held(model, copies=False)
+    return Further(model.mtp.n, _held(model, copies=True) if model.mtp.copies else own, own, model.mtp.counted)
 
 
 def _held(model: Model, *, copies: bool) -> int:

@@ -56,7 +56,6 @@ def test_a_model_that_is_partly_frozen_keeps_what_autograd_keeps(case: dict[str,
     attention = {"eager": "eager", "sdpa": "flash"}[case["attention"]]
     how = activations.settings(
         graph,
-        family=model.spec.family,
         bytes=4,
         kernels="eager",
         attention=attention,
@@ -85,7 +84,6 @@ def predicted(point: dict[str, Any]) -> Size:
     each = {"float32": 4, "bfloat16": 2}[point["dtype"]]
     how = activations.settings(
         graph,
-        family=model.spec.family,
         bytes=each,
         kernels="eager",
         attention="flash" if point["attn"] == "sdpa" else "eager",
@@ -176,7 +174,7 @@ def test_numbers_are_divided_exactly() -> None:
 
 def tensors(model: Transformer, **how: Any) -> dict[str, Saved]:
     graph = model.graph
-    rows = saved(graph, activations.settings(graph, family=model.spec.family, **how))
+    rows = saved(graph, activations.settings(graph, **how))
     return {row.tensor: row for row in rows if row.repeat == "layers"}
 
 

@@ -12,8 +12,9 @@ import pytest
 from transformer_calc import Transformer, load
 from transformer_calc.readings.memory import activations
 from transformer_calc.readings.memory.activations import saved, total
-from transformer_calc.readings.memory.eager import CLASSES, Eager
 from transformer_calc.sources.families import known
+from transformer_calc.sources.families.execution import CLASSES
+from transformer_calc.spec import Execution
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "activations_by_family.json").read_text())
 MODELS: dict[str, Any] = GOLDEN["models"]
@@ -47,7 +48,6 @@ def predicted(name: str, kind: str) -> list[int]:
         size = [batch, 1, 1] if more == ["single"] else [batch, seq, target]
         how = activations.settings(
             model.graph,
-            family=model.spec.family,
             bytes=BYTES[dtype],
             kernels="eager",
             attention="flash" if attention == "sdpa" else "eager",
@@ -76,21 +76,19 @@ def test_every_family_is_measured_or_says_why_not() -> None:
     assert measured.isdisjoint(UNMEASURED)
 
 
-def test_facts_are_of_known_families() -> None:
-    assert CLASSES.keys() <= {*known(), "gemma3", "llama4"}
+def test_every_family_says_how_it_is_executed() -> None:
+    assert CLASSES.keys() == {*known()}
 
 
 def test_facts_of_classes_are_not_those_of_fused_kernels() -> None:
     for name in ("gpt_oss", "cohere", "falcon", "deepseek_v3"):
         model = load(config=MODELS[name]["config"])
-        assert activations.settings(model.graph, family=model.spec.family).eager == Eager()
+        assert activations.settings(model.graph).eager == Execution()
 
 
 def kept(name: str, *, tokens: int | None, attention: str = "flash") -> dict[str, tuple[str, ...]]:
     model = load(config=MODELS[name]["config"])
-    how = activations.settings(
-        model.graph, family=model.spec.family, kernels="eager", attention=attention, tokens=tokens
-    )
+    how = activations.settings(model.graph, kernels="eager", attention=attention, tokens=tokens)
     return {row.tensor: tuple(axis for dim in row.dims for axis in dim) for row in saved(model.graph, how)}
 
 

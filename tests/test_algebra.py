@@ -175,7 +175,7 @@ def test_the_walk_says_the_same(name: str) -> None:
     model = load(name)
     steps: dict[str, Any] = {
         re.sub(r"layers\.\d+\.", "layers.", step["path"]): step["algebra"]
-        for step in walk(model, model.workload(), shrink=name in SHRUNK).to_dict()["steps"]  # type: ignore[attr-defined]
+        for step in walk(model.walk(shrink=name in SHRUNK)).to_dict()["steps"]  # type: ignore[attr-defined]
     }
     compared = 0
     for op in model.shapes():

@@ -22,7 +22,7 @@ RECIPES = {"bfloat16": "bf16", "float32": "fp32", "float16": "fp16-mixed"}  # by
 
 def held(model: Transformer, plan: Training, workload: Any) -> Kept:
     (stage,) = stages(model.graph, plan.mesh)
-    return kept(stage, model.graph, model.graph.sizes(workload), plan, model.spec.family)
+    return kept(stage, model.graph, model.graph.sizes(workload), plan)
 
 
 def predicted(name: str, kind: str, size: list[int]) -> Kept:
@@ -123,7 +123,7 @@ def test_micro_batches_bound_the_loss() -> None:
         counts = []
         for stage in stages(model.graph, plan.mesh):
             run = model.graph.sizes(model.workload(batch=4, seq=64))
-            counts.append(kept(stage, model.graph, run, plan, "gpt2").loss)
+            counts.append(kept(stage, model.graph, run, plan).loss)
         logits, targets = 64 * 50257, 8 * 64
         assert counts == [0, times * (4 + 2) * logits + 8 * logits + (times - 1) * targets]
     plan = Training(micro_batch=1)
@@ -140,5 +140,5 @@ def test_formulas_say_the_same(name: str, recompute: str, outputs: str) -> None:
     sizes, found = model.graph.sizes(run), held(model, plan, run)
     letters = footprint.letters_of(model.graph, sizes, plan)
     (stage,) = stages(model.graph, plan.mesh)
-    formulas = footprint.of_training(stage, letters, plan, model.spec.family, found.peak_at)
+    formulas = footprint.of_training(stage, letters, plan, found.peak_at)
     assert evaluate(formulas["activations"], letters.values) == found.activations

@@ -21,7 +21,6 @@ ARITHMETIC: dict[str, int] = {
     "fit.py": 29,
     "memory.py": 20,
     "serve.py": 18,
-    "walk.py": 53,
 }
 READINGS: dict[str, int] = {
     "compare.py": 5,
@@ -30,7 +29,6 @@ READINGS: dict[str, int] = {
     "hardware.py": 2,
     "memory.py": 26,
     "serve.py": 10,
-    "walk.py": 21,
 }
 
 

@@ -309,5 +309,5 @@ def test_every_preset_has_an_answer(name: str) -> None:
     if said["tpot_seconds"] is not None:
         assert said["tokens_per_second"] == pytest.approx(2 / said["tpot_seconds"])
     sizes = model.graph.sizes(model.workload(batch=2))
-    found = step.estimate(model.graph, sizes, Training(), hardware.load("b300"), model.spec.family)
+    found = step.estimate(model.graph, sizes, Training(), hardware.load("b300"))
     assert 0 < found.mfu < 1

@@ -17,8 +17,9 @@ import pytest
 from transformer_calc import InputError, load
 from transformer_calc.cli import run
 from transformer_calc.graph.model import build as build_graph
+from transformer_calc.readings.run.given import seeded_inputs, seeded_weights
 from transformer_calc.readings.run.shrink import shrink
-from transformer_calc.readings.run.walk import seeded_inputs, seeded_weights, walk
+from transformer_calc.readings.run.walk import walk
 from transformer_calc.report.walk import build
 from transformer_calc.sources import presets
 from transformer_calc.spec import Model, Patches, Workload
@@ -57,7 +58,7 @@ def exercise(x: Rows, a: Rows, w1: Rows, b1: list[float], w2: Rows, b2: list[flo
 
 def steps(model: Any, *, on: dict[str, int] | None = None, **options: Any) -> dict[str, dict[str, Any]]:
     """The steps of a walk by their paths."""
-    report = build(model, model.workload(**(on or {})), **options)
+    report = build(model.walk(**(on or {}), **options))
     return {step["path"]: step for step in report.to_dict()["steps"]}  # type: ignore[attr-defined]
 
 
@@ -212,12 +213,12 @@ class TestWhichSteps:
 
     @pytest.mark.parametrize("option", ["step", "until"])
     def test_a_misspelt_one_gets_the_nearest_name(self, option: str) -> None:
-        with pytest.raises(InputError, match=f"--{option} is 'layers.0.attn.softmx'") as caught:
-            build(load("walk"), load("walk").workload(), **{option: "layers.0.attn.softmx"})  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=f"`{option}` is 'layers.0.attn.softmx'") as caught:
+            load("walk").walk(**{option: "layers.0.attn.softmx"})  # type: ignore[arg-type]
         assert caught.value.hint == "did you mean layers.0.attn.softmax?"
 
     def test_not_both(self) -> None:
-        with pytest.raises(InputError, match="--step and --until"):
+        with pytest.raises(InputError, match="`step` and `until`"):
             steps(load("walk"), step="head", until="head")
 
 
@@ -315,14 +316,14 @@ class TestSmallModels:
     def test_large_ones_are_refused_with_the_way_out(self) -> None:
         with pytest.raises(InputError, match="gpt2 has 124,439,808 parameters") as caught:
             steps(load("gpt2"))
-        assert "--shrink" in (caught.value.hint or "")
+        assert "`shrink`" in (caught.value.hint or "")
 
     def test_long_ones_too(self) -> None:
-        with pytest.raises(InputError, match="--seq is 65; a walk takes at most 64 tokens"):
+        with pytest.raises(InputError, match="`seq` is 65; a walk takes at most 64 tokens"):
             steps(load("walk"), on={"seq": 65})
 
     def test_a_cache_is_refused(self) -> None:
-        with pytest.raises(InputError, match="--context is 2"):
+        with pytest.raises(InputError, match="`context` is 2"):
             steps(load("walk"), on={"context": 2})
 
     @pytest.mark.parametrize("preset", ["llama-3-8b", "deepseek-v3", "t5-small", "bert-base-uncased", "mixtral-8x7b"])
@@ -362,7 +363,7 @@ class TestNumbers:
 
     def test_json_has_every_digit(self) -> None:
         model = load("walk")
-        written = json.loads(json.dumps(build(model, model.workload()).to_dict()))
+        written = json.loads(json.dumps(build(model.walk()).to_dict()))
         assert [step["path"] for step in written["steps"]] == list(steps(model))
         entry = written["steps"][-1]["output"]["values"][0][0][0]
         assert len(repr(entry)) > 10
@@ -695,7 +696,7 @@ def test_sizes_that_are_not_asked_for_stay_small(
     name: str, on: dict[str, int], sizes: tuple[int, int, int | None]
 ) -> None:
     model = load(name)
-    ran = build(model, model.workload(**on), shrink=True).workload
+    ran = model.walk(**on, shrink=True).workload  # type: ignore[arg-type]
     assert (ran["batch"], ran["seq"], ran.get("target_seq")) == sizes
 
 

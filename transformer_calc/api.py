@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformer_calc.readings.count.shapes import Shapes
     from transformer_calc.readings.count.work import Flops
     from transformer_calc.readings.run.verify import Verification
+    from transformer_calc.readings.run.walk import Walk
     from transformer_calc.sources.published import Checkpoint
     from transformer_calc.sources.settings import Setting
 
@@ -340,6 +341,50 @@ class Transformer:
         how: dict[str, Any] = {"size": size, "seed": seed, "progress": progress, "say": say}
         return run.verification(ran.spec, ran.graph, on, of, limits=limits, **how)
 
+    def walk(
+        self,
+        *,
+        step: str | None = None,
+        until: str | None = None,
+        input: str | Path | None = None,
+        seed: int = 0,
+        weights: str = "integers",
+        shrink: bool = False,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+    ) -> Walk:
+        """Run a small model in NumPy, step by step: every matrix, and the line of algebra that makes it.
+
+        step: only this operation, or those whose paths begin so; until: the last one; input: a file of x, token_ids, A
+        and weights by their paths (.toml, .json, .npz), or of weights (.safetensors); seed: of the numbers that are not
+        given, and weights, what these are like, integers or random; shrink: a tiny model of the same structure; batch,
+        seq, target_seq: few tokens where none are asked for.
+
+        >>> load("walk").walk(step="layers.0.attn.softmax").steps[0].algebra
+        'P₁ = softmax(Sc₁)'
+        """
+        from transformer_calc.readings.run import shrink as small
+        from transformer_calc.readings.run import walk
+        from transformer_calc.readings.run.given import tokens_of
+        from transformer_calc.sources import values
+
+        if input is not None and not str(input).strip():
+            raise InputError("`input` is empty, expected the path of a file")
+        asked = {"batch": batch, "seq": seq, "target_seq": target_seq, "context": context}
+        given = [name for name, size in asked.items() if size is not None]
+        run = self.unremarked(**asked)
+        ran = Transformer(small.shrink(self.spec), self.source) if shrink else self
+        checkpoint = Path(input) if input is not None and str(input).lower().endswith(".safetensors") else None
+        found = {} if shrink else values.flat(self.described.get("values", {}))
+        if input is not None and not checkpoint:
+            found |= values.read(Path(input))
+        on = walk.workload(ran.spec, given, run, self.unremarked(), tokens_of(ran.spec, found))
+        how: dict[str, Any] = {"step": step, "until": until, "seed": seed, "weights": weights, "shrunk": shrink}
+        how |= {"own": input is None, "checkpoint": checkpoint}
+        return walk.walked(ran.spec, ran.graph, on, self._of(on, self.beyond(run)), found, **how)
+
     def _with_weights(
         self, weights: Path, reference: str | Path | None, *, rtol: float, atol: float, progress: Any
     ) -> Verification:
@@ -425,7 +470,6 @@ class Transformer:
             grid=grid.load(grid.WORLD),
             published_device=hardware.load(known) if known else None,
             name=self.spec.name,
-            family=self.spec.family,
             predict=predict,
         )
 

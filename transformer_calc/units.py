@@ -5,7 +5,9 @@ Everything here is integer arithmetic: a float in between would turn large count
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
 
 from .errors import InputError, shown
 
@@ -154,6 +156,27 @@ def format_number(value: float) -> str:
     if value == 0 or value != value or abs(value) == float("inf"):
         return f"{value:g}"
     return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
+
+
+def is_whole(x: float, decimals: int = 0) -> bool:
+    """Whether a number has no more than so many decimals."""
+    return abs(x - round(x, decimals)) <= 1e-12 * max(1.0, abs(x))
+
+
+def decimals_of(numbers: Iterable[float], most: int) -> int:
+    """The decimals that numbers need, at most so many; more where all of them would vanish."""
+    shown = list(numbers)
+    for places in range(most):
+        if all(is_whole(x, places) for x in shown):
+            return places
+    largest = max(map(abs, shown), default=0.0)
+    return most if largest == 0 or largest >= 10 ** (1 - most) else most - math.floor(math.log10(largest))
+
+
+def format_decimals(x: float, decimals: int) -> str:
+    """Write a number with so many decimals and a real minus sign."""
+    text = f"{abs(x):.6e}" if abs(x) >= 1e15 else f"{abs(x):.{decimals}f}"
+    return f"−{text}" if x < 0 and any(digit in "123456789" for digit in text) else text
 
 
 def format_usd(usd: float) -> str:

@@ -24,7 +24,7 @@ from transformer_calc.ops.core import Tensor as Tensor
 from transformer_calc.ops.core import axes_of as axes_of
 from transformer_calc.ops.core import product as product
 from transformer_calc.ops.core import shape as shape
-from transformer_calc.spec import WRITTEN_OUT
+from transformer_calc.spec import WRITTEN_OUT, Execution
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -151,6 +151,7 @@ class Graph(NamedTuple):
     orders: Mapping[str, tuple[tuple[tuple[str, ...], int], ...]]  # stack -> runs of (cycle of blocks, times)
     workload_axes: tuple[str, ...]
     tensor_names: tuple[tuple[str, str], ...] = ()
+    execution: Execution = Execution()  # how the class computes, beyond what the operations say
 
     def sizes(self, workload: Workload) -> dict[str, Size]:
         """Every axis as a number."""

@@ -37,7 +37,8 @@ def build(model: Model, *, absorbed: bool = False) -> Graph:
             for other in results[1:]:
                 total = b.map("sum", "add", total, other)
             b.map("average", "scale", total, factor=1 / len(results))
-    return Graph(model.name, b.axes, tuple(b.blocks), orders, tuple(b.workload_axes), model.tensor_names)
+    workload = tuple(b.workload_axes)
+    return Graph(model.name, b.axes, tuple(b.blocks), orders, workload, model.tensor_names, model.execution)
 
 
 def _token_axes(b: Builder, stack: Stack, *, decoding: bool) -> tuple[str, str]:

@@ -252,7 +252,7 @@ def _parts(
     known:  what is known of stages before it, which hold the same
     """
     if isinstance(plan, Training):
-        of = kept(stage, graph, sizes, plan, model.spec.family, known)._asdict()
+        of = kept(stage, graph, sizes, plan, known)._asdict()
     else:
         key = content(stage)
         of = known[key] = known.get(key) or held(stage, graph, sizes, plan, context)._asdict()
@@ -279,7 +279,7 @@ def _formulas(model: Transformer, counted: Counted, plan: Serving | Training) ->
     ):
         parts = held_parts | others
         if isinstance(plan, Training):
-            sought = footprint.of_training(stage, letters, plan, model.spec.family, peak)
+            sought = footprint.of_training(stage, letters, plan, peak)
         else:
             sought = footprint.of_serving(stage, letters, plan, counted.context)
         short, rules = footprint.formulas(letters, sought)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformer_calc import strict
 from transformer_calc.errors import InputError, NotSettable, did_you_mean, shown
 from transformer_calc.sources import families, files, further
 from transformer_calc.sources.families.base import FLAGS, Config, Family
+from transformer_calc.sources.families.execution import CLASSES
 from transformer_calc.spec import Model
 
 # Families with layers of another kind than attention: known, and refused by name.
@@ -124,6 +126,7 @@ def load(
 
         classes.check(config)
     model = entry.build(config)
+    model = replace(model, execution=CLASSES[entry.model_type])
     for field in fields:
         if field not in keys or not config.read.issuperset(keys[field]):
             can = ", ".join(name for name, those in keys.items() if config.read.issuperset(those))

@@ -8,6 +8,7 @@ A state-space or linear-attention layer is a further kind of `Layer.mixer`; noth
 """
 
 from transformer_calc.spec.attention import Attention, Averaging, Indexer, LatentAttention
+from transformer_calc.spec.execution import Execution
 from transformer_calc.spec.feedforward import Mlp, Moe, Router
 from transformer_calc.spec.heads import TAKES, Act, Dense, Head, NormStep, Pool, Probe
 from transformer_calc.spec.layer import SEQUENTIAL, Convolution, Layer, Layers
@@ -27,8 +28,8 @@ from transformer_calc.spec.words import ACTIVATIONS, STACKS, WRITTEN_OUT, Norm, 
 # fmt: off
 __all__ = (
     "ACTIVATIONS", "LENGTHS", "POSITIVE", "SEQUENTIAL", "STACKS", "TAKES", "WRITTEN_OUT", "Act", "Attention",
-    "Audio", "Averaging", "Convolution", "Dense", "Disentangled", "Head", "Indexer", "LatentAttention", "Layer",
-    "Layers", "Mlp", "Model", "Moe", "Mtp", "Norm", "NormStep", "Patches", "Pool", "Positions", "Probe",
+    "Audio", "Averaging", "Convolution", "Dense", "Disentangled", "Execution", "Head", "Indexer", "LatentAttention",
+    "Layer", "Layers", "Mlp", "Model", "Moe", "Mtp", "Norm", "NormStep", "Patches", "Pool", "Positions", "Probe",
     "RelativeBias", "RelativeProjection", "Rotary", "Router", "Stack", "Tokens", "Vectors", "Workload", "divide",
     "further_layers",
 )

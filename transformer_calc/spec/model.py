@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from transformer_calc.record import Record, integer, one_of, record, text
+from transformer_calc.spec.execution import Execution
 from transformer_calc.spec.heads import Head
 from transformer_calc.spec.layer import Layer
 from transformer_calc.spec.stack import Stack
@@ -48,6 +49,7 @@ class Model(Record):
     start_token: int | None = integer(default=None, least=-1)
     # how those of the heads are, where that differs: GPT-2's are nn.Linear, its layers not
     head_layout: str = one_of("", "in_out", "out_in", default="")
+    execution: Execution = Execution()
     tensor_names: tuple[tuple[str, str], ...] = ()  # part of the graph -> what its tensor is called in Hugging Face
 
     @property

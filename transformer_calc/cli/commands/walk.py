@@ -47,15 +47,5 @@ def walk(
     """Show the forward pass by hand, matrix by matrix."""
     from transformer_calc.report.walk import build
 
-    return build(
-        model,
-        model.workload(**sizes),
-        step=step,
-        until=until,
-        input=input,
-        weights=weights,
-        seed=seed,
-        decimals=decimals,
-        whole=whole,
-        shrink=shrink,
-    )
+    answer = model.walk(**sizes, step=step, until=until, input=input, weights=weights, seed=seed, shrink=shrink)
+    return build(answer, decimals=decimals, whole=whole)

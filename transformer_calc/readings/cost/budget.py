@@ -200,7 +200,7 @@ class Predicted(NamedTuple):
 
 
 def predict(
-    graph: Graph, sizes: Sizes, plan: Training, device: Device, devices: int, given: frozenset[str], family: str
+    graph: Graph, sizes: Sizes, plan: Training, device: Device, devices: int, given: frozenset[str]
 ) -> Predicted:
     """The fastest plan that keeps to what is given, and how fast it runs.
 
@@ -209,7 +209,7 @@ def predict(
     from transformer_calc.readings.time import planner
     from transformer_calc.readings.time.step import PARTS
 
-    choice = planner.choose(graph, sizes, device, devices, plan, given, family)
+    choice = planner.choose(graph, sizes, device, devices, plan, given)
     found, mesh = choice.estimate, choice.plan.mesh
     tokens = int(sizes["batch"]) * int(sizes["seq"])  # type: ignore[arg-type]
     ways = ", ".join(f"{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp", "ep"))

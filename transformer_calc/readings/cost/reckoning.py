@@ -99,7 +99,6 @@ def reckon(
     grid: Grid,
     published_device: Device | None = None,
     name: str = "",
-    family: str = "",
     predict: bool = True,
 ) -> Reckoning:
     """The costs of training a model, or of serving it where the plan is one of serving.
@@ -124,7 +123,7 @@ def reckon(
         alike = not (asked.device or asked.devices or given & MESH)
         for how, fixed in (_as_published(plan, run, given), (plan, given)) if alike else ((plan, given),):
             try:
-                predicted = budget.predict(graph, sizes, how, device, devices, fixed, family)
+                predicted = budget.predict(graph, sizes, how, device, devices, fixed)
                 plan, why = predicted.plan, ""
                 break
             except InputError as error:

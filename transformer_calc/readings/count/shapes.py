@@ -204,9 +204,9 @@ def shapes(
     )
 
 
-def join(block: str, op: str) -> str:
-    """The path of an operation in its model."""
-    return f"{block}.{op}" if block else op
+def join(*parts: str) -> str:
+    """The path of a block, an operation in it, a parameter of that; the block of what stands in none is empty."""
+    return ".".join(part for part in parts if part)
 
 
 def _chosen(graph: Graph, sizes: Sizes, *, expand: bool, layer: int | str | None) -> list[Place]:

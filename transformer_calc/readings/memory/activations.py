@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from transformer_calc.graph.core import IDS, KEPT, MASK, Block, Dims, Graph, Op, Sizes, Tensor, product
 from transformer_calc.ops import rules
@@ -46,7 +46,7 @@ from transformer_calc.ops.kind import (
     VIEW,
 )
 from transformer_calc.readings.count.flops import RECOMPUTE, masks
-from transformer_calc.readings.memory.eager import CLASSES, Eager
+from transformer_calc.spec import Execution
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -104,7 +104,6 @@ class Saved(NamedTuple):
 def settings(
     graph: Graph,
     *,
-    family: str = "",
     bytes: int = 2,
     kernels: str = "fused",
     attention: str = "flash",
@@ -114,7 +113,7 @@ def settings(
     tokens: int | None = None,
     alone: bool = False,
 ) -> How:
-    """How a model is run; what the classes of Hugging Face do otherwise is seen in the graph, or known by family.
+    """How a model is run; what the classes of Hugging Face do otherwise is seen in the graph, or said with it.
 
     tokens: of a sequence; None: more than any window holds
     alone: a batch of one sequence
@@ -126,7 +125,7 @@ def settings(
     ):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
-    eager = CLASSES.get(family, Eager()) if kernels == "eager" else Eager()
+    eager = graph.execution if kernels == "eager" else Execution()
     traits = {trait for block in graph.blocks for op in block.ops for trait in rules(op).traits}
     return How(
         bytes,
@@ -523,7 +522,7 @@ def _has_learned_bias(graph: Graph) -> bool:
     return any(BIASES in rules(op).traits for block in graph.blocks for op in block.ops)
 
 
-def _plain_scopes(graph: Graph, block: Block, eager: Any) -> frozenset[str]:
+def _plain_scopes(graph: Graph, block: Block, eager: Execution) -> frozenset[str]:
     """Attentions that PyTorch's flash kernel (on the CPU) does not do.
 
     Those with dropout or a learned bias, those whose values are not as wide as their keys, and those with one key head

@@ -112,7 +112,7 @@ def of_serving(stage: Stage, letters: Letters, plan: Serving, context: int) -> d
     return {name: letters.settled(size) for name, size in found.items()}
 
 
-def of_training(stage: Stage, letters: Letters, plan: Training, family: str, peak_at: str) -> dict[str, Size]:
+def of_training(stage: Stage, letters: Letters, plan: Training, peak_at: str) -> dict[str, Size]:
     """States, activations at the peak, and those of one layer of each kind, of one device of a stage."""
     graph, sizes, written, _ = letters
     paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
@@ -124,7 +124,7 @@ def of_training(stage: Stage, letters: Letters, plan: Training, family: str, pea
         w, g, s = training.part_bytes(part, sizes, plan, paths, written)
         weights, gradients, states = weights + times * w, gradients + times * g, states + times * s
     found = {"weights": weights, "gradients": gradients, "optimizer": states}
-    found |= _activations(stage, letters, plan, family, peak_at) | _buffers(stage, letters, plan, paths, peak_at)
+    found |= _activations(stage, letters, plan, peak_at) | _buffers(stage, letters, plan, paths, peak_at)
     return {name: letters.settled(size) for name, size in found.items()}
 
 
@@ -155,16 +155,16 @@ class _Pass(NamedTuple):
     layers: dict[str, Size]
 
 
-def _activations(stage: Stage, letters: Letters, plan: Training, family: str, peak_at: str) -> dict[str, Size]:
+def _activations(stage: Stage, letters: Letters, plan: Training, peak_at: str) -> dict[str, Size]:
     graph, sizes, written, _ = letters
     numbers = training.local_of(graph, sizes, plan)
     local = numbers._replace(sizes=written)
-    how = training.how_of(plan, graph, family, sizes)  # the formula is of sequences like these
+    how = training.how_of(plan, graph, sizes)  # the formula is of sequences like these
     groups = [_pass(chunk, letters, local, plan, how) for chunk in stage.chunks or (stage,)]
     running = training.in_flight(stage, sizes, plan)
     counts = [running]
     if stage.chunks:
-        each = [training.one_pass(chunk, graph, sizes, plan, family).held for chunk in stage.chunks]
+        each = [training.one_pass(chunk, graph, sizes, plan).held for chunk in stage.chunks]
         counts = training.interleaved(each, running, training.passes(plan, sizes), plan.mesh.pp)
     total: Size = 0
     for times, group in zip(counts, groups, strict=True):

@@ -167,9 +167,7 @@ class _Still(NamedTuple):
 Known = dict[Any, Any]  # what stages of one plan have in common, by their content
 
 
-def kept(
-    stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "", known: Known | None = None
-) -> Kept:
+def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known | None = None) -> Kept:
     """One device of a stage at the moment that needs the most.
 
     known:  of stages before it, which hold the same
@@ -179,7 +177,7 @@ def kept(
     if key not in known:
         known[key] = _still(stage, graph, sizes, plan)
     weights, gradients, states, held = known[key]
-    start, layer, saved = _activations(stage, graph, sizes, plan, family, known)
+    start, layer, saved = _activations(stage, graph, sizes, plan, known)
     moments = (
         (start, START, held.at_start),
         (layer, LAYER if plan.recompute == "none" else AGAIN, held.in_layer),
@@ -331,22 +329,20 @@ class AtOnce(NamedTuple):
     loss: int
 
 
-def _activations(
-    stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str, known: Known
-) -> tuple[AtOnce, AtOnce, int]:
+def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known) -> tuple[AtOnce, AtOnce, int]:
     """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers.
 
     And what autograd keeps of them, the loss apart.
     """
     running = in_flight(stage, sizes, plan)
     if stage.chunks:
-        groups = [_known_pass(chunk, graph, sizes, plan, family, known) for chunk in stage.chunks]
+        groups = [_known_pass(chunk, graph, sizes, plan, known) for chunk in stage.chunks]
         most = interleaved([group.held for group in groups], running, passes(plan, sizes), plan.mesh.pp)
         kept = sum(n * group.kept for n, group in zip(most, groups, strict=True))
         losses = most[-1]
         last = groups[-1]._replace(working=max(group.working for group in groups))
     else:
-        last = _known_pass(stage, graph, sizes, plan, family, known)
+        last = _known_pass(stage, graph, sizes, plan, known)
         kept, losses = running * last.kept, running
     held, each = losses * last.output, last.loss + last.logits
     start = AtOnce(kept + held + last.moment, losses * each + held + last.moment)
@@ -355,10 +351,10 @@ def _activations(
     return start, layer, kept - losses * last.loss
 
 
-def _known_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str, known: Known) -> Pass:
+def _known_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known) -> Pass:
     key = "pass", content(stage)
     if key not in known:
-        known[key] = one_pass(stage, graph, sizes, plan, family)
+        known[key] = one_pass(stage, graph, sizes, plan)
     found: Pass = known[key]
     return found
 
@@ -398,10 +394,10 @@ def local_of(graph: Graph, sizes: Sizes, plan: Training) -> Local:
     return Local(lora.bound(graph.bind(run), plan.adapters), rules, between)
 
 
-def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, family: str = "") -> Pass:
+def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Pass:
     """What one micro-batch takes on one device of a stage."""
     local = local_of(graph, sizes, plan)
-    how = how_of(plan, graph, family, sizes)
+    how = how_of(plan, graph, sizes)
     counts = {(block.path, block.title): count for block, count in stage.blocks}
     kept = loss = logits = output = moment = 0
     of_layer: dict[str, int] = {}  # block -> bytes of one of its layers that are kept
@@ -442,11 +438,10 @@ def times(row: Saved, count: int, sizes: Sizes) -> int:
     return -(-count // row.every) if row.repeat else 1
 
 
-def how_of(plan: Training, graph: Graph, family: str, sizes: Sizes) -> How:
+def how_of(plan: Training, graph: Graph, sizes: Sizes) -> How:
     """How a model is run by this plan."""
     return activations.settings(
         graph,
-        family=family,
         bytes=STORAGE[precision(plan.precision).activations].bytes,
         kernels=plan.kernels,
         attention=plan.attention,

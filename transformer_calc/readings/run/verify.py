@@ -16,6 +16,7 @@ from transformer_calc.graph.core import MASK, Block, Graph, Op, Sizes, product, 
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import CONVOLUTION, GROWN, PART, SAME
 from transformer_calc.readings.count.params import params
+from transformer_calc.readings.count.shapes import join
 from transformer_calc.readings.run.machine import Machine, Observed, Outcome, Weights, random_weights
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Vectors, Workload
 from transformer_calc.units import format_bytes
@@ -327,12 +328,12 @@ def _outputs(op: Op, sizes: Sizes) -> Any:
 def _operations(graph: Graph, sizes: Sizes, observed: Sequence[Observed], itemsize: int) -> list[Check]:
     seen: dict[str, list[Observed]] = {}
     for one in observed:
-        seen.setdefault(_path(one.block, one.op.output.name), []).append(one)
+        seen.setdefault(join(one.block, one.op.output.name), []).append(one)
     checks = []
     for block in graph.blocks:
         repeat = sizes[block.repeat] if block.repeat else 1
         for op in block.ops:
-            path = _path(block.path, op.output.name)
+            path = join(block.path, op.output.name)
             runs = seen.pop(path, [])
             checks.append(Check(f"{path}: runs", repeat, len(runs)))
             if not runs:
@@ -377,14 +378,10 @@ def _totals(graph: Graph, sizes: Sizes, outcome: Outcome, machine: Machine) -> l
             if path == block.path:
                 checks.append(Check(f"{path}, layer {layer}: FLOPs", work, got))
     for path, load in outcome.loads.items():
-        routers = [(b, o) for b in graph.blocks for o in b.ops if _path(b.path, o.path) == path]
+        routers = [(b, o) for b in graph.blocks for o in b.ops if join(b.path, o.path) == path]
         sent = [product(o.output.dims, sizes) * (sizes[b.repeat] if b.repeat else 1) for b, o in routers]
         checks.append(Check(f"{path}: tokens sent to experts", sent, [int(load.sum())]))
     return checks
-
-
-def _path(block: str, op: str) -> str:
-    return f"{block}.{op}" if block else op
 
 
 def _all(shapes: Sequence[tuple[int, ...]]) -> Any:

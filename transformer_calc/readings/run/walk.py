@@ -1,40 +1,48 @@
-"""The forward pass by hand: one run of the graph, with every array that it meets.
-
-Inputs and weights may be given; the others are seeded and small. Seeded numbers come from Python's generator and are
-whole (or have two decimals), so that they are the same on every machine.
-"""
+"""The forward pass by hand: one run of the graph, with every array that it meets and the line of algebra for each."""
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from transformer_calc.errors import InputError, did_you_mean, shown
-from transformer_calc.graph.core import Block, Dim, Dims, Graph, Op, Param, Sizes, Tensor, shape
+from transformer_calc.answer import OfModel
+from transformer_calc.errors import InputError, check_choice, did_you_mean, shown
+from transformer_calc.graph.core import Dims, Graph, Op, Param, Sizes
 from transformer_calc.ops import rules
 from transformer_calc.ops.frequencies import frequencies
-from transformer_calc.ops.kind import CONTRACTIONS, CONVOLUTION, LOOKS_UP, MASKS, NORMS, ROTATES, WEIGHS, dims_of
-from transformer_calc.ops.tables import sinusoids
+from transformer_calc.ops.kind import MASKS, OWN, PART, ROTATES, WEIGHS
 from transformer_calc.readings.count import algebra
-from transformer_calc.readings.count.legend import symbols_of
-from transformer_calc.readings.count.shapes import expanded
+from transformer_calc.readings.count.legend import Symbol, legend, symbols_of
+from transformer_calc.readings.count.params import params
+from transformer_calc.readings.count.shapes import expanded, join
+from transformer_calc.readings.run.by_hand import LOWEST, Line, worked_out
+from transformer_calc.readings.run.given import Given, given, seeded_inputs, seeded_weights, with_vectors
 from transformer_calc.readings.run.machine import Machine
-from transformer_calc.spec import Audio, Averaging, Model, Patches, Stack, Tokens, Vectors
+from transformer_calc.readings.run.verify import too_long
+from transformer_calc.readings.run.weights import Checkpoint, Loaded, is_folder, match
+from transformer_calc.spec import Model, Patches, Workload
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-LOWEST = float(np.finfo(np.float64).min)  # what a mask writes: softmax makes 0 of it
-WIDE = 8  # a weight matrix of more inputs has its entries halved, quartered …
 UNSEEN = ("mask", "padding_mask")  # inputs that the run makes by itself
+STYLES = ("integers", "random")
+MOST_PARAMS = 50_000
+MOST_TOKENS = 64
+MOST_SEQUENCES = 64
+FEW = 12  # tokens of a model's usual workload that are still walked
+USUAL_TOKENS = 4  # where nothing is asked for and the model's usual ones are more
+FRACTIONS = {"pixels": "the image", "mel_spectrogram": "the spectrogram"}  # inputs that are never whole numbers
 
 
 class Seen(NamedTuple):
-    """An array with its letter and its axes; `given`: no operation made it."""
+    """An array with its letter and its axes, by their names and symbols.
+
+    given: no operation made it; sums: of its rows, where these weigh what is summed
+    """
 
     name: str
     letter: str
@@ -45,6 +53,7 @@ class Seen(NamedTuple):
     given: bool = False
     key: tuple[str, int] = ("", 0)  # of a weight: its path and which copy
     head_width: int = 0  # where the last dimension holds heads side by side
+    sums: Array | None = None
 
     @property
     def shape(self) -> list[int]:
@@ -53,8 +62,10 @@ class Seen(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One operation of the run; `by_hand` is one entry worked out: (its row and column, pairs of factors, what comes
-    of them).
+    """One operation of the run, with its line of algebra.
+
+    by_hand: one entry worked out; remarks: on entries that are exactly 0; handed_on: what comes out is what an
+    operation before it made, in another shape if anything
     """
 
     path: str
@@ -63,15 +74,9 @@ class Step(NamedTuple):
     inputs: list[Seen]
     weights: list[Seen]
     output: Seen
-    by_hand: tuple[tuple[int, int], list[tuple[float, float]], list[float]] | None = None
-    layer: int | None = None
-
-
-class Given(NamedTuple):
-    """What somebody's file says: inputs of the run by name, and weights by path and copy."""
-
-    inputs: dict[str, Array]
-    weights: dict[tuple[str, int], Array]
+    by_hand: Line = ()
+    remarks: tuple[str, ...] = ()
+    handed_on: bool = False
 
 
 class _Stop(Exception):
@@ -102,14 +107,26 @@ class Walker(Machine):
             for p, w, v in zip(op.params, line.weights, params, strict=True)
         ]
         self.made.add(id(y))
-        prefix = self.block.path
-        if self.layer is not None:
-            prefix = f"{self.block.stack}.layers.{self.layer}" if self.block.stack else f"layers.{self.layer}"
-        path = f"{prefix}.{op.path}" if prefix else op.path
+        place = self.block.path if self.layer is None else join(self.block.stack, f"layers.{self.layer}")
+        path = join(place, op.path)
         output = self._seen(op.path, line.letter, op.output.dims, y)
-        text = line.text + self._masked(op, y) + self._stretched(op, y)
-        worked = _by_hand(op, inputs, params, y)
-        self.steps.append(Step(path, op, text, shown_in, shown_weights, output, worked, self.layer))
+        kind = rules(op)
+        if WEIGHS in kind.traits:
+            output = output._replace(sums=y.sum(-1))
+        if shown_in and op.last == "mix":
+            shown_in[0] = shown_in[0]._replace(sums=shown_in[0].values.sum(-1))
+        step = Step(
+            path,
+            op,
+            line.text + self._masked(op, y) + self._stretched(op, y),
+            shown_in,
+            shown_weights,
+            output,
+            worked_out(op, self.layer, inputs, params, y),
+            _of_zeros(op, inputs, y),
+            (kind.memory not in (OWN, PART) or MASKS in kind.traits) and bool(shown_in) and not shown_in[0].given,
+        )
+        self.steps.append(step)
         if path == self.last:
             raise _Stop
 
@@ -141,28 +158,20 @@ class Walker(Machine):
         if param.tied and not param.tied.startswith("@"):
             return param.tied, 0
         own = param.tied[1:] or f"{op.path}.{param.name}"
-        return self.block.full(own), self.copy
+        return join(self.block.path, own), self.copy
 
 
-def _by_hand(op: Op, inputs: Sequence[Array], params: Sequence[Array], y: Array) -> Any:
-    """An entry of a product as its sum, in the second row where there is one."""
-    if rules(op).kernel not in CONTRACTIONS or y.ndim < 2 or len(inputs) + len(params) < 2:
-        return None
-    a, b = inputs[0], params[0] if params else inputs[1]
-    a_dims, b_dims, out = dims_of(op)
-    inner = [dim for dim in a_dims if dim in b_dims and dim not in out]
-    if len(inner) != 1 or not {*a_dims, *b_dims} <= {*out, *inner} or len(set(out)) < len(out):
-        return None
-    row = min(1, y.shape[-2] - 1)
-    at = dict.fromkeys(out, 0) | {out[-2]: row}
-
-    def factors(v: Array, dims: Dims) -> list[float]:
-        found: list[float] = v[tuple(slice(None) if dim == inner[0] else at[dim] for dim in dims)].tolist()
-        return found
-
-    entry = y[tuple(at[dim] for dim in out)].item()
-    added = [params[1].ravel()[0].item()] if len(params) > 1 else []
-    return (row + 1, 1), list(zip(factors(a, a_dims), factors(b, b_dims), strict=True)), [*added, entry]
+def _of_zeros(op: Op, inputs: Sequence[Array], y: Array) -> tuple[str, ...]:
+    """What is said of weights that are exactly 0, and of rows in which everything is masked."""
+    if WEIGHS not in rules(op).traits:
+        return ()
+    masked, zero = inputs[0] == LOWEST, y == 0
+    said = {
+        "· is 0: what a query does not look at": (masked & zero).any(),
+        "some are 0 because e to that power is smaller than any number here": (~masked & zero).any(),
+        "a row that is masked everywhere looks at all alike": masked.all(-1).any(),
+    }
+    return tuple(text for text, holds in said.items() if holds)
 
 
 def walk(graph: Graph, sizes: Sizes, weights: Any, inputs: Mapping[str, Array], last: str | None = None) -> list[Step]:
@@ -177,23 +186,197 @@ def walk(graph: Graph, sizes: Sizes, weights: Any, inputs: Mapping[str, Array], 
     return walker.steps
 
 
+# --- the answer ---------------------------------------------------------------------------------------------------
+
+
+class Walk(OfModel):
+    """A forward pass, step by step.
+
+    steps: every operation that was asked for, with its arrays; symbols: the letters of their axes; seed: of the numbers
+    that were not given, and weights, what these are like: integers or random; shrunk: whether a tiny model of the same
+    structure was walked; told: where the numbers are from
+    """
+
+    steps: list[Step]
+    symbols: tuple[Symbol, ...]
+    seed: int
+    weights: str
+    shrunk: bool
+    told: str
+
+    FIRST: ClassVar[Mapping[str, str]] = {"title": "text", "steps": "count", "told": "text"}
+
+    @property
+    def entries(self) -> int:
+        """Entries of all outputs."""
+        return sum(step.output.values.size for step in self.steps)
+
+
+def walked(
+    model: Model,
+    graph: Graph,
+    on: Workload,
+    of: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    own: bool = False,
+    step: str | None = None,
+    until: str | None = None,
+    checkpoint: Path | None = None,
+    seed: int = 0,
+    weights: str = "integers",
+    shrunk: bool = False,
+) -> Walk:
+    """Run a model on these values, and seeded ones in place of what they lack; of a checkpoint all its weights.
+
+    of: what an answer says of the model itself; own: whether the values are the model's own
+    """
+    check_choice("weights", weights, STYLES)
+    if step is not None and until is not None:
+        raise InputError("`step` and `until` are both given, expected one of them")
+    sizes = graph.sizes(on)
+    if not shrunk:
+        _refuse_if_too_many_parameters(graph, sizes, of)
+    _refuse_if_too_long(model, on)
+    try:
+        known = given(model, graph, sizes, values)
+    except InputError as error:
+        hint = f"{graph.name}'s own numbers do not fit; `input` gives others" if own else error.hint
+        raise InputError(error.message, hint) from None
+    inputs = seeded_inputs(model, graph, sizes, known.inputs, seed)
+    used: Any = seeded_weights(graph, sizes, known.weights, seed, weights)
+    if checkpoint:
+        used = _checkpoint(graph, sizes, checkpoint)
+    run_graph = with_vectors(graph, inputs)
+    only = set(chosen(run_graph, step, "step")) if step is not None else None
+    last = last_of(run_graph, until, "until") if until is not None else None
+    steps = walk(run_graph, sizes, used, inputs, last)
+    told = _told(known, inputs, weights, seed, steps, checkpoint)
+    steps = [one for one in steps if only is None or one.path in only]
+    seen = [tensor for one in steps for tensor in (*one.inputs, *one.weights, one.output)]
+    axes = {axis for tensor in seen for dim in tensor.dims for axis in dim}
+    axes |= {"cached"} if any(axis.startswith("context") for axis in axes) else set()  # which it is made of
+    letters = legend(graph, sizes, used=axes)
+    return Walk(**of, steps=steps, symbols=letters, seed=seed, weights=weights, shrunk=shrunk, told=told)
+
+
+def workload(model: Model, asked: Collection[str], run: Workload, usual: Workload, held: Mapping[str, int]) -> Workload:
+    """Each size as it is asked for; else as the values' inputs are; else as usual, or few tokens where those are many.
+
+    asked: the names of the sizes that were; run: with these, usual: without; held: sizes of the values' inputs
+    """
+    if run.context:
+        raise InputError(f"`context` is {run.context}, but a walk starts with an empty cache", hint="leave it out")
+    batch, seq, target, images = run.batch, run.seq, run.target, model.stacks[0].embedding
+    if "batch" not in asked:
+        batch = held.get("batch", batch)
+    if "seq" not in asked:
+        seq = held.get("seq", seq if seq <= FEW else USUAL_TOKENS)
+    if isinstance(images, Patches):
+        seq = images.count + images.extra_tokens
+    if target and "target_seq" not in asked and target == usual.target:  # else it follows the source that is asked for
+        target = held.get("target", target if target <= FEW else USUAL_TOKENS - 1)
+    return Workload(batch=batch, seq=seq, target=target)
+
+
+def _refuse_if_too_many_parameters(graph: Graph, sizes: Sizes, of: Mapping[str, Any]) -> None:
+    total = params(graph, sizes).total
+    if total > MOST_PARAMS:
+        hint = "`shrink` walks a tiny model of the same structure"
+        if of["model"]["source"] == "hyperparameters":
+            hint = "smaller sizes, such as `vocab=10`"
+        raise InputError(
+            f"{graph.name} has {total:,} parameters, too many to follow; a walk takes at most {MOST_PARAMS:,}", hint
+        )
+
+
+def _refuse_if_too_long(model: Model, on: Workload) -> None:
+    images = isinstance(model.stacks[0].embedding, Patches)
+    if on.seq > MOST_TOKENS and not images:
+        hint = f"`seq={USUAL_TOKENS}`"
+        raise InputError(f"`seq` is {on.seq:,}; a walk takes at most {MOST_TOKENS} tokens", hint)
+    if on.target and on.target > MOST_TOKENS:
+        raise InputError(f"`target_seq` is {on.target:,}; a walk takes at most {MOST_TOKENS} tokens")
+    if on.batch > MOST_SEQUENCES:
+        raise InputError(f"`batch` is {on.batch:,}; a walk takes at most {MOST_SEQUENCES} sequences")
+    if wrong := too_long(model, on):
+        raise InputError(wrong, hint="a shorter `seq` or `target_seq`")
+
+
+def _checkpoint(graph: Graph, sizes: Sizes, path: Path) -> Loaded:
+    """The weights of a safetensors file, which must be those of the model."""
+    if is_folder(path):
+        raise InputError(f"{path} is a folder, expected a file")
+    checkpoint = Checkpoint(path)
+    held = match(graph, sizes, checkpoint.shapes)
+    if not held.ok:
+        what = [f"{name} is missing" for name in held.missing]
+        what += [f"{name} is not of this model" for name in held.unexpected]
+        what += [f"{name} has the shape {list(got)}, expected {list(right)}" for name, right, got in held.wrong_shape]
+        more = f", and {len(what) - 1:,} more do not fit" if len(what) > 1 else ""
+        raise InputError(f"{path}: {what[0]}{more}", hint="verify lists all, with these `weights`")
+    return Loaded(graph, sizes, checkpoint, held)
+
+
+def _told(
+    known: Given,
+    inputs: Mapping[str, Any],
+    weights: str,
+    seed: int,
+    steps: Sequence[Step],
+    checkpoint: Path | None,
+) -> str:
+    """Where the numbers are from."""
+    used = {seen.key: seen for step in steps for seen in step.weights}
+    fresh = [seen for key, seen in used.items() if key not in known.weights]
+    needed = [name for name in inputs if not name.endswith("attention_mask")]
+    missing = [name for name in needed if name not in known.inputs]
+    if checkpoint:
+        return f"weights from {checkpoint}; inputs {'as given' if not missing else f'seeded (seed {seed})'}"
+    computed = {step.weights[0].key for step in steps if step.op.attrs.get("fixed")}
+    made = [seen.values for seen in fresh if seen.key not in computed] + [
+        inputs[name] for name in missing if not name.endswith(("A", "token_ids", *FRACTIONS))
+    ]
+    what = f"seeded {_style(weights, made)} (seed {seed})"
+    fractions = [words for own, words in FRACTIONS.items() if any(name.endswith(own) for name in missing)]
+    if fractions and weights == "integers":
+        what += f"; {fractions[0]}: random numbers of two decimals"
+    if "A" in missing:
+        what += "; A: each row the mean of its position and those before"
+    some = [name.rpartition(".")[2].replace("vectors", "x") for name in known.inputs]
+    given = ["inputs"] if some and not missing else sorted(set(some))
+    given += ["weights"] if used and not fresh else ["some weights"] if len(fresh) < len(used) else []
+    if not given:
+        return f"inputs and weights: {what}"
+    if not (missing or fresh):
+        return f"{' and '.join(given)} as given"
+    if given == ["inputs"] and len(fresh) == len(used):
+        return f"inputs as given, weights: {what}"
+    return f"{', '.join(given[:-1]) + ' and ' if given[1:] else ''}{given[-1]} as given; what is not given: {what}"
+
+
+def _style(weights: str, made: Sequence[Any]) -> str:
+    """What seeded numbers are like: as whole as they say."""
+    if weights != "integers":
+        return "random numbers of two decimals"
+    entries = {abs(float(x)) for values in made for x in set(values.ravel().tolist())}
+    part = next((n for n in range(64) if all((x * 2**n).is_integer() for x in entries)), 64)
+    return "small whole numbers" if not part else f"small multiples of 1/{2**part}"
+
+
 # --- which steps --------------------------------------------------------------------------------------------------
 
 
 def paths(graph: Graph) -> list[tuple[str, str]]:
     """Every step's path with its layer's number, and without."""
     return [
-        (_join(place.path, op.path), _join(place.block.path, op.path))
+        (join(place.path, op.path), join(place.block.path, op.path))
         for place in expanded(graph)
         for op in place.block.ops
     ]
 
 
-def _join(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
-
-
-def chosen(graph: Graph, wanted: str, option: str) -> list[str]:
+def chosen(graph: Graph, wanted: str, field: str) -> list[str]:
     """The paths that a path or the beginning of one stands for, in order."""
     known = paths(graph)
     found = [path for path, bare in known if any(f"{p}.".startswith(f"{wanted.strip()}.") for p in (path, bare))]
@@ -201,288 +384,15 @@ def chosen(graph: Graph, wanted: str, option: str) -> list[str]:
         words = {path.rsplit(".", cut)[0] for path, _ in known for cut in range(path.count(".") + 1)}
         some = f"steps are {known[0][0]}, {known[len(known) // 2][0]} … {known[-1][0]}"
         hint = did_you_mean(wanted, [*(path for path, _ in known), *sorted(words)]) or some
-        raise InputError(f"{option} is {shown(wanted, 60)}, which is no step of this walk", hint=hint)
+        raise InputError(f"`{field}` is {shown(wanted, 60)}, which is no step of this walk", hint=hint)
     return found
 
 
-def last_of(graph: Graph, wanted: str, option: str) -> str:
+def last_of(graph: Graph, wanted: str, field: str) -> str:
     """Where a walk until `wanted` stops: after the first unbroken row of the steps that it stands for."""
-    found, order = set(chosen(graph, wanted, option)), [path for path, _ in paths(graph)]
+    found, order = set(chosen(graph, wanted, field)), [path for path, _ in paths(graph)]
     first = next(i for i, path in enumerate(order) if path in found)
     end = first
     while end + 1 < len(order) and order[end + 1] in found:
         end += 1
     return order[end]
-
-
-# --- what is given ------------------------------------------------------------------------------------------------
-
-
-def array(name: str, value: Any) -> Array:
-    """A matrix of a file, as lists of rows, as an array of numbers."""
-
-    def shape_of(value: Any, at: str) -> tuple[int, ...]:
-        if isinstance(value, list):
-            if not value:
-                raise InputError(f"{at} is empty; it must hold numbers")
-            shapes = [shape_of(item, f"{at}[{i + 1}]") for i, item in enumerate(value)]
-            for i, other in enumerate(shapes):
-                if other != shapes[0]:
-                    raise InputError(f"{at}[{i + 1}] has {_entries(other)}, but {at}[1] has {_entries(shapes[0])}")
-            return (len(value), *shapes[0])
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
-            text = shown(value) if isinstance(value, str) else str(value)[:40]
-            raise InputError(f"{at} is {text}; it must be a number")
-        return ()
-
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "iuf" or not np.isfinite(value).all():
-            raise InputError(f"{name} holds {value.dtype}; it must hold finite numbers")
-        return value
-    shape_of(value, name)
-    return np.array(value)
-
-
-def _entries(shape: tuple[int, ...]) -> str:
-    return f"{' × '.join(map(str, shape))} entries" if shape != (1,) and shape else "1 entry"
-
-
-def input_names(model: Model) -> dict[str, tuple[str, Stack | None]]:
-    """What a file may call an input -> (the run's name for it, the stack that takes it)."""
-    found: dict[str, tuple[str, Stack | None]] = {}
-    for stack in model.stacks:
-        prefix = f"{stack.name}." if len(model.stacks) > 1 else ""
-        if isinstance(stack.embedding, Patches | Audio):
-            own = "pixels" if isinstance(stack.embedding, Patches) else "mel_spectrogram"
-            found[prefix + own] = (prefix + own, stack)
-            continue
-        if isinstance(stack.embedding, Tokens):
-            found[f"{prefix}token_ids"] = (f"{prefix}token_ids", stack)
-        found[f"{prefix}x"] = (f"{prefix}vectors", stack)
-        found[f"{prefix}attention_mask"] = (f"{prefix}attention_mask", stack)
-    if any(isinstance(layer.mixer, Averaging) for stack in model.stacks for layer in stack.layers.kinds):
-        found["A"] = ("A", None)
-    return found
-
-
-def tokens_of(model: Model, values: Mapping[str, Any]) -> dict[str, int]:
-    """The sizes of the workload that the given inputs have: batch, seq, target."""
-    sizes: dict[str, tuple[int, str]] = {}
-    names = input_names(model)
-    for name, value in values.items():
-        if name not in names or name == "A":
-            continue
-        run_name, stack = names[name]
-        rank = 3 if run_name.endswith("vectors") else 2
-        dims = array(name, value).shape
-        if len(dims) not in (rank, rank - 1) or isinstance(getattr(stack, "embedding", None), Patches | Audio):
-            continue  # the check of its shape says what is wrong
-        dims = dims if len(dims) == rank else (1, *dims)
-        decoding = stack is not None and stack.name == "decoder" and len(model.stacks) > 1
-        for size, key in zip(dims, ("batch", "target" if decoding else "seq"), strict=False):
-            if key in sizes and sizes[key][0] != size:
-                raise InputError(f"{name} and {sizes[key][1]} do not fit: {key} is {size} and {sizes[key][0]}")
-            sizes[key] = (size, name)
-    return {key: size for key, (size, _) in sizes.items()}
-
-
-def given(model: Model, graph: Graph, sizes: Sizes, values: Mapping[str, Any]) -> Given:
-    """The arrays of a file, each checked: `x`, `token_ids`, `A`, and weights by their paths."""
-    names, inputs, weights = input_names(model), dict[str, Array](), dict[tuple[str, int], Array]()
-    parameters = _parameters(graph, sizes)
-    of_all = {
-        _join(block.path, op.path, param.name) for block in graph.blocks for op in block.ops for param in op.params
-    }
-    for name in sorted(values, key=lambda name: name not in of_all):  # one layer's own come after those of all layers
-        value = values[name]
-        if name in names:
-            run_name, stack = names[name]
-            inputs[run_name] = _input(name, array(name, value), run_name, stack, graph, sizes)
-        elif name in parameters:
-            targets, dims = parameters[name]
-            if isinstance(dims, str):
-                raise InputError(f"{name} is tied: it is {dims}", hint=f"give {dims} instead")
-            found = array(name, value).astype(float)
-            _check(name, found, tuple(shape(dims, sizes)), graph, dims)  # type: ignore[arg-type]
-            weights |= dict.fromkeys(targets, found)
-        else:
-            right = [*names, *parameters]
-            hint = did_you_mean(name, right) or f"there are {', '.join([*names, *list(parameters)[:6]])} …"
-            raise InputError(f"{shown(name, 60)} is neither an input nor a weight of this model", hint=hint)
-    return Given(inputs, weights)
-
-
-def _parameters(graph: Graph, sizes: Sizes) -> dict[str, tuple[list[tuple[str, int]], Dims | str]]:
-    """Name of a parameter, for all layers or with a layer's number -> (path and copy of each, its dimensions).
-
-    A tied one has the name of the parameter that it is in place of dimensions.
-    """
-    found: dict[str, tuple[list[tuple[str, int]], Dims | str]] = {}
-    copies: dict[str, int] = {}
-    for place in expanded(graph):
-        block = place.block
-        number = copies[block.path] = copies.get(block.path, -1) + 1
-        copy = block.parameters_of(number, sizes) if block.repeat else 0
-        for op in block.ops:
-            for param in op.params:
-                path = _join(block.path, op.path, param.name)
-                dims: Dims | str = param.dims
-                if param.tied:
-                    dims = _join(block.path, param.tied[1:]) if param.tied.startswith("@") else param.tied
-                for name in {path, _join(place.path, op.path, param.name)}:
-                    found.setdefault(name, ([], dims))[0].append((path, copy))
-    return found
-
-
-def _check(name: str, found: Array, wanted: tuple[int, ...], graph: Graph, dims: Dims) -> None:
-    if found.shape != wanted:
-        symbols = ", ".join(symbols_of(dims, graph))
-        raise InputError(f"{name} has the shape {list(found.shape)}; it must be {list(wanted)}, as [{symbols}]")
-
-
-def _input(name: str, found: Array, run_name: str, stack: Stack | None, graph: Graph, sizes: Sizes) -> Array:
-    """An input with its batch, checked."""
-    dims = next((t.dims for b in graph.blocks for op in b.ops for t in op.inputs if _is(t, b.stack, run_name)), None)
-    own = run_name.rpartition(".")[2]
-    if dims is None:
-        ids = next(b.ops[0] for b in graph.blocks if b.role == "embed" and (not stack or b.stack in ("", stack.name)))
-        dims = ids.output.dims if own == "vectors" else ids.output.dims[:2]
-    wanted: tuple[int, ...] = tuple(int(n) for n in shape(dims, sizes))  # type: ignore[arg-type]
-    if name != "A" and found.ndim == len(wanted) - 1:
-        found = found[None]
-    if name != "A" and found.ndim == len(wanted) and len(found) == 1:
-        found = np.repeat(found, wanted[0], axis=0)
-    _check(name, found, wanted, graph, dims)
-    if own in ("token_ids", "attention_mask"):
-        most = stack.embedding.vocab if own == "token_ids" and stack and isinstance(stack.embedding, Tokens) else 2
-        bad = found[(found < 0) | (found >= most) | (found != np.floor(found))]
-        if bad.size:
-            raise InputError(
-                f"{name} holds {bad.ravel()[0]:g}; its entries must be whole numbers from 0 to {most - 1:,}"
-            )
-        return found.astype(int)
-    return found.astype(float)
-
-
-def _is(tensor: Tensor, stack: str, run_name: str) -> bool:
-    return run_name in (tensor.name, f"{stack}.{tensor.name}")
-
-
-def with_vectors(graph: Graph, inputs: Mapping[str, Array]) -> Graph:
-    """The graph with a given matrix in place of the token embedding, where one is given."""
-    blocks = []
-    for block in graph.blocks:
-        name = f"{block.stack}.vectors" if block.stack else "vectors"
-        ops = block.ops
-        if block.role == "embed" and name in inputs and block.output != "embed.vectors":
-            out = next(op.output for op in ops if op.path == block.output)
-            given = Op(out.name, "view", (Tensor("vectors", out.dims),), out, note="given, in place of the embedding")
-            ops = (given, *(op for op in ops if not op.path.startswith("embed.")))
-        blocks.append(block._replace(ops=ops))
-    return graph._replace(blocks=tuple(blocks))
-
-
-# --- what is not --------------------------------------------------------------------------------------------------
-
-
-def _small(rng: random.Random, style: str, size: tuple[int, ...], low: int, high: int) -> Array:
-    n = math.prod(size)
-    if style == "integers":
-        return np.array([float(rng.randint(low, high)) for _ in range(n)]).reshape(size)
-    return np.array([rng.randint(-100, 100) / 100 for _ in range(n)]).reshape(size)
-
-
-def seeded_inputs(model: Model, graph: Graph, sizes: Sizes, known: Mapping[str, Array], seed: int) -> dict[str, Array]:
-    """The given inputs, and small ones in place of those that are missing."""
-    inputs = dict(known)
-    for name, (run_name, stack) in input_names(model).items():
-        prefix, _, own = run_name.rpartition(".")
-        vectors = f"{prefix}.vectors" if prefix else "vectors"
-        if run_name in inputs or own == "attention_mask" or (own == "token_ids" and vectors in inputs):
-            continue
-        if own == "vectors" and stack and not isinstance(stack.embedding, Vectors):
-            continue
-        tensor = next(t for b in graph.blocks for op in b.ops for t in op.inputs if _is(t, b.stack, run_name))
-        size = tuple(int(n) for n in shape(tensor.dims, sizes))  # type: ignore[arg-type]
-        rng = random.Random(f"{name}/{seed}")
-        if own == "token_ids" and stack and isinstance(stack.embedding, Tokens):
-            vocab, tokens = stack.embedding.vocab, size[-1]
-            draw = rng.sample if tokens <= vocab else rng.choices  # tokens that differ, where there are enough
-            rows = [draw(range(vocab), k=tokens) for _ in range(size[0])]
-            inputs[run_name] = np.array(rows)
-        elif own == "A":  # each position is the mean of itself and those before it
-            inputs[run_name] = np.tril(np.ones(size)) / np.arange(1, size[0] + 1)[:, None]
-        else:
-            inputs[run_name] = _small(rng, "integers" if own == "vectors" else "random", size, -1, 2)
-    return inputs
-
-
-def seeded_weights(
-    graph: Graph, sizes: Sizes, known: Mapping[tuple[str, int], Array], seed: int, style: str
-) -> Callable[[str, int], Array]:
-    """The given weights, and small ones in place of those that are missing.
-
-    integers: tables of −1 … 2, matrices and biases of −1, 0 and 1; norms leave what they scale as it is. random:
-    everything in −1 … 1, with two decimals. Both are halved as often as keeps what flows near 1 in size, so that a
-    softmax has something to choose from (`_halvings`).
-    """
-    ops = {
-        _join(b.path, op.path, p.name): (b, op, p)
-        for b in graph.blocks
-        for op in b.ops
-        for p in op.params
-        if not p.tied
-    }
-    made = dict(known)
-
-    def weight(path: str, copy: int) -> Array:
-        if (path, copy) not in made:
-            block, op, param = ops[path]
-            size = tuple(int(n) for n in shape(param.dims, sizes))  # type: ignore[arg-type]
-            rng = random.Random(f"{path}/{copy}/{seed}")
-            if op.attrs.get("fixed"):  # a stored table of sines and cosines is no matter of choice
-                made[path, copy] = sinusoids(np.arange(size[0]), size[1], op.attrs["order"], op.attrs["spread"])
-                return made[path, copy]
-            traits = rules(op).traits
-            if NORMS in traits:
-                first = 1.0 - op.attrs["offset"] if param.name == "weight" else 0.0
-                fresh = np.full(size, first)
-                if style == "random":
-                    fresh = (fresh + _small(rng, style, size, 0, 0) / 2).round(2)
-            else:
-                fresh = _small(rng, style, size, -1, 2 if LOOKS_UP in traits else 1)
-                if param.name == "weight":
-                    fresh = fresh / 2 ** _halvings(op, block, graph, sizes)
-                    fresh = fresh.round(2) if style == "random" else fresh
-            made[path, copy] = fresh
-        return made[path, copy]
-
-    return weight
-
-
-def _halvings(op: Op, block: Block, graph: Graph, sizes: Sizes) -> int:
-    """How often the entries of a seeded weight are halved.
-
-    A matrix of many rows: sums of as many of −1, 0 and 1 are √(2/3 of their number) in size. Queries whose scores are
-    not divided by √E, as T5's initial weights are. A table whose rows are multiplied (√D), or that no norm follows.
-    """
-
-    def length(*dims: Dim) -> int:
-        return math.prod(int(n) for n in shape(dims, sizes))  # type: ignore[arg-type, misc]
-
-    if LOOKS_UP in rules(op).traits and op.path == "embed.tokens":
-        factor = next((o.attrs["factor"] for o in block.ops if o.path == "embed.scale"), 1.0)
-        layer = next((b for b in graph.blocks if b.repeat and b.stack == block.stack), block)
-        bare = not any(NORMS in rules(o).traits for o in (layer.ops[0], *block.ops))
-        halved = max(0, round(math.log2(factor))) if factor > 1 else 0
-        return min(halved, 60) + (bare and any(WEIGHS in rules(o).traits for o in layer.ops))
-    kernel = rules(op).kernel
-    if kernel not in CONTRACTIONS:
-        return 0
-    inner = length(*op.params[0].dims[1:]) if kernel == CONVOLUTION else length(op.inputs[0].dims[-1])
-    times = max(0, round(math.log2(inner * 2 / 3) / 2)) if inner > WIDE else 0
-    scores = next((o for o in block.ops if o.path == f"{op.scope}.scores" and not o.params), None)
-    if scores and op.last in ("q", "q_up"):
-        size = scores.attrs.get("scale", 1.0) * math.sqrt(length(scores.inputs[0].dims[-1]))
-        times += min(max(0, round(math.log2(size))), 60) if size > 1 else 0
-    return times

@@ -163,7 +163,7 @@ def _separate(held: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]
 def _stored_as(stored: Stored, graph: Graph, held: Mapping[str, tuple[int, ...]], seen: Mapping[str, str]) -> str:
     """The name under which a checkpoint holds a tied table that lacks the name which it should have."""
     path, taken = stored.tensor.parts[0].path, set(seen.values())
-    if path == "head.lm.weight" and graph.name in TIED_ANYWAY:
+    if path == "head.lm.weight" and graph.execution.ties_head:
         return next((name for name in held if name.endswith("shared.weight") and held[name] == stored.shape), "")
     if not any(param.tied == path for block in graph.blocks for op in block.ops for param in op.params):
         return ""
@@ -225,7 +225,6 @@ def _is_alias(name: str, graph: Graph) -> bool:
     return (tied and name.endswith(ALIASES)) or name.endswith(BUFFERS)
 
 
-TIED_ANYWAY = ("t5", "mt5", "umt5")  # classes that tie, whatever the config says, unless there are two matrices
 ALIASES = (
     "lm_head.weight",
     "embed_tokens.weight",

@@ -39,16 +39,14 @@ class Choice(NamedTuple):
     fitting: int  # of those whose memory was counted, how many fit
 
 
-def choose(
-    graph: Graph, sizes: Sizes, device: Device, devices: int, plan: Training, fixed: frozenset[str], family: str = ""
-) -> Choice:
+def choose(graph: Graph, sizes: Sizes, device: Device, devices: int, plan: Training, fixed: frozenset[str]) -> Choice:
     """The fastest plan on so many devices.
 
     plan:  what is given, and the defaults of the rest
     fixed:  names of the fields of the plan and of its mesh that are given: tp, pp, micro_batch, zero, recompute …
     Raises InputError where nothing fits, or the device's file does not say enough.
     """
-    search = _Search(graph, sizes, device, devices, plan, fixed, family)
+    search = _Search(graph, sizes, device, devices, plan, fixed)
     best: Candidate | None = None
     for found in search.plans():
         for micro in search.micro_batches:
@@ -93,10 +91,9 @@ class _Search:
         devices: int,
         plan: Training,
         fixed: frozenset[str],
-        family: str,
     ) -> None:
         self.graph, self.sizes, self.device, self.devices = graph, sizes, device, devices
-        self.plan, self.fixed, self.family = plan, fixed, family
+        self.plan, self.fixed = plan, fixed
         self.layers = sum(len(cycle) * times for runs in graph.orders.values() for cycle, times in runs)
         self.known: dict[Any, Any] = {}  # times of blocks
         self.seconds: dict[Training, float] = {}  # of the plans that were timed
@@ -213,7 +210,7 @@ class _Search:
         return self.stages[key]
 
     def _needs(self, stage: Stage, padded: Sizes, plan: Training, known: dict[Any, Any]) -> int:
-        total: int = training.kept(stage, self.graph, padded, plan, self.family, known).total
+        total: int = training.kept(stage, self.graph, padded, plan, known).total
         return total
 
     def _at_least(self, stage: Stage, plan: Training) -> int:

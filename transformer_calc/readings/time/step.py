@@ -87,9 +87,7 @@ class Times(NamedTuple):
         return Times(*(a + times * b for a, b in zip(self, more, strict=True)))
 
 
-def estimate(
-    graph: Graph, sizes: Sizes, plan: Training, device: Device, family: str = "", *, ideal: bool = False
-) -> Estimate:
+def estimate(graph: Graph, sizes: Sizes, plan: Training, device: Device, *, ideal: bool = False) -> Estimate:
     """A training step of the whole batch. sizes: with `batch` sequences over all devices.
 
     ideal:  peaks without any loss, hops without latency

@@ -74,15 +74,7 @@ class Answer:
         return f"<{type(self).__name__} {shown}>"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        rows = "".join(
-            f'<tr><th style="text-align:left">{escape(name.replace("_", " "))}</th>'
-            f'<td style="text-align:right">{escape(text)}</td></tr>'
-            for name, text in self.first().items()
-            if text
-        )
-        return f"<table><caption>{escape(type(self).__name__)}</caption>{rows}</table>"
+        return as_table(type(self).__name__, self.first())
 
 
 class OfModel(Answer):
@@ -97,6 +89,19 @@ class OfModel(Answer):
     model: Mapping[str, Any]
     workload: Mapping[str, int]
     notes: tuple[str, ...]
+
+
+def as_table(caption: str, lines: Mapping[str, str]) -> str:
+    """What notebooks show: a line for each name that has a text."""
+    from html import escape
+
+    rows = "".join(
+        f'<tr><th style="text-align:left">{escape(name.replace("_", " "))}</th>'
+        f'<td style="text-align:right">{escape(text)}</td></tr>'
+        for name, text in lines.items()
+        if text
+    )
+    return f"<table><caption>{escape(caption)}</caption>{rows}</table>"
 
 
 SHOWN: Mapping[str, Callable[[Any], str]] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc import consistency
+from transformer_calc.answer import as_table
 from transformer_calc.errors import InputError, NotSettable, shown
 from transformer_calc.facts import TrainingRun
 from transformer_calc.graph.core import Graph
@@ -55,6 +56,25 @@ class Transformer:
         self.usual = dict(workload or {})
         self.made_for = made_for  # the length that is stated of it, where that is no table
         self.checkpoint = checkpoint  # how its config says that its numbers are stored
+
+    def __repr__(self) -> str:
+        return f"<Transformer {', '.join(self._first().values())}>"
+
+    def _repr_html_(self) -> str:
+        return as_table("Transformer", self._first())
+
+    def _first(self) -> dict[str, str]:
+        """What is seen first of a model."""
+        from transformer_calc.readings.count.params import params
+
+        total = params(self.graph, self.graph.sizes(Workload())).total
+        longest = self.length and f"{self.length.tokens:,} tokens ({self.length.what})"
+        return {
+            "name": self.title,
+            "kind": self.spec.kind,
+            "size": f"{total:,} parameters",
+            **({"made for": longest} if longest else {}),
+        }
 
     def change(self, spec: Model) -> None:
         """Take another spec of the same model, before anything has been asked of it."""
@@ -211,9 +231,9 @@ class Transformer:
 
         return further(self.spec)
 
-    def _of(self, run: Workload, notes: Iterable[str] | None = None) -> dict[str, Any]:
-        """What every answer on this workload says of the model; notes: in place of what is beyond the model."""
-        notes = tuple(dict.fromkeys((*self.notes, *(self.beyond(run) if notes is None else notes))))
+    def _of(self, run: Workload, beyond: Iterable[str] | None = None) -> dict[str, Any]:
+        """What every answer on this workload says of the model; `beyond`: of it, where that is not one sequence."""
+        notes = tuple(dict.fromkeys((*self.notes, *(self.beyond(run) if beyond is None else beyond))))
         about = {**self.describe(), "notes": list(notes)}
         return {"title": self.title, "model": about, "workload": run.to_dict(), "notes": notes}
 
@@ -363,7 +383,7 @@ class Transformer:
         seq, target_seq: few tokens where none are asked for.
 
         >>> load("walk").walk(step="layers.0.attn.softmax").steps[0].algebra
-        'P₁ = softmax(Sc₁)'
+        'A = softmax(scores), over the keys'
         """
         from transformer_calc.readings.run import shrink as small
         from transformer_calc.readings.run import walk

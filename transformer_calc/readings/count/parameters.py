@@ -60,13 +60,7 @@ class Params(OfModel):
     by: str
     components: tuple[Entry, ...]
 
-    FIRST: ClassVar[Mapping[str, str]] = {
-        "title": "text",
-        "total": "count",
-        "active": "count",
-        "embedding": "count",
-        "formula": "text",
-    }
+    FIRST: ClassVar[Mapping[str, str]] = {"title": "text", "total": "count", "active": "count", "embedding": "count"}
 
 
 def counted(graph: Graph, sizes: Sizes, of: Mapping[str, Any], *, by: str = "component") -> Params:

@@ -115,7 +115,6 @@ class Flops(OfModel):
         "backward.matmul": "flops",
         "train.matmul": "flops",
         "tokens": "count",
-        "formula": "text",
     }
 
 

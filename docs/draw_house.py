@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import ast
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 from textwrap import wrap
 from typing import NamedTuple
@@ -25,6 +25,7 @@ PICTURE = Path(__file__).parent / "house.svg"
 
 WIDTH, MARGIN = 1000, 40  # of the house, and of its walls
 GAP, FLOOR, ROOF = 22, 36, 104  # between boxes, between floors, the roof's height
+PASSAGE, WIDEST = 24.0, 420.0  # what an arrow takes that passes a floor; the widest box
 LONG = 62  # characters that fit on a line of a floor
 LINE, CHARACTER = 15, 6.1  # a line of a sentence and one of its characters, in 11 px
 CSS = """
@@ -160,7 +161,8 @@ def drawing() -> str:
     tops, y = {}, float(ROOF + 26)
     boxes: dict[str, tuple[float, Box]] = {}  # name -> its middle, and itself
     for i in range(len(rows) - 1, -1, -1):
-        placed = list(_placed(rows[i]))
+        spread = _spread(rows[i])
+        placed = [(name, x, Box("", [], [], w) if ">" in name else box(name, w)) for name, x, w in spread]
         boxes |= {name: (x, one) for name, x, one in placed}
         tops[i] = y
         y += max(one.height for _, _, one in placed) + FLOOR
@@ -211,36 +213,36 @@ def drawing() -> str:
 
 
 def _untangled(rows: list[list[str]], chains: list[list[str]]) -> list[list[str]]:
-    """The rows in an order in which few arrows cross: each by the mean place of its neighbours, back and forth."""
-    near: dict[str, list[str]] = {}
-    for chain in chains:
-        for one, other in pairwise(chain):
-            near.setdefault(one, []).append(other)
-            near.setdefault(other, []).append(one)
-    for turn in range(8):
-        ways = range(len(rows)) if turn % 2 else range(len(rows) - 1, -1, -1)
-        for i in ways:
-            at = {name: (k + 0.5) / len(row) for row in rows for k, name in enumerate(row)}
-            rows[i].sort(key=lambda name, at=at: (_mean([at[one] for one in near.get(name, [name])]), name))  # type: ignore[misc]
+    """The rows in the order in which fewest arrows cross and what passes goes straightest, one row after the other."""
+    links = [link for chain in chains for link in pairwise(chain)]
+
+    def tangle(order: tuple[str, ...], i: int) -> float:
+        at = {name: x for row in (*rows[max(i - 1, 0) : i], order, *rows[i + 1 : i + 2]) for name, x, _ in _spread(row)}
+        near = [(one, other) for one, other in links if {one, other} <= at.keys() and {one, other} & set(order)]
+        crossings = sum(
+            (at[one] - at[third]) * (at[other] - at[fourth]) < 0
+            for k, (one, other) in enumerate(near)
+            for third, fourth in near[:k]
+            if (one in order) == (third in order)  # both above this row, or both below
+        )
+        bends = sum(abs(at[one] - at[other]) * (3 if ">" in one + other else 1) for one, other in near)
+        return round(1e4 * crossings + bends, 3)
+
+    for _ in range(4):
+        for i, row in enumerate(rows):
+            rows[i] = list(min(permutations(sorted(row)), key=lambda order, i=i: tangle(order, i)))  # type: ignore[misc]
     return rows
 
 
-def _mean(numbers: list[float]) -> float:
-    return round(sum(numbers) / len(numbers), 6)
-
-
-def _placed(row: list[str]) -> Iterator[tuple[str, float, Box]]:
-    """Each of a floor: its name, its middle, and its box."""
-    real = [name for name in row if ">" not in name]
-    passing = 24.0 * (len(row) - len(real))
-    room = WIDTH - GAP * (len(row) - 1) - passing
-    shares = {name: 3.0 if name == "readings" else 1.0 for name in real}
-    each = min(room / sum(shares.values()), 420.0)
-    taken = sum(each * share for share in shares.values()) + passing + GAP * (len(row) - 1)
-    x = MARGIN + (WIDTH - taken) / 2
+def _spread(row: Sequence[str]) -> Iterator[tuple[str, float, float]]:
+    """Each of a floor: its name, its middle, and its width."""
+    shares = {name: 3.0 if name == "readings" else 1.0 for name in row if ">" not in name}
+    beside = PASSAGE * (len(row) - len(shares)) + GAP * (len(row) - 1)
+    each = min((WIDTH - beside) / sum(shares.values()), WIDEST)
+    x = MARGIN + (WIDTH - beside - each * sum(shares.values())) / 2
     for name in row:
-        width = each * shares[name] if name in shares else 24.0
-        yield name, x + width / 2, box(name, width) if name in shares else Box("", [], [], width)
+        width = each * shares[name] if name in shares else PASSAGE
+        yield name, x + width / 2, width
         x += width + GAP
 
 

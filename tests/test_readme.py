@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 import doctest
+import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import predictions
 import pytest
 
-from transformer_calc.cli import command
+from transformer_calc.cli import command, run
 
 ROOT = Path(__file__).parent.parent
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -28,6 +32,7 @@ TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for
 BLOCK = re.compile(r"^```console\n\$ (tcalc [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^<!-- file (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SESSION = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"[|&;<>$`*]")  # what the shell does
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PREDICTIONS = re.compile(r"(<!-- predictions -->\n)((?:\n|\|[^\n]*\n)*)")
 
@@ -39,15 +44,22 @@ def files(text: str, folder: Path) -> Path:
     return folder
 
 
-def transcript(command: str, folder: Path | None = None, statuses: tuple[int, ...] = (0,)) -> str:
-    """What a command prints on a wide page, without the notes on standard error."""
+def transcript(line: str, folder: Path = ROOT, statuses: tuple[int, ...] = (0,)) -> str:
+    """What a command line prints on a wide page, without the notes on standard error."""
     environment = {**os.environ, "COLUMNS": "118", "PYTHONIOENCODING": "utf-8"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    run = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, encoding="utf-8", env=environment, cwd=folder
-    )
-    assert run.returncode in statuses, run.stderr
-    return run.stdout
+    if SHELL.search(line):
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        shell = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, encoding="utf-8", env=environment, cwd=folder
+        )
+        status, out, err = shell.returncode, shell.stdout, shell.stderr
+    else:  # in this process: starting another one takes longer than most answers
+        printed, said = io.StringIO(), io.StringIO()
+        with chdir(folder), redirect_stdout(printed), redirect_stderr(said), mock.patch.dict(os.environ, environment):
+            status = run(shlex.split(line)[1:])
+        out, err = printed.getvalue(), said.getvalue()
+    assert status in statuses, err
+    return out
 
 
 @pytest.mark.parametrize(

@@ -480,7 +480,6 @@ def causal_heads(
     tied: bool,
     bias: bool = False,
     token_bias: bool = True,
-    question_labels: int | None = 2,
     d_out: int | None = None,
     scale: float = 1.0,
     softcap: float | None = None,
@@ -503,7 +502,7 @@ def causal_heads(
     if last == "TokenClassification":
         return (Head(steps=(Dense(name="classifier", width=c.n_labels, bias=token_bias),)),)
     if last == "QuestionAnswering":
-        return (Head(steps=(Dense(name="qa", width=question_labels or c.n_labels, bias=True),)),)
+        return (Head(steps=(Dense(name="qa", width=2, bias=True),)),)
     if name.endswith("Model") and "For" not in name:
         return ()
     raise unknown_architecture(c, "…ForCausalLM, …Model, …ForSequenceClassification, …ForTokenClassification")

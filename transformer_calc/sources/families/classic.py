@@ -326,7 +326,7 @@ def _gptj(c: Config) -> Model:
     names.pop("attn.q + attn.k + attn.v")
     embedding = Tokens(vocab=c.int("vocab_size"), dropout=c.num("embd_pdrop"))
     layers = Layers.uniform(layer, c.int("n_layer"))
-    return model(c, layers, embedding, layer_norm(c), names, bias=True, question_labels=None)
+    return model(c, layers, embedding, layer_norm(c), names, bias=True)
 
 
 # --- GPT-NeoX, Falcon, BLOOM, MPT -----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ LEFT: dict[str, tuple[Callable[[int, int, int], int], str]] = {
         "the convolution's own padding mask: to fill with, and cast again where that makes a copy",
     ),
 }
-UNMEASURED = {"kimi_k2": "absent in transformers 5.23; deepseek_v3's class"}
+UNMEASURED = {"kimi_k2": "absent in transformers 5.24; deepseek_v3's class"}
 
 
 def run(name: str, model: Transformer, size: list[int]) -> dict[str, Any]:

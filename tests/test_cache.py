@@ -18,7 +18,7 @@ WITH_CACHE = [name for name, entry in REFERENCE.items() if not entry["later"] an
 
 @pytest.mark.parametrize("name", WITH_CACHE)
 def test_elements_are_those_of_the_class(name: str) -> None:
-    """After a prefill, in transformers 5.23; of a window that is full the class keeps one token less than we do."""
+    """After a prefill, in transformers 5.24; of a window that is full the class keeps one token less than we do."""
     model = load(config=REFERENCE[name]["config"])
     for row in REFERENCE[name]["kv"]:
         sizes = model.graph.sizes(model.workload(batch=row["batch"], seq=row.get("src")))

@@ -1,6 +1,6 @@
 """Every Hugging Face family against the models themselves: counts to the last parameter, tensors by name and shape.
 
-reference.json: published config.json files and what was measured on the instantiated models (transformers 5.23,
+reference.json: published config.json files and what was measured on the instantiated models (transformers 5.24,
 torch 2.13); hf_variants.json: small configs that turn every structural key at least once, measured the same way
 (tests/oracle/). hf_published.json: many more published models in the forms that people have them, measured alike.
 hf_defaults.json: what a missing key means, read off the config classes.

@@ -155,6 +155,7 @@ def test_keys_that_do_something_are_refused_seldom() -> None:
 
 
 @pytest.mark.oracle
+@pytest.mark.xdist_group("oracle")
 def test_classes_are_still_as_they_were_measured() -> None:
     """A seeded sample of the stored rows, measured again; tests/oracle/mutate.py makes all of them."""
     pytest.importorskip("torch")

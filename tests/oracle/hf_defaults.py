@@ -2,7 +2,7 @@
 
     python tests/oracle/hf_defaults.py [output.json]
 
-Needs transformers 5.23 (torch 2.13 CPU) and no network; every class is only constructed, no model is built.
+Needs transformers 5.24 (torch 2.13 CPU) and no network; every class is only constructed, no model is built.
 
 Per model type:
   class          config class; attribute_map: alias -> real key (an alias is accepted wherever the key is)
@@ -60,6 +60,7 @@ T5_DERIVED = {
     "is_gated_act": "first part of feed_forward_proj is 'gated'",
     "tie_word_embeddings": "a value in config.json is ignored: always true",
 }
+T5_SCALED = {**T5_DERIVED, "scale_decoder_outputs": "config.json's tie_word_embeddings is not false"}
 DENSE_FIRST = "first_k_dense_replace (at most num_hidden_layers) layers 'dense', the others 'sparse', when null"
 DERIVED = {
     "apertus": {"num_key_value_heads": KV, "rope_parameters": "llama3 scaling (theta 12e6, factor 8) when null"},
@@ -282,8 +283,8 @@ DERIVED = {
         "encoder_sparse_step": "num_layers // num_sparse_encoder_layers (num_layers when that is 0)",
         "decoder_sparse_step": "num_decoder_layers // num_sparse_decoder_layers (num_decoder_layers when that is 0)",
     },
-    "t5": {**T5_DERIVED, "scale_decoder_outputs": "config.json's tie_word_embeddings is not false"},
-    "umt5": T5_DERIVED,
+    "t5": T5_SCALED,
+    "umt5": T5_SCALED,
     "vit": {"pooler_output_size": "hidden_size when null or 0"},
 }
 NOISE = {"transformers_version", "_name_or_path", "model_type", "label2id"}

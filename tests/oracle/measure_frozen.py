@@ -2,7 +2,7 @@
 
     python tests/oracle/measure_frozen.py
 
-Needs transformers 5.23 and torch 2.13 CPU, no network. Counted is every storage that autograd saves, once, with all its
+Needs transformers 5.24 and torch 2.13 CPU, no network. Counted is every storage that autograd saves, once, with all its
 bytes; parameters, buffers and ids are not. A part is frozen by switching off the gradients of parameters by their names.
 """
 

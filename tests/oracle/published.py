@@ -2,7 +2,7 @@
 
     python tests/oracle/published.py [output.json]
 
-Needs transformers 5.23 and torch 2.13 CPU, no network. The configs stand in the file itself, with keys that the classes do
+Needs transformers 5.24 and torch 2.13 CPU, no network. The configs stand in the file itself, with keys that the classes do
 not read (quantization, training, other tools); beside each the class that was built on torch.device("meta"), its parameters
 (tied ones once, buffers excluded) and how many tensors they are. T5-family configs with tie_word_embeddings false count
 lm_head.weight, as their checkpoints have it.

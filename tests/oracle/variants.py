@@ -2,7 +2,7 @@
 
     python tests/oracle/variants.py [output.json]
 
-Needs transformers 5.23 and torch 2.13 CPU, no network. Every class is built on torch.device("meta"), so nothing is allocated.
+Needs transformers 5.24 and torch 2.13 CPU, no network. Every class is built on torch.device("meta"), so nothing is allocated.
 
 Per variant: name, config (only the keys that differ from the family's defaults, as they would stand in a config.json), architecture
 (the class that was built; the all-defaults rows have no "architectures" in their config), total_params and params: [name with layer

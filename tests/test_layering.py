@@ -44,7 +44,7 @@ def test_every_stage_says_who_imports_it() -> None:
 ROOMS = ("readings", "spec", "graph", "ops")
 # What is still said in the wrong place: these numbers only become smaller.
 FLAGS: dict[str, int] = {"readings": 104}
-MODEL_TYPES: dict[str, int] = {"readings/run/weights.py": 10}
+MODEL_TYPES: dict[str, int] = {"readings/run/weights.py": 7}
 
 
 def modules(rooms: tuple[str, ...]) -> Iterator[tuple[str, str]]:

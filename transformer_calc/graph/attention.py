@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformer_calc.graph.core import DATA, MASK, Builder, Dim, Param, Tensor
+from transformer_calc.graph.core import DATA, MASK, Builder, Dim, Param, Tensor, plain
 from transformer_calc.spec import Attention, Indexer, LatentAttention, Rotary
 
 QUERIES, KEYS = "seq", "context"
@@ -45,8 +45,8 @@ def attention(b: Builder, a: Attention, x: Tensor, queries: str, keys: str, sour
         q = b.map("q_temperature", "scale", q, by_position=a.temperature, note="grow with position")
     if grouped and a.cache_repeated:
         k, v = (_repeat_heads(b, n, t, heads) for n, t in (("k", k), ("v", v)))
-    if source is None and keys.startswith(KEYS):
-        k, v = _cache(b, "k", k, keys), _cache(b, "v", v, keys)
+    if source is None and plain(keys) == KEYS:
+        k, v = (_cache(b, n, t, keys, window=span) for n, t in (("k", k), ("v", v)))
     elif source is not None and k.dims[-2] == ("source",):  # the same at every step of decoding
         k, v = (_cache(b, n, t, "source", once=True) for n, t in (("k", k), ("v", v)))
     elif source is None:  # the same tokens, under a name of their own beside the queries'
@@ -114,7 +114,9 @@ def latent_attention(b: Builder, a: LatentAttention, x: Tensor, queries: str, ke
     scale = a.scale if a.scale is not None else (a.d_nope + a.d_rope) ** -0.5
     if b.absorbed:
         q_latent = b.by_head("k_up", q_nope, (heads,), (nope,), latent.dims[-1], note="to the latent")
-        content = b.einsum("content", q_latent, latent, (*q.dims[:-1], (keys,)), note="against the latent", scale=scale)
+        content = b.einsum(
+            "content", q_latent, latent, (*q.dims[:-1], (keys,)), note="against the latent", scale=scale, absorbed=True
+        )
         place = b.einsum("place", q_rope, k_rope, content.dims, note="against the rotary keys", scale=scale)
         scores = b.map("scores", "add", content, place, note="both parts")
     else:
@@ -195,11 +197,11 @@ def _rotate(b: Builder, name: str, t: Tensor, rotary: Rotary | None) -> Tensor:
     return b.emit("rotary", f"{name}_rotated", (t,), t.dims, note=f"rotate {rotary.dims} of each head", **attrs)
 
 
-def _cache(b: Builder, name: str, t: Tensor, keys: str, *, once: bool = False) -> Tensor:
-    """What is kept for the next tokens; `once`: all of it is there from the first one on."""
+def _cache(b: Builder, name: str, t: Tensor, keys: str, *, once: bool = False, window: int | None = None) -> Tensor:
+    """What is kept for the next tokens; `once`: all of it is there from the first one on; `window`: only the latest."""
     dims = (*t.dims[:-2], (keys,), t.dims[-1])
     note = "kept: the same for every token" if once else "with the cached ones before"
-    return b.emit("cache", f"{name}_cache", (t,), dims, note=note, once=once)
+    return b.emit("cache", f"{name}_cache", (t,), dims, note=note, once=once, window=window)
 
 
 def _as_keys(b: Builder, name: str, t: Tensor, keys: str) -> Tensor:
@@ -208,7 +210,7 @@ def _as_keys(b: Builder, name: str, t: Tensor, keys: str) -> Tensor:
 
 def _repeat_heads(b: Builder, name: str, t: Tensor, heads: str) -> Tensor:
     dims = (t.dims[0], (heads,), *t.dims[2:])
-    return b.emit("repeat", f"{name}_repeat", (t,), dims, note="each serves a group of query heads")
+    return b.emit("repeat", f"{name}_repeat", (t,), dims, note="each serves a group of query heads", of=name)
 
 
 def _concat(b: Builder, path: str, rope: Tensor, nope: Tensor, d_head: str) -> Tensor:

@@ -1,13 +1,14 @@
 """The graph of named-axis operations, and the builder that writes it down.
 
 Sizes come in last: `Graph.sizes` binds every axis, to ints or to symbols. What readings ask of an axis or a tensor, it
-says itself (`Axis.of`, `Tensor.scores`, `Tensor.given`): names are for people.
+says itself (`plain`, `Tensor.scores`, `Tensor.given`): other names are for people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -94,18 +95,20 @@ AXES = {
 KEYS = ("context", "keys", "source")  # axes of what queries look at
 
 
-class Axis(NamedTuple):
-    """An axis: its symbol, and its size: given, derived from other axes by `rule`, or of the workload (neither).
+@cache
+def plain(axis: str) -> str:
+    """An axis's name in AXES, without the suffix that `Builder.axis` tells it apart by from others of that name."""
+    return max((name for name in AXES if axis == name or axis.startswith(f"{name}_")), key=len, default=axis)
 
-    `of`: its name in AXES, without what tells it from others of that name
-    """
+
+class Axis(NamedTuple):
+    """An axis: its symbol, and its size: given, derived from other axes by `rule`, or of the workload (neither)."""
 
     name: str
     symbol: str
     meaning: str
     size: int | None = None
     rule: Rule | None = None
-    of: str = ""
 
 
 class Block(NamedTuple):
@@ -226,7 +229,7 @@ class Builder:
                 base, _, mark = symbol.partition("_")
                 shown = "_".join(part for part in (base, mark, suffix) if part)
                 about = f"{meaning} ({suffix.replace('_', ', ')})" if suffix else meaning
-                self.axes[key] = Axis(key, shown, about, size, rule, name)
+                self.axes[key] = Axis(key, shown, about, size, rule)
                 self._made_of[key] = made_of
                 return key
             if known.size == size and (rule is None) == (known.rule is None) and self._made_of[key] == made_of:
@@ -237,7 +240,7 @@ class Builder:
         """An axis whose size the workload gives."""
         if name not in self.workload_axes:
             self.workload_axes.append(name)
-            self.axes[name], self._made_of[name] = Axis(name, *AXES[name], of=name), ()
+            self.axes[name], self._made_of[name] = Axis(name, *AXES[name]), ()
         return name
 
     # --- blocks and operations ----------------------------------------------------------------------------
@@ -305,7 +308,7 @@ class Builder:
         """One operation; returns its output."""
         full = ".".join([*self._scope, path])
         last = dims[3][:1] if len(dims) == 4 else ()
-        output = Tensor(full, dims, scores=bool(last) and self.axes[last[0]].of in KEYS)
+        output = Tensor(full, dims, scores=bool(last) and plain(last[0]) in KEYS)
         self._ops.append(Op(full, kind, inputs, output, params, attrs, extra, note))
         return output
 
@@ -348,10 +351,11 @@ class Builder:
         """A linear map with the weights of each token's chosen experts, `experts` being the axis of all of them."""
         inner = x.dims[-1]
         pair = (out, inner) if layout == "out_in" else (inner, out)
-        weight = Param("weight", ((experts,), *pair), out=1 if layout == "out_in" else 2, routed=True)
+        (top_k,) = chosen.dims[-1]
+        weight = Param("weight", ((experts,), *pair), out=1 if layout == "out_in" else 2, routed=top_k)
         params: tuple[Param, ...] = (weight,)
         if bias:
-            params += (Param("bias", ((experts,), out), out=1, routed=True),)
+            params += (Param("bias", ((experts,), out), out=1, routed=top_k),)
         return self.emit("expert_linear", path, (x, chosen), (*x.dims[:-1], out), params, note=note)
 
     def einsum(self, path: str, a: Tensor, b: Tensor, dims: Dims, *, note: str = "", **attrs: Any) -> Tensor:

@@ -62,7 +62,7 @@ def _stack(
     d_model = b.axis("d_model", stack.d_model)
     if source:  # what the encoder said, as keys
         b.axis("source", rule=lambda s: s["seq"])
-        source = Tensor(source.name, (source.dims[0], ("source",), source.dims[-1]))
+        source = Tensor(source.name, (source.dims[0], ("source",), source.dims[-1]), handed=True)
     with b.block("", "embedding", "embed"):
         with b.scope("embed"):
             x = b.hand_on(embed(b, stack, queries, d_model))

@@ -26,17 +26,18 @@ IDS, MASK, DATA, KEPT = "ids", "mask", "data", "kept"
 class Tensor(NamedTuple):
     """A value that flows between operations. `scores`: a row for each query, of a number for each key.
 
-    `given`: empty for what is computed, else what it is of all that is handed in
+    `given`: empty for what is computed, else what it is of all that is handed in; `handed`: by another stack's layers
     """
 
     name: str
     dims: Dims
     scores: bool = False
     given: str = ""
+    handed: bool = False
 
 
 class Param(NamedTuple):
-    """A parameter tensor, as stored. `routed`: a token passes only through its top_k experts' share.
+    """A parameter tensor, as stored. `routed`: the axis of a token's experts, where it passes only through their share.
 
     `out` is the dimension along which fused checkpoints join it with its neighbours.
     """
@@ -44,7 +45,7 @@ class Param(NamedTuple):
     name: str
     dims: Dims
     out: int = 0
-    routed: bool = False
+    routed: str = ""
     tied: str = ""  # full path of the parameter that this one is
     buffer: bool = False  # stored beside the weights, but no parameter: not counted
 

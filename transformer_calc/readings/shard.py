@@ -161,7 +161,7 @@ def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = Non
     for dim in part.dims:
         entries: Size = 1
         for axis in dim:
-            dimension, ways = divisor(axis, mesh, sizes, routed=part.routed)
+            dimension, ways = divisor(axis, mesh, sizes, routed=bool(part.routed))
             if not dimension or dimension in used:
                 ways = 1
             else:

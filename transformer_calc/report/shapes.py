@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from transformer_calc.ops import kinds
+from transformer_calc.ops.kind import MASKS
 from transformer_calc.report import Column, Report, Table, Text
 from transformer_calc.report.common import legend
 
@@ -67,7 +69,7 @@ def _plain(op: Shaped) -> dict[str, Any]:
 def _cells(op: Shaped) -> dict[str, Any]:
     """One operation as a table's row."""
     note = f"{op.note}{', tied' if any(weight.tied for weight in op.weights) else ''}"
-    if op.op == "mask":  # what it is added to has the output's shape; its own is the lesson
+    if MASKS in kinds()[op.op].traits:  # what it is added to has the output's shape; its own is the lesson
         note = f"mask {op.inputs[-1].shape}: {note.partition(', ')[2]}"
     elif op.inputs and op.inputs[0].name.endswith(".output"):  # of another stack: cross-attention
         note = f"{note}, X = {op.inputs[0].name}"

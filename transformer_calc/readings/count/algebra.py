@@ -209,7 +209,7 @@ class _Writer:
 
     def _name(self, tensor: Tensor, local: Mapping[str, str], known: Mapping[str, str]) -> str:
         name = tensor.name
-        if not self.numbered and name.endswith(".output"):  # what another stack hands over
+        if not self.numbered and tensor.handed:  # what another stack hands over
             return "X"
         last = name.rpartition(".")[2]
         return local.get(name) or known.get(name) or GIVEN.get(last, last)

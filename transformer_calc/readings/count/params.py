@@ -19,7 +19,7 @@ class Component(NamedTuple):
     dims: Dims
     repeat: str
     embedding: bool
-    routed: bool
+    routed: str
     out: int
     buffer: bool = False
     head: bool = False  # the head multiplies with it too
@@ -33,14 +33,10 @@ class Component(NamedTuple):
         return self.entries(sizes) * (sizes[self.repeat] if self.repeat else 1)
 
     def active(self, sizes: Sizes) -> Size:
-        """Entries of all of them that one token passes through: of stacked experts, its top_k."""
-        stacked = [axis for dim in self.dims for axis in dim if axis.startswith("experts")]
-        if not (self.routed and stacked):
+        """Entries of all of them that one token passes through: of stacked experts, its own."""
+        if not self.routed:
             return self.total(sizes)
-        experts = stacked[0]
-        chosen = experts.replace("experts", "top_k")
-        rest: Dims = tuple(tuple(chosen if axis == experts else axis for axis in dim) for dim in self.dims)
-        return product(rest, sizes) * (sizes[self.repeat] if self.repeat else 1)
+        return product(((self.routed,), *self.dims[1:]), sizes) * (sizes[self.repeat] if self.repeat else 1)
 
 
 class Tensor(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from transformer_calc import ops
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError
-from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.graph.core import Graph, Sizes, plain
 from transformer_calc.ops.core import Work
 from transformer_calc.readings.count import formulas
 from transformer_calc.readings.count.flops import Row, Totals, check_options, masks, mean_keys, rows, totals
@@ -131,9 +131,7 @@ def counted(
     """The work of a batch of so many tokens; `of`: what an answer says of the model itself."""
     decode = sizes.get("cached", 0) != 0
     check_options(recompute, latent, decode=decode)
-    if latent == "absorbed" and not any(
-        op.path.endswith(("q_latent", "content")) for b in graph.blocks for op in b.ops
-    ):
+    if latent == "absorbed" and not any(op.attrs.get("absorbed") for b in graph.blocks for op in b.ops):
         raise InputError(f"`latent` is absorbed, but {graph.name} has no latent attention")
     how: dict[str, Any] = {"needed": needed, "recompute": recompute, "decode": decode}
     letters = graph.symbols()
@@ -193,7 +191,7 @@ def _contexts(graph: Graph, sizes: Sizes) -> list[formulas.Identity]:
     """Without a cache, the keys are as many as the queries: C = S."""
     letters = graph.symbols()
     queries = letters["target"] if "target" in graph.workload_axes else letters["seq"]
-    contexts = [name for name, axis in graph.axes.items() if name.startswith("context") and axis.rule]
+    contexts = [name for name, axis in graph.axes.items() if plain(name) == "context" and axis.rule]
     return [] if sizes.get("cached", 0) != 0 else [formulas.Identity(letters[name], queries) for name in contexts]
 
 

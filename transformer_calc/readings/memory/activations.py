@@ -24,7 +24,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from transformer_calc.graph.core import IDS, KEPT, MASK, Block, Dims, Graph, Op, Sizes, Tensor, product
+from transformer_calc.graph.core import IDS, KEPT, MASK, Block, Dim, Dims, Graph, Op, Sizes, Tensor, plain, product
 from transformer_calc.ops import rules
 from transformer_calc.ops.kept import BOOL, FLOAT32, INT64, WEIGHT, How, Need, Storage
 from transformer_calc.ops.kind import (
@@ -230,6 +230,8 @@ class _Walk:
         self.convolved = {op.inputs[0].name for op in block.ops if rules(op).kernel == CONVOLUTION}
         self.learned = {b.in_stack(op.path) for b in graph.blocks for op in b.ops if rules(op).memory == STORED}
         self.routers = {op.inputs[0].name: op for op in block.ops if ROUTES in rules(op).traits}
+        routed = (param for op in block.ops for param in op.params if param.routed)
+        self.experts: dict[Dim, Dim] = {(param.routed,): param.dims[0] for param in routed}
         torch = how.kernels == "eager" and how.attention == "flash"  # PyTorch's own attention
         self.plain = _plain_scopes(graph, block, how.eager) if torch else frozenset()
         self.matrices = _mask_scopes(block, how) if torch else frozenset()
@@ -299,8 +301,7 @@ class _Walk:
         if s.role == "table" and s.once and self.how.eager.tables == "kind":
             s = s._replace(name=f"{s.name} of {self.block.path}")
         if self.how.eager.experts == "all" and s.role != "indices":
-            whole = (tuple(axis.replace("top_k", "experts", 1) for axis in dim) for dim in s.dims)
-            s = s._replace(dims=tuple(whole))
+            s = s._replace(dims=tuple(self.experts.get(dim, dim) for dim in s.dims))
         repeat = "" if s.once else self.block.repeat
         if s.once:
             self.common.add(s.name)
@@ -373,11 +374,11 @@ class _Walk:
         """
         mode, how = self.mode(op), self.how
         rotated = any(ROTATES in rules(other).traits and other.scope == op.scope for other in self.block.ops)
-        if rotated and _repeated_first(self.block, op) and op.path.endswith("k_repeat"):
+        if rotated and _repeated_first(self.block, op) and op.attrs.get("of") == "k":
             return False  # which rotates them, as many as they are then
         if mode != "plain":
             return mode == "flash" or how.alone
-        by_class = op.scope in self.matrices and op.path.endswith("v_repeat") and how.bytes == FLOAT32
+        by_class = op.scope in self.matrices and op.attrs.get("of") == "v" and how.bytes == FLOAT32
         return how.alone and (how.eager.shared_key_broadcast or by_class)
 
     def learns(self, op: Op) -> bool:
@@ -574,9 +575,9 @@ def _loss(graph: Graph, block: Block, how: How) -> list[Saved]:
     loss/loss_utils.py, ForCausalLMLoss), those that label it in the activations' type.
     """
     op = next((op for op in block.ops if op.path == block.output), None)
-    of = _of_last(graph, op.output.dims) if op else ""
-    words = of in VOCABULARY
-    if op is None or not (words or of == "labels"):
+    axis = _last_axis(op.output.dims) if op else ""
+    words = axis in VOCABULARY
+    if op is None or not (words or axis == "labels"):
         return []
     continues = words and _continues(graph)
     wide = how.float32_loss and (words or how.kernels == "fused")
@@ -602,14 +603,13 @@ def _loss(graph: Graph, block: Block, how: How) -> list[Saved]:
 
 def of_logits(row: Saved) -> bool:
     """Whether it is a copy of the logits that the head itself keeps, as a softcap does: it goes with the loss."""
-    last = (row.dims[-1] if row.dims else ()) or ("",)
-    return row.block.role == "head" and row.role == "value" and last[0].removeprefix("padded_").startswith("vocab")
+    return row.block.role == "head" and row.role == "value" and _last_axis(row.dims) in VOCABULARY
 
 
-def _of_last(graph: Graph, dims: Dims) -> str:
-    """What the last of a tensor's axes is of."""
+def _last_axis(dims: Dims) -> str:
+    """What the last of a tensor's axes counts."""
     last = dims[-1] if dims else ()
-    return graph.axes[last[-1]].of if last else ""
+    return plain(last[-1]) if last else ""
 
 
 # ---- Sums

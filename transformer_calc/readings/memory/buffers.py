@@ -138,7 +138,7 @@ def _outputs(layers: list[Block], local: Local, each: int) -> Iterator[Any]:
 
 def _beside(layers: list[Block], local: Local, each: int) -> Any:
     """And what the layers of all stages of a decoder read: the encoder's output."""
-    read = {tensor.dims for op in _ops(layers) for tensor in op.inputs if tensor.name.endswith(".output")}
+    read = {tensor.dims for op in _ops(layers) for tensor in op.inputs if tensor.handed}
     return sum(local.bytes(dims, each) for dims in read)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError, check_choice, did_you_mean, shown
-from transformer_calc.graph.core import Dims, Graph, Op, Param, Sizes
+from transformer_calc.graph.core import Dims, Graph, Op, Param, Sizes, plain
 from transformer_calc.ops import rules
 from transformer_calc.ops.frequencies import frequencies
 from transformer_calc.ops.kind import MASKS, OWN, PART, ROTATES, WEIGHS
@@ -151,7 +151,7 @@ class Walker(Machine):
     def _seen(self, name: str, letter: str, dims: Dims, values: Array, **more: Any) -> Seen:
         axes = ["*".join(dim) or "1" for dim in dims]
         last = dims[-1] if dims else ()
-        width = self.length_of(last[1:]) if len(last) == 2 and last[0].startswith(("heads", "kv_heads")) else 0
+        width = self.length_of(last[1:]) if len(last) == 2 and plain(last[0]) in ("heads", "kv_heads") else 0
         return Seen(name, letter, dims, axes, symbols_of(dims, self.graph), values, head_width=width, **more)
 
     def _key(self, op: Op, param: Param) -> tuple[str, int]:
@@ -255,7 +255,7 @@ def walked(
     steps = [one for one in steps if only is None or one.path in only]
     seen = [tensor for one in steps for tensor in (*one.inputs, *one.weights, one.output)]
     axes = {axis for tensor in seen for dim in tensor.dims for axis in dim}
-    axes |= {"cached"} if any(axis.startswith("context") for axis in axes) else set()  # which it is made of
+    axes |= {"cached"} if any(plain(axis) == "context" for axis in axes) else set()  # which it is made of
     letters = legend(graph, sizes, used=axes)
     return Walk(**of, steps=steps, symbols=letters, seed=seed, weights=weights, shrunk=shrunk, told=told)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from transformer_calc.facts import Device
-from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
+from transformer_calc.graph.core import Block, Graph, Op, Sizes, plain, product
 from transformer_calc.ops.core import FMA
 from transformer_calc.plan import Serving
 from transformer_calc.readings.count.flops import of_source_alone
@@ -133,7 +133,7 @@ class Server:
             total = known[key] if total is None else total.plus(known[key])
         assert total is not None
         if mesh.pp > 1:
-            width: Any = local[next(name for name, axis in self.graph.axes.items() if axis.of == "d_model")]
+            width: Any = local[next(axis for axis in self.graph.axes if plain(axis) == "d_model")]
             whole = how.size * each * own * float(width)
             joined = self.links["pp"]
             hop = whole / joined.port + joined.hop
@@ -188,9 +188,9 @@ class Server:
         """The same of the experts: each sees a part of the tokens, of all ranks among which they are divided."""
         sizes = self.graph.bind(dict.fromkeys(self.graph.workload_axes, 1))
         shares: list[Any] = [
-            sizes[axis] / sizes[axis.replace("experts", "top_k", 1)]  # type: ignore[operator]
-            for axis in self.graph.axes
-            if axis == "experts" or axis.startswith("experts_")
+            sizes[part.dims[0][0]] / sizes[part.routed]  # type: ignore[operator]
+            for part in components(self.graph)
+            if part.routed
         ]
         return math.ceil(self._critical() * max(shares) / self.plan.mesh.ep) if shares else None
 

@@ -18,13 +18,14 @@ import tokenize
 import tomllib
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
 import transformer_calc
 from transformer_calc import cli, plan, spec, storage, units
+from transformer_calc.record import fields
 from transformer_calc.sources import families
 
 ROOT = Path(__file__).parent.parent

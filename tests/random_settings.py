@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from random import Random
 from typing import Any
 
-from transformer_calc.record import Record
+from transformer_calc.record import Record, fields
 from transformer_calc.spec import Model
 
 WORDS = (

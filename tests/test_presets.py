@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import transformer_calc
-from transformer_calc.sources import presets, runs
+from transformer_calc.sources import catalogue, hardware, index, presets, runs
 
 FILES = {path.stem: path for path in sorted((Path(__file__).parent.parent / "presets" / "models").glob("*.toml"))}
 DATA: dict[str, dict[str, Any]] = {
@@ -105,3 +105,73 @@ def test_pythia_s_totals_without_the_vocabulary_are_the_paper_s() -> None:
         config, printed = data["config"], data["expected"]["published"].split()[0]
         tables = 2 * config["vocab_size"] * config["hidden_size"]
         assert data["expected"]["params"] - tables == int(printed.replace(",", ""))
+
+
+# --- the index ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A catalogue of two presets, whose index stands in a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = tmp_path / "models"
+    place.mkdir()
+    (place / "one.toml").write_text('name = "one"\nlayers = 2\nrate = 0.1\n')
+    (place / "two.toml").write_text('name = "two"\n[model]\nheads = [1, 2]\n')
+    return place
+
+
+def asked(folder: Path) -> tuple[list[Any], list[str]]:
+    """What the files say, and which of them were parsed for it."""
+    parsed: list[str] = []
+
+    def parse(path: Path) -> dict[str, Any]:
+        parsed.append(path.stem)
+        return catalogue.read(path)
+
+    return index.every(sorted(folder.glob("*.toml")), parse), parsed
+
+
+def test_files_are_parsed_once(folder: Path) -> None:
+    first, parsed = asked(folder)
+    assert parsed == ["one", "two"]
+    assert asked(folder) == (first, [])
+    assert first == [{"name": "one", "layers": 2, "rate": 0.1}, {"name": "two", "model": {"heads": [1, 2]}}]
+    assert index.one(folder / "two.toml", lambda path: {}) == first[1]
+
+
+def test_a_file_that_has_changed_is_parsed_again_and_one_that_is_new(folder: Path) -> None:
+    asked(folder)
+    (folder / "two.toml").write_text('name = "TWO"\n[model]\nheads = [1, 2]\n')
+    assert index.one(folder / "two.toml", lambda path: {"name": "parsed"}) == {"name": "parsed"}
+    (folder / "three.toml").write_text('name = "three"\n')
+    said, parsed = asked(folder)
+    assert [one["name"] for one in said] == ["one", "three", "TWO"]
+    assert parsed == ["three", "two"]
+    assert asked(folder) == (said, [])
+
+
+@pytest.mark.parametrize("broken", ["", "\n[", '\n["one.toml", "', "\n\udc80\n", "[]\n"])
+def test_a_broken_index_is_none(folder: Path, broken: str) -> None:
+    first, _ = asked(folder)
+    (file,) = (folder.parent / "cache").rglob("*.jsonl")
+    file.write_bytes(broken.encode("utf-8", "surrogateescape"))
+    assert asked(folder) == (first, ["one", "two"])
+
+
+def test_what_json_does_not_keep_is_parsed_each_time(folder: Path) -> None:
+    (folder / "one.toml").write_text("day = 2024-01-01\n")
+    first, _ = asked(folder)
+    assert asked(folder) == (first, ["one"])
+
+
+def test_where_no_index_can_be_written_files_are_parsed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "one.toml"))  # no folder
+    first, _ = asked(folder)
+    assert asked(folder) == (first, ["one", "two"])
+
+
+def test_the_index_says_of_every_preset_and_device_what_its_file_says() -> None:
+    for known in (presets.MODELS, hardware.DEVICES):
+        for name, said in known.entries():
+            assert said == catalogue.read(known.path(name)) == known.read(known.path(name))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from typing import Any
 
 import pytest
 
 from transformer_calc import InputError, facts, record, spec
-from transformer_calc.record import Record
+from transformer_calc.record import Record, fields
 
 RECORDS = [
     cls

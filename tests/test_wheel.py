@@ -28,6 +28,10 @@ def test_the_wheel_carries_every_preset_and_the_types_marker(wheel: Path) -> Non
     assert presets <= names
     assert {name.split("/")[2] for name in presets} == {"models", "hardware"}
     assert "transformer_calc/py.typed" in names
+    for folder in ("models", "hardware"):  # parsed before: nothing is to be made where it is installed
+        index = zipfile.ZipFile(wheel).read(f"transformer_calc/presets/{folder}/index.jsonl").decode()
+        files = [json.loads(line)[0] for line in index.splitlines()[1:]]
+        assert files == sorted(path.name for path in (ROOT / "presets" / folder).glob("*.toml"))
     assert not [name for name in names if name.startswith("tests/")]
 
 

@@ -10,7 +10,6 @@ from transformer_calc.readings.cost.prices import YEARS, paid
 from transformer_calc.report import Column, Report
 from transformer_calc.report.presets import entries, listing, whole
 from transformer_calc.sources import hardware
-from transformer_calc.sources.catalogue import read
 
 PEAKS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
 MARK = "?"
@@ -60,7 +59,7 @@ def build(filter: str | None = None) -> Report:
     """Every device whose name, title, vendor, kind or other names hold the filter."""
     rows, texts = [], []
     keys = ("title", "vendor", "kind")
-    for name, data in entries(hardware.DEVICES, filter, keys, "a device"):
+    for name, data in entries(hardware.DEVICES, filter, keys):
         device = hardware.parse(data, hardware.DEVICES.path(name))
         rows.append({**_figures(device), "aliases": data.get("aliases", [])})
         texts.append(_texts(device))
@@ -72,7 +71,7 @@ def build(filter: str | None = None) -> Report:
 def show(name: str) -> Report:
     """One device, as its file has it, with what is unconfirmed marked."""
     path = hardware.locate(name)
-    data = read(path, "a device")
+    data = hardware.DEVICES.read(path)
     device = hardware.parse(data, path)
     exact = {
         **data,

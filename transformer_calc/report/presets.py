@@ -8,7 +8,7 @@ from typing import Any
 from transformer_calc.errors import InputError
 from transformer_calc.report import Column, Facts, Report, Table, Text
 from transformer_calc.sources import presets
-from transformer_calc.sources.catalogue import Catalogue, read
+from transformer_calc.sources.catalogue import Catalogue
 
 COLUMNS = (
     Column("name", "preset", "text"),
@@ -40,17 +40,14 @@ def build(filter: str | None = None) -> Report:
 def show(name: str) -> Report:
     """One preset, as its file has it."""
     path = presets.find(name)
-    data = read(path)
+    data = presets.MODELS.read(path)
     return whole(presets.MODELS, data, {"name": path.stem, "family": data.get("family", "")})
 
 
-def entries(
-    catalogue: Catalogue, filter: str | None, keys: Iterable[str], describes: str = "a model"
-) -> list[tuple[str, dict[str, Any]]]:
+def entries(catalogue: Catalogue, filter: str | None, keys: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
     """(name, data) of every entry of which the name, another name or the text of one of the keys holds the filter."""
     found = []
-    for name in catalogue.names():
-        data = read(catalogue.path(name), describes)
+    for name, data in catalogue.entries():
         words = [name, *(str(data.get(key, "")) for key in keys), *map(str, data.get("aliases", []))]
         if not filter or any(filter.lower() in word.lower() for word in words):
             found.append((name, data))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError, either, misspelt, shown
-from transformer_calc.sources import files
+from transformer_calc.sources import files, index
 
 
 class Catalogue(NamedTuple):
@@ -17,6 +17,7 @@ class Catalogue(NamedTuple):
     kind: str  # the folder's name
     one: str  # what an entry is called
     command: str  # what lists them: tcalc COMMAND
+    describes: str = "a model"  # what a file of it describes
 
     def folder(self) -> Path:
         """Where the files are: beside this package's modules in an installation, beside the package in a checkout."""
@@ -31,6 +32,18 @@ class Catalogue(NamedTuple):
     def names(self) -> list[str]:
         """Every entry's name."""
         return sorted(path.stem for path in self.folder().glob("*.toml"))
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """A file like those of this kind, one of them or somebody's own."""
+        return index.one(path, self._parsed) if path.parent == self.folder() else self._parsed(path)
+
+    def entries(self) -> list[tuple[str, dict[str, Any]]]:
+        """(name, what its file says) of every entry."""
+        paths = sorted(self.folder().glob("*.toml"), key=lambda path: path.stem)
+        return [(path.stem, said) for path, said in zip(paths, index.every(paths, self._parsed), strict=True)]
+
+    def _parsed(self, path: Path) -> dict[str, Any]:
+        return read(path, self.describes)
 
     def aliases(self) -> Iterator[tuple[str, str]]:
         """(other name, entry), read without parsing the files."""

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.facts import Device, Price
-from transformer_calc.sources.catalogue import Catalogue, read, short
+from transformer_calc.sources.catalogue import Catalogue, short
 from transformer_calc.units import parse_amount
 
 T = TypeVar("T")
-DEVICES = Catalogue("hardware", "device", "hardware")
+DEVICES = Catalogue("hardware", "device", "hardware", "a device")
 
 TEXTS = (
     "name",
@@ -46,7 +46,7 @@ def load(name: str | Path | None, sets: Iterable[str] = ()) -> Device:
     sets:  `key=value` of its file, as in bandwidth=4e12 or peaks.bf16=500T; without a name they are all that is known
     """
     path = Path("custom.toml") if name is None else locate(name)
-    data = {"name": "custom", "kind": "GPU"} if name is None else read(path, "a device")
+    data = {"name": "custom", "kind": "GPU"} if name is None else DEVICES.read(path)
     sets = tuple(sets)
     return parse(_changed(data, sets), Path("--device-set")) if sets else parse(data, path)
 

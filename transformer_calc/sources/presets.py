@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.sources.catalogue import Catalogue, short
-from transformer_calc.sources.catalogue import read as read
 from transformer_calc.spec import Model
 
 MODELS = Catalogue("models", "preset", "presets")
@@ -31,7 +30,7 @@ names, find, exists, suggestion = MODELS.names, MODELS.find, MODELS.exists, MODE
 
 def load(path: Path, *, fields: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> Source:
     """The model that a preset's file describes; `fields` override its hyperparameters."""
-    data = read(path)
+    data = MODELS.read(path)
     where = f"{path.name}: "
     for key, value in data.items():
         if (key in TABLES) != isinstance(value, dict):

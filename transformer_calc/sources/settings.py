@@ -9,13 +9,13 @@ takes it. Several settings are taken together: only what they make in the end ha
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from textwrap import shorten
 from typing import Any, NamedTuple
 
 from transformer_calc import units
 from transformer_calc.errors import InputError, did_you_mean, shown
-from transformer_calc.record import Record, settle
+from transformer_calc.record import Record, fields, settle
 from transformer_calc.sources.hyperparameters import WORDS, ZERO
 from transformer_calc.spec import Dense, Layers, Model, Stack
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from transformer_calc import Transformer, load
-from transformer_calc.expr import evaluate
+from transformer_calc.expr import Expr, evaluate
 from transformer_calc.plan import Mesh, Training
-from transformer_calc.readings.memory import footprint
+from transformer_calc.readings.memory.letters import letters_of
 from transformer_calc.readings.memory.training import START, Kept, kept
 from transformer_calc.readings.shard import stages
 from transformer_calc.report.memory import build
@@ -138,7 +138,10 @@ def test_formulas_say_the_same(name: str, recompute: str, outputs: str) -> None:
     plan = Training(recompute=recompute, outputs=outputs, mesh=Mesh())
     run = model.workload(batch=2, seq=96, target_seq=64 if "target" in model.graph.workload_axes else None)
     sizes, found = model.graph.sizes(run), held(model, plan, run)
-    letters = footprint.letters_of(model.graph, sizes, plan)
+    letters = letters_of(model.graph, sizes, plan)
     (stage,) = stages(model.graph, plan.mesh)
-    formulas = footprint.of_training(stage, letters, plan, found.peak_at)
+    both = kept(letters.stage(stage, plan.mesh), model.graph, letters.sizes, plan)
+    assert both == found
+    formulas, _ = letters.textbook({"activations": both.activations, "gradients": both.gradients})
     assert evaluate(formulas["activations"], letters.values) == found.activations
+    assert isinstance(formulas["activations"], Expr)

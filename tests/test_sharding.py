@@ -74,11 +74,11 @@ UNEVEN = [
     (
         {},
         3,
-        "--pp is 3; 8 layers a stage do not divide the 12 of the encoder and 12 of the decoder",
+        "`pp` is 3; 8 layers a stage do not divide the 12 of the encoder and 12 of the decoder",
         "2, 4, 6, 8, 12, 24",
     ),
-    ({}, 5, "--pp is 5; it must divide the 24 layers", "2, 4, 6, 8, 12, 24"),
-    ({"num_decoder_layers": 4}, 2, "--pp is 2; 8 layers a stage do not divide the 12 of the encoder", "4, 8, 16"),
+    ({}, 5, "`pp` is 5; it must divide the 24 layers", "2, 4, 6, 8, 12, 24"),
+    ({"num_decoder_layers": 4}, 2, "`pp` is 2; 8 layers a stage do not divide the 12 of the encoder", "4, 8, 16"),
 ]
 
 
@@ -89,7 +89,7 @@ def test_stacks_that_do_not_divide_say_what_would(change: dict[str, int], pp: in
     with pytest.raises(InputError) as error:
         list(stages(graph, Mesh(pp=pp)))
     assert error.value.message.startswith(message)
-    assert error.value.hint == f"--pp {would}"
+    assert error.value.hint == f"`pp={would}`"
 
 
 @settings(max_examples=100, deadline=None)
@@ -124,11 +124,11 @@ def test_fewer_key_heads_than_ranks_are_replicated() -> None:
 
 
 REFUSED = [
-    ("gpt3", Mesh(tp=7), "--tp is 7; it must divide the 96 query heads"),
-    ("gpt3", Mesh(ep=2, dp=2), "--ep is 2, but the model has no experts"),
-    ("gpt3", Mesh(sp=True), "--sp splits the sequence"),
-    ("mixtral-8x7b", Mesh(ep=4, dp=2), "--ep is 4; it must divide --dp times --cp (2)"),
-    ("mixtral-8x7b", Mesh(ep=3, dp=3), "--ep is 3; it must divide the 8 experts"),
+    ("gpt3", Mesh(tp=7), "`tp` is 7; it must divide the 96 query heads"),
+    ("gpt3", Mesh(ep=2, dp=2), "`ep` is 2, but the model has no experts"),
+    ("gpt3", Mesh(sp=True), "`sp` splits the sequence"),
+    ("mixtral-8x7b", Mesh(ep=4, dp=2), "`ep` is 4; it must divide `dp` times `cp` (2)"),
+    ("mixtral-8x7b", Mesh(ep=3, dp=3), "`ep` is 3; it must divide the 8 experts"),
 ]
 
 
@@ -164,5 +164,5 @@ def test_stages_differ_by_a_layer_where_they_must(name: str, pp: int, virtual: i
 
 
 def test_more_stages_than_layers_are_refused() -> None:
-    with pytest.raises(InputError, match="--pp is 97, but there are 96 layers"):
+    with pytest.raises(InputError, match="`pp` is 97, but there are 96 layers"):
         list(stages(GRAPHS["gpt3"], Mesh(pp=97)))

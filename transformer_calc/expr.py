@@ -9,9 +9,16 @@
     >>> gpt.evaluate({"L": 96, "D": 12288, "V": 50257, "P": 2048})
     174604259328
 
-A size is an int, a Fraction or an Expr, and whatever collapses to a constant *is* an int (or a Fraction):
+A size is an int, a Fraction, an Expr or a Pair, and whatever collapses to a constant *is* an int (or a Fraction):
 nobody ever sees a constant Expr. Equal polynomials compare equal, whatever way they were built. The functions
-(minimum, ceil_to, ...) take ints, Exprs and arrays alike, so one formula serves all three.
+(minimum, ceil_to, ...) take ints, Exprs, Pairs and arrays alike, so one formula serves all four.
+
+A Pair is a number that knows its formula. The number decides (it is compared, and is true or not), the formula is
+carried along, so that a reading which chooses among sizes gives both:
+
+    >>> D = Pair(512, symbol("D"))
+    >>> max(3 * D, 1000 + D)
+    Pair(1536, parse('3*D'))
 
 Arrays are exact too: integer arrays become object arrays of Python ints, which cannot overflow (a count near
 10**25 is exact); float64 arrays stay float64, with a relative error near 1e-16.
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
     from typing import Any, TypeAlias
 
-    Size: TypeAlias = int | Fraction | "Expr"
+    Size: TypeAlias = int | Fraction | "Expr" | "Pair"
     Number: TypeAlias = int | Fraction
     Monomial: TypeAlias = tuple[tuple[str, int], ...]  # (atom, power) pairs, sorted by atom
     Terms: TypeAlias = dict[Monomial, Number]
@@ -204,6 +211,63 @@ class Expr:
         return f"parse({self.format('ascii')!r})"
 
 
+class Pair:
+    """A number and the formula that it is the value of. Without a symbol left in it, a formula is its number."""
+
+    __slots__ = ("formula", "number")
+    __array_ufunc__ = None
+
+    def __init__(self, number: Number, formula: Expr) -> None:
+        self.number, self.formula = number, formula
+
+    def __add__(self, other: Any) -> Any:
+        return paired(self.number + number_of(other), self.formula + formula_of(other))
+
+    def __mul__(self, other: Any) -> Any:
+        return paired(self.number * number_of(other), self.formula * formula_of(other))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __neg__(self) -> Any:
+        return self * -1
+
+    def __sub__(self, other: Any) -> Any:
+        return self + other * -1
+
+    def __rsub__(self, other: Any) -> Any:
+        return self * -1 + other
+
+    def __truediv__(self, other: Number) -> Any:
+        return paired(divide(self.number, other), self.formula / other)
+
+    def __pow__(self, power: int) -> Any:
+        return paired(self.number**power, self.formula**power)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.number == number_of(other))
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.number < number_of(other))
+
+    def __le__(self, other: Any) -> bool:
+        return bool(self.number <= number_of(other))
+
+    def __gt__(self, other: Any) -> bool:
+        return bool(self.number > number_of(other))
+
+    def __ge__(self, other: Any) -> bool:
+        return bool(self.number >= number_of(other))
+
+    def __hash__(self) -> int:
+        return hash(self.number)
+
+    def __bool__(self) -> bool:
+        return bool(self.number)
+
+    def __repr__(self) -> str:
+        return f"Pair({self.number!r}, {self.formula!r})"
+
+
 # ---- Making sizes
 
 
@@ -223,6 +287,26 @@ def indexed(name: str) -> Expr:
     return symbol(name + PER_LAYER)
 
 
+def paired(number: Any, formula: Any) -> Any:
+    """The pair of a number and its formula; without a symbol in that, the number."""
+    return Pair(number, formula) if isinstance(formula, Expr) else number
+
+
+def number_of(size: Any) -> Any:
+    """The number of a pair; anything else as it is."""
+    return size.number if isinstance(size, Pair) else size
+
+
+def formula_of(size: Any) -> Any:
+    """The formula of a pair; anything else as it is."""
+    return size.formula if isinstance(size, Pair) else size
+
+
+def _by_halves(function: Callable[..., Any], *sizes: Any) -> Any:
+    """A function of sizes, some of them pairs: of their numbers, and of their formulas."""
+    return paired(function(*map(number_of, sizes)), function(*map(formula_of, sizes)))
+
+
 def minimum(first: Any, *rest: Any) -> Any:
     """The smallest of the arguments, elementwise for arrays, symbolic if one of them is."""
     return _extreme("min", (first, *rest))
@@ -231,6 +315,12 @@ def minimum(first: Any, *rest: Any) -> Any:
 def maximum(first: Any, *rest: Any) -> Any:
     """The largest of the arguments, elementwise for arrays, symbolic if one of them is."""
     return _extreme("max", (first, *rest))
+
+
+def largest(sizes: Iterable[Any]) -> Any:
+    """The one that is the largest: of pairs with its own formula, elementwise for arrays; of none, 0."""
+    held = list(sizes)
+    return maximum(*held) if any(map(_is_array, held)) else max(held, default=0)
 
 
 def ceil_div(a: Any, b: Any) -> Any:
@@ -245,6 +335,8 @@ def ceil_to(a: Any, multiple: Any) -> Any:
 
 def divide(a: Any, divisor: Number) -> Any:
     """The exact quotient, where `/` would turn ints into floats; an int if whole, else a Fraction."""
+    if isinstance(a, Pair):
+        return a / divisor
     a, exact = as_size(a), _exact(divisor)
     if exact is None:
         raise TypeError(f"the divisor is an int or a Fraction, not {divisor!r}")
@@ -281,7 +373,7 @@ def as_size(x: Any) -> Any:
 
     Integer arrays become object arrays of Python ints, other floats float64, NumPy scalars plain numbers.
     """
-    if type(x) is int or type(x) is float or isinstance(x, Expr):
+    if type(x) is int or type(x) is float or isinstance(x, Expr | Pair):
         return x
     if not _is_array(x):
         if (exact := _exact(x)) is None:
@@ -339,7 +431,8 @@ def _settled_atom(atom: str, env: Mapping[str, Any]) -> Any:
 
 def to_text(size: Size, style: str = "unicode", collect: Iterable[str] = ()) -> str:
     """Expr.format for any size."""
-    return size.format(style, collect) if isinstance(size, Expr) else _term_text(size, (), style)
+    shown = formula_of(size)
+    return shown.format(style, collect) if isinstance(shown, Expr) else _term_text(shown, (), style)
 
 
 def formula(size: Size, style: str = "unicode") -> str:
@@ -467,6 +560,8 @@ def _map_args(atom: str, change: Callable[[Size], Any]) -> Any:
 def _ceil(function: str, a: Any, b: Any) -> Any:
     if type(a) is int and type(b) is int and b > 0:  # what most are, and are asked thousands of times
         return -(-a // b) * (b if function == "ceil_to" else 1)
+    if isinstance(a, Pair) or isinstance(b, Pair):
+        return _by_halves(lambda a, b: _ceil(function, a, b), a, b)
     a, b = as_size(a), as_size(b)
     if not isinstance(b, Expr) and not ((b > 0).all() if _is_array(b) else b > 0):
         raise ValueError(f"{function} needs a positive divisor, not {b}")
@@ -477,7 +572,9 @@ def _ceil(function: str, a: Any, b: Any) -> Any:
 
 
 def _extreme(function: str, args: Iterable[Any]) -> Any:
-    pick = min if function == "min" else max
+    args, pick = list(args), min if function == "min" else max
+    if any(isinstance(arg, Pair) for arg in args):
+        return _by_halves(lambda *halves: _extreme(function, halves), *args)
     args = [inner for arg in map(as_size, args) for inner in _flattened(arg, function)]
     exprs = {arg for arg in args if isinstance(arg, Expr)}
     numbers = [arg for arg in args if not isinstance(arg, Expr)]
@@ -702,7 +799,7 @@ class _Parser:
             at, factor = self.at, self.power()
             if sign != "/":
                 result = result * factor
-            elif isinstance(factor, Expr) or factor == 0:
+            elif isinstance(factor, Expr | Pair) or factor == 0:
                 raise self.error("a number other than 0 to divide by", at)
             else:
                 result = divide(result, factor)

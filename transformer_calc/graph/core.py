@@ -163,12 +163,19 @@ class Graph(NamedTuple):
 
     def bind(self, workload: Sizes) -> dict[str, Size]:
         """Every axis, the workload's as given: ints, arrays or expressions."""
-        sizes: dict[str, Size] = {n: a.size for n, a in self.axes.items() if a.size is not None}
-        sizes |= {name: _exact(workload[name]) for name in self.workload_axes}
+        return self.rebound({n: a.size for n, a in self.axes.items() if a.size is not None}, workload)
+
+    def rebound(self, sizes: Sizes, workload: Sizes) -> dict[str, Size]:
+        """The sizes with another workload: what follows from it is another size, the rest stays as it is."""
+        from transformer_calc.expr import Pair
+
+        bound = {**sizes, **{name: _exact(workload[name]) for name in self.workload_axes}}
         for name, axis in self.axes.items():
             if axis.rule:
-                sizes[name] = axis.rule(sizes)
-        return sizes
+                found = axis.rule(bound)
+                if not (isinstance(found, Pair) and found == sizes.get(name)):  # its own letter stays
+                    bound[name] = found
+        return bound
 
     def symbols(self) -> dict[str, Size]:
         """Every axis as its symbol."""

@@ -16,10 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, islice, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
+from transformer_calc.expr import number_of
 from transformer_calc.graph.core import Block, Dims, Graph, Sizes
 from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.params import Component, components
@@ -56,30 +57,46 @@ class Stage(NamedTuple):
         Stage, ...
     ] = ()  # of an interleaved pipeline: its groups of layers, which follow other stages' groups
 
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How often each block stands here, by what `key` makes of it."""
+        return {key(block): count for block, count in self.blocks}
+
+
+def key(block: Block) -> tuple[str, str]:
+    """What tells a graph's blocks apart."""
+    return block.path, block.title
+
 
 class Local(NamedTuple):
-    """One pass on one device: its sizes, and the axes that tensor parallelism splits further."""
+    """One pass on one device: its sizes, and the mesh dimensions that split tensors further."""
 
     sizes: Sizes
-    rules: Mapping[str, int]  # heads, d_ff …: of a tensor with several of them one is split
-    between: Mapping[str, int]  # the sequence, of tensors that no rule touches (sequence parallelism)
+    mesh: Mesh
+    between: tuple[str, ...] = ()  # axes that tp splits in tensors where it splits no other (sequence parallelism)
+
+    def entries(self, dims: Dims) -> Any:
+        """Entries of one device's share of a tensor, the largest one."""
+        return _entries(dims, self.sizes, self.ways(dims))
 
     def bytes(self, dims: Dims, each: int) -> Any:
-        """Bytes of one device's share of a tensor, the largest one, of so many bytes an entry."""
-        from transformer_calc.expr import ceil_div
+        """Bytes of them, so many an entry."""
+        return each * self.entries(dims)
 
-        axes = [axis for dim in dims for axis in dim]
-        most = max((self.rules.get(axis, 1) for axis in axes), default=1)
-        split = {next(axis for axis in axes if self.rules.get(axis) == most): most} if most > 1 else self.between
-        entries: Size = 1
-        for axis in axes:
-            entries = entries * ceil_div(self.sizes[axis], split.get(axis, 1))
-        return each * entries
+    def ways(self, dims: Dims) -> tuple[int, ...]:
+        """Of each axis of a tensor, how many devices share it."""
+        if self.between and not self.divides(dims):
+            return tuple(self.mesh.tp if axis in self.between else 1 for dim in dims for axis in dim)
+        return splits(dims, self.mesh, self.sizes, local=True) if self.mesh.tp > 1 else ()
+
+    def divides(self, dims: Dims) -> bool:
+        """Whether tensor parallelism splits a tensor, not as a part of the sequence."""
+        return self.mesh.tp > 1 and max(splits(dims, self.mesh, self.sizes, local=True), default=1) > 1
 
 
 def content(stage: Stage) -> tuple[tuple[str, str, int], ...]:
     """What is alike in stages that hold the same: of a long pipeline nearly all of them do."""
-    return tuple((block.path, block.title, count) for block, count in stage.blocks)
+    return tuple((*key(block), count) for block, count in stage.blocks)
 
 
 def layers_of(stage: Stage) -> int:
@@ -92,13 +109,13 @@ def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
     for name in ("dp", "tp", "pp", "cp", "ep"):
         ways = getattr(mesh, name)
         if ways < 1:
-            raise InputError(f"--{name} is {ways}; it must be at least 1")
+            raise InputError(f"`{name}` is {ways}; it must be at least 1")
     if mesh.sp and mesh.tp == 1:
-        raise InputError("--sp splits the sequence over the tensor-parallel ranks, but --tp is 1")
+        raise InputError("`sp` splits the sequence over the tensor-parallel ranks, but `tp` is 1")
     if mesh.dp * mesh.cp % mesh.ep:
-        raise InputError(f"--ep is {mesh.ep}; it must divide --dp times --cp ({mesh.dp * mesh.cp})")
+        raise InputError(f"`ep` is {mesh.ep}; it must divide `dp` times `cp` ({mesh.dp * mesh.cp})")
     if mesh.ep > 1 and "experts" not in graph.axes:
-        raise InputError(f"--ep is {mesh.ep}, but the model has no experts")
+        raise InputError(f"`ep` is {mesh.ep}, but the model has no experts")
     for axis, dimension in RULES.items():
         for name in (a for a in graph.axes if a == axis or a.startswith(f"{axis}_")):
             size, ways = sizes[name], getattr(mesh, dimension)
@@ -108,7 +125,7 @@ def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
                 continue
             if size % ways:
                 what = graph.axes[name].meaning
-                raise InputError(f"--{dimension} is {ways}; it must divide the {size:,} {what}")
+                raise InputError(f"`{dimension}` is {ways}; it must divide the {size:,} {what}")
 
 
 @cache
@@ -126,15 +143,35 @@ def divisor(axis: str, mesh: Mesh, sizes: Sizes, *, routed: bool = False) -> tup
     if not base or (base in ROUTED and not routed):
         return "", 1
     ways = getattr(mesh, RULES[base])
-    if base in REPLICATED and sizes[axis] < ways:
-        return RULES[base], int(sizes[axis])  # type: ignore[arg-type]
-    return RULES[base], ways
+    return RULES[base], min(number_of(sizes[axis]), ways) if base in REPLICATED else ways
+
+
+def splits(dims: Dims, mesh: Mesh, sizes: Sizes, *, routed: bool = False, local: bool = False) -> tuple[int, ...]:
+    """Of each axis of a tensor, how many devices share it: a mesh dimension splits a tensor once.
+
+    routed:  it is of the experts' own weights; local:  sizes are those of one copy of the model, its batch one's part
+    """
+    found, used = list[int](), {"dp"} if local else set[str]()
+    for axis in (axis for dim in dims for axis in dim):
+        dimension, ways = divisor(axis, mesh, sizes, routed=routed)
+        found.append(1 if dimension in used else ways)
+        used |= {dimension} if ways > 1 else set()
+    return tuple(found)
 
 
 def copies(dims: Dims, mesh: Mesh, sizes: Sizes) -> int:
     """Tensor-parallel ranks that hold the same share of a tensor: fewer heads than ranks, or none, leave some over."""
-    ways = [divisor(axis, mesh, sizes) for dim in dims for axis in dim]
-    return mesh.tp // max((count for dimension, count in ways if dimension == "tp"), default=1)
+    return mesh.tp // math.prod(splits(dims, mesh, sizes, local=True))
+
+
+def _entries(dims: Dims, sizes: Sizes, ways: tuple[int, ...]) -> Any:
+    """Entries of the largest share, each axis being shared so many ways; none: all are whole."""
+    from transformer_calc.expr import ceil_div
+
+    entries: Size = 1
+    for axis, count in zip_longest((axis for dim in dims for axis in dim), ways, fillvalue=1):
+        entries = entries * ceil_div(sizes[axis], count)  # type: ignore[index]
+    return entries
 
 
 class Share(NamedTuple):
@@ -149,26 +186,12 @@ class Share(NamedTuple):
         return math.prod(self.shape)
 
 
-def share(part: Component, mesh: Mesh, sizes: Sizes, letters: Sizes | None = None) -> Share:
-    """One device's share of a parameter tensor; a mesh dimension splits a tensor once.
-
-    letters:  what to write the entries with, where that is not to be numbers
-    """
-    from transformer_calc.expr import ceil_div
-
-    held: list[Size] = []
-    spread, used = 1, set[str]()
-    for dim in part.dims:
-        entries: Size = 1
-        for axis in dim:
-            dimension, ways = divisor(axis, mesh, sizes, routed=bool(part.routed))
-            if not dimension or dimension in used:
-                ways = 1
-            else:
-                used.add(dimension)
-            entries, spread = entries * ceil_div((letters or sizes)[axis], ways), spread * ways
-        held.append(entries)
-    return Share(tuple(held), spread)
+def share(part: Component, mesh: Mesh, sizes: Sizes) -> Share:
+    """One device's share of a parameter tensor."""
+    split = splits(part.dims, mesh, sizes, routed=bool(part.routed))
+    ways = iter(split)
+    shape = (_entries((dim,), sizes, tuple(islice(ways, len(dim)))) for dim in part.dims)
+    return Share(tuple(shape), math.prod(split))
 
 
 def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
@@ -186,8 +209,8 @@ def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
             continue
         held: dict[tuple[str, str], tuple[Block, int]] = {}
         for block, count in (pair for chunk in chunks for pair in chunk.blocks):
-            key = (block.path, block.title)
-            held[key] = (block, held[key][1] + count if key in held else count)
+            _, before = held.get(key(block), (block, 0))
+            held[key(block)] = block, before + count
         first, last = chunks[0].first, chunks[-1].last
         yield Stage(number, tuple(held.values()), first, last, chunks)
 
@@ -216,7 +239,7 @@ def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
     runs = [run for runs in graph.orders.values() for run in runs]
     layers = sum(len(cycle) * times for cycle, times in runs)
     stacks = {name: sum(len(cycle) * times for cycle, times in of) for name, of in graph.orders.items()}
-    what = f"--pp is {pp}" if virtual == 1 else f"--pp times --virtual is {wanted}"
+    what = f"`pp` is {pp}" if virtual == 1 else f"`pp` times `virtual` is {wanted}"
     several = len(stacks) > 1 and wanted > 1
     if several and layers % wanted:
         raise InputError(f"{what}; it must divide the {layers:,} layers", _dividing(stacks))
@@ -255,10 +278,10 @@ def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
 
 
 def _dividing(stacks: Mapping[str, int]) -> str:
-    """Which --pp divides the layers of each stack, for a hint."""
+    """Which `pp` divides the layers of each stack, for a hint."""
     layers, common = sum(stacks.values()), math.gcd(*stacks.values())
     ways = [layers // each for each in range(common, 0, -1) if common % each == 0]
-    return f"--pp {', '.join(map(str, ways))}"
+    return f"`pp={', '.join(map(str, ways))}`"
 
 
 def parts_of(stage: Stage, graph: Graph, sizes: Sizes) -> Iterator[tuple[Component, int]]:
@@ -266,16 +289,15 @@ def parts_of(stage: Stage, graph: Graph, sizes: Sizes) -> Iterator[tuple[Compone
 
     A tied table that stands on another stage stands here once more: the head's, the decoder's.
     """
-    every = components(graph)
-    counts = {(block.path, block.title): count for block, count in stage.blocks}
+    every, counts = components(graph), stage.counts
     for part in every:
-        count = counts.get((part.block.path, part.block.title), 0)
+        count: Any = counts.get(key(part.block), 0)
         if part.block.copies != part.block.repeat:  # layers that share their parameters
-            count = min(count, int(sizes[part.block.copies]))  # type: ignore[arg-type]
+            count = min(sizes[part.block.copies], count)
         if count:
             yield part, count
-    elsewhere = (part for part in every if (part.block.path, part.block.title) not in counts)
-    yield from ((part, 1) for part in elsewhere if part.path in tied(stage))
+    shared = tied(stage)
+    yield from ((part, 1) for part in every if part.path in shared and key(part.block) not in counts)
 
 
 def tied(stage: Stage, *roles: str) -> frozenset[str]:

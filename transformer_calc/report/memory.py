@@ -15,8 +15,8 @@ from transformer_calc.readings.count.params import components
 from transformer_calc.readings.memory import serving
 from transformer_calc.readings.memory.buffers import BUFFERS
 from transformer_calc.readings.memory.serving import PLAIN, beside, check, held
+from transformer_calc.readings.memory.training import Reading, copied, idle_selective, micro_batch
 from transformer_calc.readings.memory.training import check as check_training
-from transformer_calc.readings.memory.training import copied, idle_selective, kept, micro_batch
 from transformer_calc.readings.shard import PADDED, Stage, content, layers_of, stages
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.report import Column, Facts, Report, Table
@@ -116,10 +116,7 @@ def count(model: Transformer, workload: Workload, plan: Serving | Training, over
     sizes = graph.sizes(workload)
     check_mesh(plan.mesh, graph, sizes)
     context = 0 if isinstance(plan, Training) else cached_tokens(model, workload)
-    known: dict[Any, Any] = {}
-    every = [
-        _parts(model, graph, sizes, stage, plan, context, overhead, known) for stage in _stages(graph, sizes, plan)
-    ]
+    every = _parts(graph, sizes, _stages(graph, sizes, plan), plan, overhead)
     parts = [(of, peak) for of, peak, *_ in every]
     others, (losses, saved) = [of for *_, of, _ in every], zip(*(kept for *_, kept in every), strict=True)
     return Counted(graph, sizes, context, parts, others, list(losses), list(saved), plan)
@@ -235,61 +232,51 @@ def _stages(graph: Graph, sizes: Sizes, plan: Serving | Training) -> list[Stage]
     return list(stages(graph, plan.mesh, plan.virtual if isinstance(plan, Training) else 1))
 
 
-def _parts(
-    model: Transformer,
-    graph: Graph,
-    sizes: Sizes,
-    stage: Stage,
-    plan: Serving | Training,
-    context: int,
-    overhead: int,
-    known: dict[Any, Any],
-) -> tuple[dict[str, int], str, dict[str, int], tuple[int, int]]:
-    """Bytes of each kind on one device of a stage, when training needs them, and what `other` is made of.
+def _parts(graph: Graph, sizes: Sizes, cut: list[Stage], plan: Serving | Training, overhead: int) -> list[Any]:
+    """Of a device of each stage: bytes of each kind, when training needs them, and what `other` is made of.
 
-    And of the activations, those of logits and loss, and what autograd keeps but for the loss.
-
-    known:  what is known of stages before it, which hold the same
+    And of the activations, those of logits and loss, and what autograd keeps but for the loss; and one layer's.
     """
     if isinstance(plan, Training):
-        of = kept(stage, graph, sizes, plan, known)._asdict()
+        trained = Reading(graph, sizes, plan)
+        every = [trained.kept(stage)._asdict() for stage in cut]
     else:
-        key = content(stage)
-        of = known[key] = known.get(key) or held(stage, graph, sizes, plan, context)._asdict()
-    others = of["buffers"] | ({"overhead": overhead} if overhead else {})
-    parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS} | {"other": sum(others.values())}
-    kept_of = of.get("loss", 0), of.get("saved", 0)
-    return parts | {"total": sum(parts.values())}, of.get("peak_at", ""), others, kept_of
+        known = {content(stage): held(stage, graph, sizes, plan)._asdict() for stage in cut}
+        every = [known[content(stage)] for stage in cut]
+    found = []
+    for of in every:
+        others = of["buffers"] | ({"overhead": overhead} if overhead else {})
+        parts: dict[str, int] = {name: of.get(name, 0) for name in PARTS} | {"other": sum(others.values())}
+        parts |= {"total": sum(parts.values())}
+        layers = {f"activations of {path}": size for path, size in of.get("layers", {}).items()}
+        found.append((parts, of.get("peak_at", ""), layers, others, (of.get("loss", 0), of.get("saved", 0))))
+    return found
 
 
 def _formulas(model: Transformer, counted: Counted, plan: Serving | Training) -> tuple[dict[str, Any], list[Any]]:
     """Each part of each stage in symbols, where that is the exact count; shown is the fullest stage."""
     from transformer_calc.expr import formula as text
-    from transformer_calc.readings.count.formulas import symbols
+    from transformer_calc.readings.count.formulas import factored, symbols
     from transformer_calc.readings.count.legend import legend as letters_of
-    from transformer_calc.readings.memory import footprint
+    from transformer_calc.readings.memory.letters import letters_of as sizes_with_letters
 
     graph, sizes = counted.graph, counted.sizes
-    letters = footprint.letters_of(graph, sizes, plan)
+    letters = sizes_with_letters(graph, sizes, plan)
+    cut = [
+        letters.stage(stage, plan.mesh, plan.virtual if isinstance(plan, Training) else 1)
+        for stage in _stages(graph, sizes, plan)
+    ]
     every: list[dict[str, Any]] = []
     used: list[Any] = []
     omitted: list[str] = []
-    for stage, (held_parts, peak), others in zip(
-        _stages(graph, sizes, plan), counted.stages, counted.others, strict=True
-    ):
-        parts = held_parts | others
-        if isinstance(plan, Training):
-            sought = footprint.of_training(stage, letters, plan, peak)
-        else:
-            sought = footprint.of_serving(stage, letters, plan, counted.context)
-        short, rules = footprint.formulas(letters, sought)
-        exact = {name: parts.get(name) == footprint.value(size, letters) for name, size in short.items()}
-        layers = [name for name in short if name not in parts]
-        every.append({name: size for name, size in short.items() if name in layers or (exact[name] and parts[name])})
+    for number, (held_parts, _, layers, others, _) in enumerate(_parts(graph, letters.sizes, cut, plan, 0)):
+        parts = {name: size for name, size in held_parts.items() if name not in ("other", "total")} | layers | others
+        short, rules = letters.textbook({name: size for name, size in parts.items() if size or name in layers})
+        every.append(short)
         used += [rule for rule in rules if rule not in used]
-        if stage.number == counted.number:
-            omitted = [name for name, is_exact in exact.items() if not is_exact and parts.get(name)]
-    texts = [{name: footprint.factored(size) for name, size in of.items()} for of in every]
+        if number == counted.number:
+            omitted = [name for name, size in parts.items() if size and name not in short]
+    texts = [{name: factored(size) for name, size in of.items()} for of in every]
     where = [f"{text(rule.left)} = {text(rule.right)}" for rule in used]
     names = {letter for of in every for size in of.values() for letter in symbols(size)}
     bound = {**sizes, "batch": letters.values[graph.axes["batch"].symbol]}

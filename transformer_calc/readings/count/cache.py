@@ -22,12 +22,17 @@ class Cached(NamedTuple):
     window: int | None
     once: bool
 
-    def elements(self, sizes: Sizes, context: Size) -> Size:
-        """Entries of all of them, with `context` tokens in the cache."""
+    def kept(self, sizes: Sizes, context: Size) -> Size:
+        """Tokens of each sequence in it, of `context` that were seen."""
         from transformer_calc.expr import minimum
 
         (keys,) = self.op.output.dims[-2]
-        kept = sizes[keys] if self.once else minimum(context, self.window) if self.window else context
+        seen: Size = sizes[keys] if self.once else minimum(context, self.window) if self.window else context
+        return seen
+
+    def elements(self, sizes: Sizes, context: Size) -> Size:
+        """Entries of all of them, with `context` tokens in the cache."""
+        (keys,), kept = self.op.output.dims[-2], self.kept(sizes, context)
         repeat = sizes[self.block.repeat] if self.block.repeat else 1
         return repeat * product(self.op.output.dims, {**sizes, keys: kept})
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import Expr, substitute, symbol, to_text
+from transformer_calc.expr import formula as text
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.readings.count.params import params
 
@@ -84,6 +86,41 @@ def _over(size: Size, letter: str) -> dict[Size, Any]:
         if letter in symbols(product):
             found[substitute(product, {letter: 1})] = coefficient
     return found
+
+
+def factored(size: Size, style: str = "unicode") -> str:
+    """A formula with what all of its terms have in common before a bracket: 2·B·S·(17·D + …)."""
+    if not isinstance(size, Expr):
+        return text(size, style)
+    terms = size.terms()
+    numbers = [number for number, _ in terms]
+    common = gcd(*(n for n in numbers if isinstance(n, int))) if all(isinstance(n, int) for n in numbers) else 1
+    if len(terms) < 2:
+        return text(size, style)
+    factor: Size = common
+    rest = size / common
+    for name in sorted(symbols(rest)):
+        while (less := _without(rest, name)) is not None:
+            rest, factor = less, factor * symbol(name)
+    if factor == 1 or not isinstance(rest, Expr):
+        return text(size, style)
+    sign = {"unicode": "·", "ascii": "*", "latex": " "}[style]
+    return f"{text(factor, style)}{sign}({text(rest, style)})"
+
+
+def _without(size: Size, name: str) -> Size | None:
+    """A polynomial divided by a symbol that is a factor of each of its terms."""
+    total: Size = 0
+    for number, monomial in size.terms() if isinstance(size, Expr) else []:
+        try:
+            power = monomial.degree(name) if isinstance(monomial, Expr) else 0
+        except ValueError:  # it stands inside a function
+            return None
+        if not power:
+            return None
+        rest = substitute(monomial, {name: 1})
+        total = total + number * rest * symbol(name) ** (power - 1)
+    return total if isinstance(size, Expr) else None
 
 
 def total_params(graph: Graph, sizes: Sizes) -> tuple[Size, Size, list[Identity]]:

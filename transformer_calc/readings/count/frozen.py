@@ -46,7 +46,7 @@ def freeze(
         if not any(_named(part, name) for part in components(graph)):
             words = sorted({word for part in components(graph) for word in _words(part)} | {EMBEDDING})
             hint = did_you_mean(name, words) or "tcalc params names the parts; layers are numbers, as in 0-11"
-            raise InputError(f"--freeze names {name!r}, which is no part of this model", hint)
+            raise InputError(f"`freeze` names {name!r}, which is no part of this model", hint)
 
     parts = {part.path: part for part in components(graph)}
 
@@ -93,7 +93,7 @@ def freeze(
         if part.block.title in whole or any(_named(part, name) for name in names)
     )
     if len(params) == len(components(graph)):
-        raise InputError(f"--freeze {','.join(patterns)} leaves nothing to train")
+        raise InputError(f"`freeze={','.join(patterns)}` leaves nothing to train")
     return model, graph, Frozen(params, frozenset(_ops(graph, params)), inputs)
 
 
@@ -106,15 +106,15 @@ def _ranges(model: Model, patterns: tuple[str, ...]) -> dict[str, list[tuple[int
         if not match:
             continue
         if match[1] is None and len(names) > 1:
-            raise InputError(f"--freeze {pattern} names layers, but of which stack?", hint=f"{names[0]}.{pattern}")
+            raise InputError(f"`freeze={pattern}` names layers, but of which stack?", hint=f"{names[0]}.{pattern}")
         if match[1] is not None and match[1] not in names:
-            raise InputError(f"--freeze {pattern}: there is no {match[1]}", did_you_mean(match[1], names))
+            raise InputError(f"`freeze={pattern}`: there is no {match[1]}", did_you_mean(match[1], names))
         stack = next(stack for stack in model.stacks if match[1] in (None, stack.name))
         low, high, layers = int(match[2]), int(match[3] or match[2]), stack.layers.n_layers
         if low > high or high >= layers:
-            raise InputError(f"--freeze {pattern}: the layers are 0 to {layers - 1:,}")
+            raise InputError(f"`freeze={pattern}`: the layers are 0 to {layers - 1:,}")
         if stack.share_layers:
-            raise InputError(f"--freeze {pattern}: layers that share their weights are frozen together", hint="layers")
+            raise InputError(f"`freeze={pattern}`: layers that share their weights are frozen together", hint="layers")
         found.setdefault(stack.name, []).append((low, high + 1))
     return found
 

@@ -39,14 +39,14 @@ def targets(graph: Graph, lora: Adapters) -> frozenset[str]:
 def check(graph: Graph, lora: Adapters) -> None:
     """Refuse targets that the model lacks, and what is no probability."""
     if not 0 <= lora.dropout < 1:
-        raise InputError(f"--lora-dropout is {lora.dropout}; it must be at least 0 and less than 1")
+        raise InputError(f"`lora_dropout` is {lora.dropout}; it must be at least 0 and less than 1")
     if lora.rank < 1:
-        raise InputError(f"--lora-rank is {lora.rank}; it must be at least 1")
+        raise InputError(f"`lora_rank` is {lora.rank}; it must be at least 1")
     names = sorted({_name(op) for _, op in matrices(graph)})
     for target in lora.targets:
         if target not in (*names, ALL):
             hint = did_you_mean(target, [*names, ALL]) or f"this model's are {', '.join(names)}, or all of them: all"
-            raise InputError(f"--lora-targets names {target!r}, which is no projection of this model", hint)
+            raise InputError(f"`lora_targets` names {target!r}, which is no projection of this model", hint)
 
 
 def adapters(part: Component, paths: frozenset[str]) -> tuple[Component, ...]:
@@ -62,7 +62,7 @@ def adapters(part: Component, paths: frozenset[str]) -> tuple[Component, ...]:
 
 def bound(sizes: Sizes, lora: Adapters | None) -> Sizes:
     """Sizes with the rank."""
-    return {**sizes, RANK: lora.rank} if lora else sizes
+    return {RANK: lora.rank, **sizes} if lora else sizes
 
 
 def trainable(graph: Graph, sizes: Sizes, lora: Adapters) -> int:

@@ -8,10 +8,10 @@ are views of their buckets) has no buffer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transformer_calc.expr import divide
+from transformer_calc.expr import divide, largest
 from transformer_calc.graph.core import Block, Dims, Graph, Op
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import EXPERTS, MATRIX, PRODUCT, SENDS, SPREAD
@@ -20,10 +20,6 @@ from transformer_calc.storage import precision
 
 if TYPE_CHECKING:
     from transformer_calc.plan import Training
-
-Value = Callable[[Any], Any]
-BUCKET = 500_000_000  # elements; DeepSpeed's reduce_bucket_size
-DDP_BUCKETS = ("views", "copies")
 
 # name -> (what it is, whose convention)
 BUFFERS: Mapping[str, tuple[str, str]] = {
@@ -86,17 +82,8 @@ def of_stage(
     units: list[Unit],
     plan: Training,
     each: int,
-    value: Value = lambda size: size,
 ) -> Buffers:
-    """The buffers of one device of a stage.
-
-    each:  bytes of an entry of an activation
-    value:  what a size comes to, where sizes are symbolic
-    """
-
-    def most(sizes: Iterable[Any]) -> Any:
-        return max(sizes, key=value, default=0)
-
+    """The buffers of one device of a stage; each: bytes of an entry of an activation."""
     layers = [block for block, _ in stage.blocks if block.repeat]
     rest = [block for block, _ in stage.blocks if not block.repeat and block.role != "embed"]
     both: dict[str, Any] = {}
@@ -105,30 +92,30 @@ def of_stage(
         both["gradient_copies"] = summed
     elif plan.zero in (1, 2):
         bucket = plan.bucket_size * precision(plan.precision).bytes_per_parameter[1]
-        both["gradient_bucket"] = min((bucket, summed), key=value)
+        both["gradient_bucket"] = min(bucket, summed)
     if plan.mesh.pp > 1:
-        both["pipeline_buffers"] = 2 * (most(_outputs(layers, local, each)) + _beside(layers, local, each))
+        both["pipeline_buffers"] = 2 * (largest(_outputs(layers, local, each)) + _beside(layers, local, each))
     start, layer = dict(both), dict(both)
     if plan.zero >= 3:
         outside = sum(unit.weights for unit in units if not unit.block.repeat)
-        start["gathered_parameters"] = outside + most(_in_a_row(graph, units, plan.prefetch, value))
-        layer["gathered_parameters"] = outside + most(_in_a_row(graph, units, 1 + plan.prefetch, value))
+        start["gathered_parameters"] = outside + largest(_in_a_row(graph, units, plan.prefetch))
+        layer["gathered_parameters"] = outside + largest(_in_a_row(graph, units, 1 + plan.prefetch))
         of_layers = _by_layer((unit.block.path, unit.gradients) for unit in units if unit.block.repeat)
         last = sum(unit.gradients for unit in units if unit.last)
         weight, gradient, _ = precision(plan.precision).bytes_per_parameter
         made = max(weight, each)  # bytes of a gradient as the backward pass makes it, before it is added up
-        layer["unsharded_gradients"] = divide(made * last + (made + gradient) * most(of_layers.values()), gradient)
+        layer["unsharded_gradients"] = divide(made * last + (made + gradient) * largest(of_layers.values()), gradient)
     if plan.mesh.sp:
-        start["gathered_sequence"] = most(_gathered(rest, local, each))
-        layer["gathered_sequence"] = most(_gathered(layers, local, each))
+        start["gathered_sequence"] = largest(_gathered(rest, local, each))
+        layer["gathered_sequence"] = largest(_gathered(layers, local, each))
     if plan.mesh.ep > 1:
         sent = (local.bytes(op.output.dims, each) for op in _ops(layers) if rules(op).mesh(op) == SENDS)
-        layer["expert_exchange"] = 2 * most(sent)
+        layer["expert_exchange"] = 2 * largest(sent)
     if plan.mesh.cp > 1:
         blocks = min(2, plan.mesh.cp - 1)
-        layer["ring_keys_values"] = blocks * most(_keys_and_values(layers, local, each))
+        layer["ring_keys_values"] = blocks * largest(_keys_and_values(layers, local, each))
     chosen = dict(plan.buffers)
-    return Buffers(*({name: size for name, size in (held | chosen).items() if value(size)} for held in (start, layer)))
+    return Buffers(*({name: size for name, size in (held | chosen).items() if size} for held in (start, layer)))
 
 
 def _outputs(layers: list[Block], local: Local, each: int) -> Iterator[Any]:
@@ -142,10 +129,10 @@ def _beside(layers: list[Block], local: Local, each: int) -> Any:
     return sum(local.bytes(dims, each) for dims in read)
 
 
-def _in_a_row(graph: Graph, units: list[Unit], layers: int, value: Value) -> Iterator[Any]:
+def _in_a_row(graph: Graph, units: list[Unit], layers: int) -> Iterator[Any]:
     """What so many layers in a row have, wherever they begin, of those that stand on the stage."""
     size = _by_layer((unit.block.path, unit.weights) for unit in units if unit.block.repeat)
-    count = {unit.block.path: int(value(unit.times)) for unit in units}
+    count = {unit.block.path: unit.times for unit in units}
     runs = [run for stack in graph.orders.values() for run in stack]
     order = [path for cycle, times in runs for path in cycle * min(times, layers)]
     for start in range(len(order)):
@@ -165,9 +152,9 @@ def _gathered(blocks: list[Block], local: Local, each: int) -> Iterator[Any]:
     for op in _ops(blocks):
         if rules(op).mesh(op) not in (MATRIX, EXPERTS):
             continue
-        inputs, weight = _axes(op.inputs[0].dims), _axes(op.params[0].dims)
-        if weight & local.rules.keys() and not inputs & local.rules.keys() and inputs & local.between.keys():
-            yield local._replace(between={}).bytes(op.inputs[0].dims, each)
+        inputs = op.inputs[0].dims
+        if _axes(inputs) & set(local.between) and local.divides(op.params[0].dims) and not local.divides(inputs):
+            yield local._replace(between=()).bytes(inputs, each)
 
 
 def _keys_and_values(blocks: list[Block], local: Local, each: int) -> Iterator[Any]:

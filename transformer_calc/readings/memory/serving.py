@@ -1,26 +1,23 @@
 """What serving keeps on one device: weights as they are stored, the cache, and the activations of a pass.
 
-Shares are those of `sharding`; bytes are exact, rounded up to whole ones where a storage type has blocks.
+Shares are those of `shard`; bytes are exact, rounded up to whole ones where a storage type has blocks. Where sizes are
+pairs, so are bytes: numbers with their formulas.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
+from transformer_calc.expr import ceil_div, ceil_to, largest, number_of
 from transformer_calc.graph.core import Block, Dims, Graph, Sizes
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import OWN
 from transformer_calc.plan import Mesh, Serving
 from transformer_calc.readings.count.cache import Cached, cached
 from transformer_calc.readings.count.params import Component, of_block
-from transformer_calc.readings.shard import Stage, copies, divisor, parts_of, share
+from transformer_calc.readings.shard import Local, Stage, copies, key, parts_of, share
 from transformer_calc.storage import Storage, storage
-
-if TYPE_CHECKING:
-    from transformer_calc.expr import Size
 
 COPY = "dequantised_matrix"
 PLAIN = ("fp64", "fp32", "tf32", "bf16", "fp16")  # types that everything is stored in
@@ -35,14 +32,17 @@ class Held(NamedTuple):
     buffers: dict[str, int]  # a matrix that is computed with in a copy
 
 
-def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving, context: int) -> Held:
-    """One device of a stage, with `context` tokens of each sequence in the cache."""
-    mesh = plan.mesh
-    weights = sum(count * weight_bytes(part, mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
-    kept = cache_of(stage, graph, sizes, plan, context)
-    block = busiest([block for block, _ in stage.blocks], sizes, plan)
+def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving) -> Held:
+    """One device of a stage, at the end of a pass."""
+    weights = sum(count * weight_bytes(part, plan.mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
+    active, copy = max((working(block, sizes, plan) for block, _ in stage.blocks), key=sum)
+    return Held(weights, cache_of(stage, graph, sizes, plan), active, {COPY: copy} if copy else {})
+
+
+def working(block: Block, sizes: Sizes, plan: Serving) -> tuple[int, int]:
+    """Bytes that a block takes at its peak: what operations read, write and still need; and a copy of a matrix."""
     copy = copied(block, sizes, plan)
-    return Held(weights, kept, live(block, sizes, plan)[0], {COPY: copy.bytes} if copy else {})
+    return live(block, sizes, plan), copy.bytes if copy else 0
 
 
 class Copy(NamedTuple):
@@ -50,42 +50,40 @@ class Copy(NamedTuple):
 
     path: str
     bytes: int
-    size: Any  # the same, in letters if these are wanted
 
 
-def copied(
-    block: Block, sizes: Sizes, plan: Serving, letters: Sizes | None = None, *, backward: bool = False
-) -> Copy | None:
+def copied(block: Block, sizes: Sizes, plan: Serving, *, backward: bool = False) -> Copy | None:
     """The largest matrix of a block that is dequantised before it is multiplied with; one at a time is.
 
     A single row is multiplied with the stored matrix (bitsandbytes, gemv_4bit), but for the backward pass.
-    letters:  see `share`
     """
-    every = (part for part in of_block(block) if len(part.dims) > 1)
     kinds = ("always", "backward") if backward else ("always",) if rows(sizes, plan) > 1 else ()
     width = storage(plan.activations).bytes
     found = []
-    for part in every:
-        if weight_type(part, plan).copied in kinds:
+    for part in of_block(block):
+        if len(part.dims) > 1 and weight_type(part, plan).copied in kinds:
             one = part._replace(dims=part.dims[1:]) if part.routed else part  # an expert is a matrix
-            held, written = (share(one, plan.mesh, sizes, by).entries for by in (None, letters))
-            found.append(Copy(part.path, width * held, width * written))
+            found.append(Copy(part.path, width * share(one, plan.mesh, sizes).entries))
     return max(found, key=lambda copy: copy.bytes, default=None)
 
 
-def rows(sizes: Sizes, plan: Serving) -> int:
+def local_of(sizes: Sizes, plan: Serving) -> Local:
+    """One pass on one device: its sequences, and its part of each; keys and the cache are of whole sequences."""
+    run = {name: ceil_div(sizes[name], plan.mesh.cp) for name in ("seq", "target") if name in sizes}
+    run |= {name: ceil_div(size, plan.mesh.dp) for name, size in sizes.items() if name.startswith("batch")}
+    return Local({**sizes, **run}, plan.mesh)
+
+
+def rows(sizes: Sizes, plan: Serving) -> Any:
     """Tokens that a device multiplies with a matrix at once, at most."""
-    tokens: Any = max(int(sizes[name]) for name in ("seq", "target") if name in sizes)  # type: ignore[arg-type]
-    batch: Any = sizes["batch"]
-    return int(math.ceil(batch / plan.mesh.dp) * math.ceil(tokens / plan.mesh.cp))
+    own = local_of(sizes, plan).sizes
+    return own["batch"] * largest(own[name] for name in ("seq", "target") if name in own)
 
 
-def weight_bytes(part: Component, mesh: Mesh, sizes: Sizes, plan: Serving, letters: Sizes | None = None) -> Any:
-    """Bytes of one device's share of a parameter tensor; `letters`: see `share`."""
-    from transformer_calc.expr import ceil_div
-
+def weight_bytes(part: Component, mesh: Mesh, sizes: Sizes, plan: Serving) -> Any:
+    """Bytes of one device's share of a parameter tensor."""
     whole, rows, tensors = (
-        share(part._replace(dims=dims), mesh, sizes, letters).entries for dims in (part.dims, *rows_and_tensors(part))
+        share(part._replace(dims=dims), mesh, sizes).entries for dims in (part.dims, *rows_and_tensors(part))
     )
     return ceil_div(weight_type(part, plan).of(whole, rows=rows, tensors=tensors), 1)
 
@@ -121,49 +119,31 @@ def beside(chosen: Storage, rest: str) -> dict[str, str]:
     return {"tables, norms, biases, routers, heads": rest}
 
 
-def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving, context: int) -> int:
+def tokens_in_cache(sizes: Sizes) -> Any:
+    """Tokens of each sequence in the cache: those that are there, else those that the pass itself puts there."""
+    return sizes.get("cached") or sizes.get("target", sizes.get("seq", 0))
+
+
+def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving) -> Any:
     """Bytes of one device's share of the cache."""
-    counts = {(block.path, block.title): count for block, count in stage.blocks}
-    total = 0
-    for part in cached(graph):
-        count = counts.get((part.block.path, part.block.title), 0)
-        total += count * cache_bytes(part, sizes, plan, context) if count else 0
-    return total
+    counts = stage.counts
+    parts = ((part, counts.get(key(part.block), 0)) for part in cached(graph))
+    return sum(count * cache_bytes(part, sizes, plan) for part, count in parts if count)
 
 
-def cache_bytes(part: Cached, sizes: Sizes, plan: Serving, context: Size, letters: Sizes | None = None) -> Any:
-    """Bytes of one device's share of one layer's cached tensor, in whole pages; `letters`: see `share`."""
-    from transformer_calc.expr import ceil_div, ceil_to, minimum
-
-    entries: Size = 1
-    used = set[str]()
-    for axis in (axis for dim in part.op.output.dims for axis in dim):
-        size = (letters or sizes)[axis]
-        if (axis,) == part.op.output.dims[-2]:
-            size = size if part.once else minimum(context, part.window) if part.window else context
-            size, ways = ceil_to(ceil_div(size, plan.mesh.cp), plan.block_size), 1  # each device's pages are its own
-        else:
-            dimension, ways = divisor(axis, plan.mesh, sizes)
-            ways = 1 if dimension in used else ways
-            used.add(dimension)
-            if axis == "batch" and plan.kv_split == "batch":  # Pope et al. 2022, arXiv 2211.05102, section 3.3
-                size, ways = ceil_div(size, ways), copies(part.op.output.dims, plan.mesh, sizes)
-        entries = entries * ceil_div(size, ways)
-    return ceil_div(storage(plan.kv_dtype).of(entries), 1)
+def cache_bytes(part: Cached, sizes: Sizes, plan: Serving) -> Any:
+    """Bytes of one device's share of one layer's cached tensor, in whole pages: each device's are its own."""
+    dims, local = part.op.output.dims, local_of(sizes, plan)
+    (keys,) = dims[-2]
+    own = ceil_to(ceil_div(part.kept(sizes, tokens_in_cache(sizes)), plan.mesh.cp), plan.block_size)
+    held = {**local.sizes, keys: own}
+    if plan.kv_split == "batch":  # Pope et al. 2022, arXiv 2211.05102, section 3.3
+        held["batch"] = ceil_div(held["batch"], copies(dims, plan.mesh, sizes))
+    return ceil_div(storage(plan.kv_dtype).of(local._replace(sizes=held).entries(dims)), 1)
 
 
-def busiest(blocks: Sequence[Block], sizes: Sizes, plan: Serving) -> Block:
-    """The block whose pass takes the most: what one operation reads and writes, what is needed later, and a copy."""
-
-    def need(block: Block) -> int:
-        copy = copied(block, sizes, plan)
-        return live(block, sizes, plan)[0] + (copy.bytes if copy else 0)
-
-    return max(blocks, key=need)
-
-
-def live(block: Block, sizes: Sizes, plan: Serving) -> tuple[int, tuple[tuple[Dims, bool], ...]]:
-    """The peak of one block, and which tensors are there then, and whether each is of the head's positions only.
+def live(block: Block, sizes: Sizes, plan: Serving) -> Any:
+    """The peak of one block, in bytes.
 
     By the last use of each tensor; views and the like share their source's memory.
     """
@@ -174,53 +154,28 @@ def live(block: Block, sizes: Sizes, plan: Serving) -> tuple[int, tuple[tuple[Di
             name = source[name]
         return name
 
+    def size(dims: Dims, of: Local) -> Any:
+        return ceil_div(storage(plan.activations).of(of.entries(dims)), 1)
+
     last = {root(t.name): i for i, op in enumerate(block.ops) for t in op.inputs}
     last[root(block.output)] = len(block.ops)
-    there: dict[str, tuple[int, tuple[Dims, bool]]] = {}
-    if block.ops[0].inputs:
-        dims = block.ops[0].inputs[0].dims
-        there["x"] = live_bytes(dims, sizes, plan), (dims, False)
-    most, which = sum(size for size, _ in there.values()), tuple(dims for _, dims in there.values())
+    local = made = local_of(sizes, plan)
+    if block.role == "head" and plan.logits == "last":
+        made = local._replace(sizes={**local.sizes, "seq": 1, "target": 1})
+    there = {"x": size(block.ops[0].inputs[0].dims, local)} if block.ops[0].inputs else {}
+    most = sum(there.values())
     for i, op in enumerate(block.ops):
         if op.path not in source and not (plan.attention == "flash" and op.output.scores):
-            dims = op.output.dims
-            head = block.role == "head"
-            there[op.path] = live_bytes(dims, sizes, plan, head=head), (dims, head)
-        now = sum(size for size, _ in there.values())
-        if now > most:
-            most, which = now, tuple(dims for _, dims in there.values())
+            there[op.path] = size(op.output.dims, made)
+        most = largest((most, sum(there.values())))
         there = {name: held for name, held in there.items() if last.get(name, -1) > i}
-    return most, which
-
-
-def live_bytes(dims: Dims, sizes: Sizes, plan: Serving, *, head: bool = False, letters: Sizes | None = None) -> Any:
-    """Bytes of one device's share of an activation; `letters`: see `share`."""
-    from transformer_calc.expr import ceil_div
-
-    entries: Size = 1
-    used = set[str]()
-    for dim in dims:
-        for axis in dim:
-            dimension, ways = divisor(axis, plan.mesh, sizes)
-            ways = 1 if dimension in used else ways
-            used.add(dimension)
-            tokens = axis in ("seq", "target")
-            size = 1 if tokens and head and plan.logits == "last" else (letters or sizes)[axis]
-            entries = entries * ceil_div(size, plan.mesh.cp if tokens else ways)
-    return ceil_div(storage(plan.activations).of(entries), 1)
+    return most
 
 
 def check(plan: Serving, sizes: Sizes) -> None:
     """Refuse a plan that does not fit the workload."""
-    batch, dp = sizes["batch"], plan.mesh.dp
-    if batch % dp:  # type: ignore[operator]
-        raise InputError(f"--dp is {dp}; it must divide the batch of {batch:,}")
-    for option, value, choices in (
-        ("--attention", plan.attention, ("flash", "eager")),
-        ("--logits", plan.logits, ("last", "all")),
-        ("--kv-split", plan.kv_split, ("heads", "batch")),
-    ):
-        if value not in choices:
-            raise InputError(f"{option} is {value!r}; it must be one of {', '.join(choices)}")
+    batch, dp = number_of(sizes["batch"]), plan.mesh.dp
+    if batch % dp:
+        raise InputError(f"`dp` is {dp}; it must divide the batch of {batch:,}")
     for name in (plan.weights, plan.rest, plan.kv_dtype, plan.activations):
         storage(name)

@@ -15,24 +15,20 @@ the gradient of that and its own, and the logit itself while the loop holds the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
-from transformer_calc.expr import ceil_div, divide
+from transformer_calc.expr import ceil_div, divide, formula_of, largest, number_of, paired
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.ops.kept import How
-from transformer_calc.plan import Mesh, Serving, Training
+from transformer_calc.plan import USUAL, Mesh, Serving, Training
 from transformer_calc.readings.count import lora
-from transformer_calc.readings.count.flops import RECOMPUTE
 from transformer_calc.readings.count.params import Component
 from transformer_calc.readings.memory import activations, buffers, serving
 from transformer_calc.readings.memory.activations import Saved
-from transformer_calc.readings.shard import Local, Stage, content, divisor, parts_of, share, tied
+from transformer_calc.readings.shard import Local, Stage, content, key, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
-SCHEDULES = ("1f1b", "gpipe", "interleaved")
-OUTPUTS = ("held", "released")
 LOSS = ("loss", "targets")  # roles of what the loss keeps
 START = "start of the backward pass"
 AGAIN = "recomputation of a layer in the backward pass"
@@ -49,8 +45,9 @@ class Kept(NamedTuple):
     in_flight: int  # micro-batches whose activations these are; interleaved: of one group of layers each
     peak_at: str
     buffers: dict[str, int]  # of communication, and a matrix that is computed with in a copy, by name
-    loss: int = 0  # of the activations, those of logits and loss
-    saved: int = 0  # what autograd keeps of the forward passes that are under way, the loss apart
+    loss: int  # of the activations, those of logits and loss
+    saved: int  # what autograd keeps of the forward passes that are under way, the loss apart
+    layers: dict[str, int]  # what one layer of each kind keeps, by its path
 
     @property
     def total(self) -> int:
@@ -60,37 +57,24 @@ class Kept(NamedTuple):
 
 def check(plan: Training, sizes: Sizes) -> None:
     """Refuse a plan that cannot be."""
-    mesh, batch = plan.mesh, int(sizes["batch"])  # type: ignore[arg-type]
-    for option, value, choices in (
-        ("--schedule", plan.schedule, SCHEDULES),
-        ("--recompute", plan.recompute, RECOMPUTE),
-        ("--attention", plan.attention, activations.ATTENTION),
-        ("--kernels", plan.kernels, activations.KERNELS),
-        ("--outputs", plan.outputs, OUTPUTS),
-        ("--zero", plan.zero, (0, 1, 2, 3)),
-        ("--ddp-buckets", plan.ddp_buckets, buffers.DDP_BUCKETS),
-    ):
-        if value not in choices:
-            raise InputError(f"{option} is {value!r}; it must be one of {', '.join(map(str, choices))}")
+    mesh, batch = plan.mesh, number_of(sizes["batch"])
     if batch % mesh.dp:
-        raise InputError(f"--dp is {mesh.dp}; it must divide the batch of {batch:,}")
+        raise InputError(f"`dp` is {mesh.dp}; it must divide the batch of {batch:,}")
     if (batch // mesh.dp) % micro_batch(plan, sizes):
         raise InputError(
-            f"--micro-batch is {plan.micro_batch}; it must divide the {batch // mesh.dp:,} sequences of a rank"
+            f"`micro_batch` is {plan.micro_batch}; it must divide the {batch // mesh.dp:,} sequences of a rank"
         )
     if mesh.cp > 1 and plan.attention == "eager":
-        raise InputError("--cp splits each sequence, for which --attention must be flash")
+        raise InputError("`cp` splits each sequence, for which `attention` must be flash")
     for name in ("seq", "target"):
-        if mesh.cp > 1 and name in sizes and sizes[name] % mesh.cp:  # type: ignore[operator]
-            raise InputError(f"--cp is {mesh.cp}; it must divide the {sizes[name]:,} tokens of a sequence")
-    if plan.recompute_every < 1:
-        raise InputError(f"--recompute-every is {plan.recompute_every}; it must be at least 1")
+        if name in sizes and number_of(sizes[name]) % mesh.cp:
+            raise InputError(f"`cp` is {mesh.cp}; it must divide the {number_of(sizes[name]):,} tokens of a sequence")
     if plan.recompute_every > 1 and plan.freeze:
-        raise InputError(f"--recompute-every is {plan.recompute_every}; with --freeze it must be 1")
+        raise InputError(f"`recompute_every` is {plan.recompute_every}; with `freeze` it must be 1")
     if plan.freeze and plan.adapters:
-        raise InputError("--freeze and --lora-rank are given; with adapters everything else is frozen anyway")
+        raise InputError("`freeze` and `lora_rank` are given; with adapters everything else is frozen anyway")
     if plan.recompute_every > 1 and plan.recompute != "full":
-        raise InputError("--recompute-every is of full recomputation", "--recompute full")
+        raise InputError("`recompute_every` is of full recomputation", "`recompute=full`")
     _check_interleaved(plan, sizes)
     _check_buffers(plan)
     precision(plan.precision)
@@ -108,7 +92,7 @@ def idle_selective(plan: Training) -> str:
         return ""
     return (
         "changes nothing here: flash attention keeps no score matrix, and its backward pass computes the scores again "
-        "by itself (--attention eager)"
+        "by itself (`attention=eager`)"
     )
 
 
@@ -117,42 +101,36 @@ def _check_interleaved(plan: Training, sizes: Sizes) -> None:
     if plan.schedule != "interleaved":
         if plan.virtual != 1:
             raise InputError(
-                f"--virtual is {plan.virtual}, but the schedule is {plan.schedule}", "--schedule interleaved"
+                f"`virtual` is {plan.virtual}, but the schedule is {plan.schedule}", "`schedule=interleaved`"
             )
         return
     if mesh.pp == 1:
-        raise InputError("--schedule is interleaved, but --pp is 1: there is no pipeline")
+        raise InputError("`schedule` is interleaved, but `pp` is 1: there is no pipeline")
     if plan.virtual < 2:
         raise InputError(
-            f"--virtual is {plan.virtual}; an interleaved stage has at least 2 groups of layers", "--virtual 2"
+            f"`virtual` is {plan.virtual}; an interleaved stage has at least 2 groups of layers", "`virtual=2`"
         )
     if passes(plan, sizes) % mesh.pp:
-        raise InputError(f"an interleaved pipeline takes micro-batches by --pp {mesh.pp}, not {passes(plan, sizes):,}")
+        raise InputError(f"an interleaved pipeline takes micro-batches by `pp={mesh.pp}`, not {passes(plan, sizes):,}")
 
 
 def _check_buffers(plan: Training) -> None:
-    for option, value, usual, needed in (
-        ("--ddp-buckets", plan.ddp_buckets, "views", (0,)),
-        ("--bucket-size", plan.bucket_size, buffers.BUCKET, (1, 2)),
-        ("--prefetch", plan.prefetch, 1, (3,)),
-    ):
-        if value != usual and plan.zero not in needed:
+    for name, needed in (("ddp_buckets", (0,)), ("bucket_size", (1, 2)), ("prefetch", (3,))):
+        value = getattr(plan, name)
+        if value != USUAL[name] and plan.zero not in needed:
             stages = " or ".join(map(str, needed))
-            raise InputError(f"{option} is {value}, but --zero is {plan.zero}; it is of --zero {stages}")
-        if isinstance(value, int) and value < 0:
-            raise InputError(f"{option} is {value}; it must be at least 0")
+            raise InputError(f"`{name}` is {value}, but `zero` is {plan.zero}; it is of `zero={stages}`")
     for name, size in plan.buffers:
         if name not in buffers.BUFFERS:
             hint = did_you_mean(name, buffers.BUFFERS) or f"there are {', '.join(buffers.BUFFERS)}"
-            raise InputError(f"--buffer names {name!r}, which is no buffer", hint)
+            raise InputError(f"`buffer` names {name!r}, which is no buffer", hint)
         if size < 0:
-            raise InputError(f"--buffer {name} is {size}; it must be at least 0")
+            raise InputError(f"`buffer={name}` is {size}; it must be at least 0")
 
 
 def micro_batch(plan: Training, sizes: Sizes) -> int:
     """Sequences of one pass of a device."""
-    local = int(sizes["batch"]) // plan.mesh.dp  # type: ignore[arg-type]
-    return plan.micro_batch or (local if plan.mesh.pp == 1 else 1)
+    return plan.micro_batch or (number_of(sizes["batch"]) // plan.mesh.dp if plan.mesh.pp == 1 else 1)
 
 
 class _Still(NamedTuple):
@@ -164,70 +142,115 @@ class _Still(NamedTuple):
     buffers: buffers.Buffers
 
 
-Known = dict[Any, Any]  # what stages of one plan have in common, by their content
+def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Kept:
+    """One device of a stage at the moment that needs the most."""
+    return Reading(graph, sizes, plan).kept(stage)
 
 
-def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known | None = None) -> Kept:
-    """One device of a stage at the moment that needs the most.
+class Reading:
+    """Training of one model by one plan: what is the same on several of its stages is read once."""
 
-    known:  of stages before it, which hold the same
-    """
-    known = {} if known is None else known
-    key = "still", content(stage)
-    if key not in known:
-        known[key] = _still(stage, graph, sizes, plan)
-    weights, gradients, states, held = known[key]
-    start, layer, saved = _activations(stage, graph, sizes, plan, known)
-    moments = (
-        (start, START, held.at_start),
-        (layer, LAYER if plan.recompute == "none" else AGAIN, held.in_layer),
-    )
-    most, peak, others = max(moments, key=lambda moment: moment[0].bytes + sum(moment[2].values()))
-    return Kept(weights, gradients, states, most.bytes, in_flight(stage, sizes, plan), peak, others, most.loss, saved)
+    def __init__(self, graph: Graph, sizes: Sizes, plan: Training) -> None:
+        self.graph, self.plan, self.sizes = graph, plan, lora.bound(sizes, plan.adapters)
+        self.local = local_of(graph, sizes, plan)
+        self.how = how_of(plan, graph, sizes)
+        self.paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
+        self._stills: dict[Any, _Still] = {}  # by what stands on a stage
+        self._passes: dict[Any, Pass] = {}
+
+    def kept(self, stage: Stage) -> Kept:
+        """One device of a stage at the moment that needs the most."""
+        held, plan = content(stage), self.plan
+        if held not in self._stills:
+            self._stills[held] = self._still(stage)
+        weights, gradients, states, beside = self._stills[held]
+        start, layer, saved, layers = self._activations(stage)
+        moments = (
+            (start, START, beside.at_start),
+            (layer, LAYER if plan.recompute == "none" else AGAIN, beside.in_layer),
+        )
+        most, peak, others = max(moments, key=lambda moment: moment[0].bytes + sum(moment[2].values()))
+        running = in_flight(stage, self.sizes, plan)
+        return Kept(weights, gradients, states, most.bytes, running, peak, others, most.loss, saved, layers)
+
+    def _still(self, stage: Stage) -> _Still:
+        """One device of a stage, its activations apart."""
+        weights = gradients = states = 0
+        units, plan = list[buffers.Unit](), self.plan
+        last = tied(stage, "head")
+        for part, count in parts_of(stage, self.graph, self.sizes):
+            w, g, s = part_bytes(part, self.sizes, plan, self.paths)
+            weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
+            if ranks_of(part, plan.mesh) > 1:  # as it is where its ranks have it whole
+                w, g, _ = part_bytes(part, self.sizes, plan, self.paths, zero=0)
+                after = part.block.role in ("final", "head") or part.path in last
+                units.append(buffers.Unit(part.block, count, w, g, after))
+        each = STORAGE[precision(plan.precision).activations].bytes
+        beside = buffers.of_stage(stage, self.graph, self.local, units, plan, each)
+        if copy := copied(stage, self.sizes, plan):
+            beside.in_layer[serving.COPY] = copy.bytes
+        return _Still(weights, gradients, states, beside)
+
+    def _activations(self, stage: Stage) -> tuple[AtOnce, AtOnce, int, dict[str, int]]:
+        """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers.
+
+        And what autograd keeps of them, the loss apart; and of them one layer of each kind.
+        """
+        running = in_flight(stage, self.sizes, self.plan)
+        groups, counts = [self.one_pass(chunk) for chunk in stage.chunks or (stage,)], [running]
+        if stage.chunks:
+            sizes = [number_of(group.held) for group in groups]
+            counts = interleaved(sizes, running, passes(self.plan, self.sizes), self.plan.mesh.pp)
+        kept = sum(n * group.kept for n, group in zip(counts, groups, strict=True))
+        losses, last, working = counts[-1], groups[-1], largest(group.working for group in groups)
+        held, each = losses * last.output, last.loss + last.logits
+        start = AtOnce(kept + held + last.moment, losses * each + held + last.moment)
+        # in a layer's the loss of that micro-batch is no longer needed
+        layer = AtOnce(kept + held + working - each, max(losses - 1, 0) * each + held)
+        return start, layer, kept - losses * last.loss, last.layers
+
+    def one_pass(self, stage: Stage) -> Pass:
+        """What one micro-batch takes on one device of a stage, or of a group of its layers."""
+        if (held := content(stage)) not in self._passes:
+            self._passes[held] = self._pass(stage)
+        return self._passes[held]
+
+    def _pass(self, stage: Stage) -> Pass:
+        plan, how, local, counts = self.plan, self.how, self.local, stage.counts
+        kept = loss = logits = output = moment = working = 0
+        layers = {block.path: 0 for block, _ in stage.blocks if block.repeat}
+        for row in rows_of(stage, self.graph, how, plan):
+            count = counts.get(key(row.block), 0)
+            if not count or row.given:
+                continue
+            each = local.bytes(row.dims, row.bytes * row.factor)
+            if row.kept:
+                kept += times(row, count, local.sizes) * each
+                loss += each if row.role in LOSS else 0
+                moment -= each if row.role == "targets" else 0
+                logits += each if activations.of_logits(row) else 0
+                if row.repeat:
+                    layers[row.block.path] += each
+            elif row.role == "loss":
+                moment += each
+            elif plan.outputs == "held":
+                output += each
+        if plan.recompute != "none":
+            whole: dict[str, int] = {}
+            for row in rows_of(stage, self.graph, how._replace(recompute="none", every=1), plan):
+                if row.repeat and key(row.block) in counts:
+                    each = local.bytes(row.dims, row.bytes * row.factor)
+                    whole[row.block.path] = whole.get(row.block.path, 0) + each
+            segment = min(plan.recompute_every, sum(count for block, count in stage.blocks if block.repeat))
+            working = largest(segment * size - layers[path] for path, size in whole.items())
+        return Pass(kept, loss, logits, output, moment, working, layers)
 
 
-def _still(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> _Still:
-    """One device of a stage, its activations apart."""
-    weights = gradients = states = 0
-    paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
-    bound = lora.bound(sizes, plan.adapters)
-    for part, count in parts_of(stage, graph, sizes):
-        w, g, s = part_bytes(part, bound, plan, paths)
-        weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
-    units = [unit_of(part, count, stage, bound, plan, paths) for part, count in shared(stage, graph, sizes, plan)]
-    each = STORAGE[precision(plan.precision).activations].bytes
-    held = buffers.of_stage(stage, graph, local_of(graph, sizes, plan), units, plan, each)
-    if copy := copied(stage, bound, plan):
-        held.in_layer[serving.COPY] = copy.bytes
-    return _Still(weights, gradients, states, held)
-
-
-def shared(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Iterator[tuple[Component, int]]:
-    """The parameter tensors of a stage that data-parallel ranks share, and how many of each there are."""
-    return ((part, count) for part, count in parts_of(stage, graph, sizes) if ranks_of(part, plan.mesh) > 1)
-
-
-def unit_of(
-    part: Component,
-    times: Any,
-    stage: Stage,
-    sizes: Sizes,
-    plan: Training,
-    paths: frozenset[str],
-    letters: Sizes | None = None,
-) -> buffers.Unit:
-    """A tensor as it is where its ranks have it whole; `paths`, `letters`: see `part_bytes`."""
-    weights, gradients, _ = part_bytes(part, sizes, plan._replace(zero=0), paths, letters)
-    last = part.block.role in ("final", "head") or part.path in tied(stage, "head")
-    return buffers.Unit(part.block, times, weights, gradients, last)
-
-
-def copied(stage: Stage, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> serving.Copy | None:
-    """The largest frozen matrix on a device that is dequantised before it is multiplied with; letters: see `share`."""
+def copied(stage: Stage, sizes: Sizes, plan: Training) -> serving.Copy | None:
+    """The largest frozen matrix on a device that is dequantised before it is multiplied with."""
     if plan.adapters is None:
         return None
-    stored = _stored(plan)
-    found = (serving.copied(block, sizes, stored, letters, backward=True) for block, _ in stage.blocks)
+    found = (serving.copied(block, sizes, _stored(plan), backward=True) for block, _ in stage.blocks)
     return max((copy for copy in found if copy), key=lambda copy: copy.bytes, default=None)
 
 
@@ -236,15 +259,15 @@ def _stored(plan: Training) -> Serving:
     return Serving(weights=plan.weights, mesh=plan.mesh, activations=precision(plan.precision).activations)
 
 
-def frozen_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> Any:
-    """Bytes of one device's share of a tensor that does not learn; `letters`: see `share`."""
+def frozen_bytes(part: Component, sizes: Sizes, plan: Training) -> Any:
+    """Bytes of one device's share of a tensor that does not learn."""
     stored, ranks = _stored(plan), ranks_of(part, plan.mesh)
-    whole = serving.weight_bytes(part, plan.mesh, sizes, stored, letters)
+    whole = serving.weight_bytes(part, plan.mesh, sizes, stored)
     if plan.zero < 3:
         return whole
     kind = serving.weight_type(part, stored)
     if kind.name in serving.PLAIN:  # entries are divided, blocks of entries are not taken apart
-        return kind.bytes * ceil_div(share(part, plan.mesh, sizes, letters).entries, ranks)
+        return kind.bytes * ceil_div(share(part, plan.mesh, sizes).entries, ranks)
     return ceil_div(whole, ranks)
 
 
@@ -254,48 +277,48 @@ def ranks_of(part: Component, mesh: Mesh) -> int:
 
 
 def part_bytes(
-    part: Component, sizes: Sizes, plan: Training, paths: frozenset[str], letters: Sizes | None = None
+    part: Component, sizes: Sizes, plan: Training, paths: frozenset[str], zero: int | None = None
 ) -> tuple[Any, Any, Any]:
     """Bytes of (weights, gradients, states) of one device's share of a tensor and of its adapters.
 
-    paths:  of the linear maps that have adapters; letters: see `share`
+    paths:  of the linear maps that have adapters; zero: another stage of ZeRO than the plan's
     """
+    plan = plan if zero is None or zero == plan.zero else plan._replace(zero=zero)
     if plan.adapters is None:
-        weights, gradients, states = state_bytes(part, sizes, plan, letters)
+        weights, gradients, states = state_bytes(part, sizes, plan)
         return (weights, 0, 0) if plan.frozen and part.path in plan.frozen.params else (weights, gradients, states)
-    every = [state_bytes(adapter, sizes, plan, letters) for adapter in lora.adapters(part, paths)]
+    every = [state_bytes(adapter, sizes, plan) for adapter in lora.adapters(part, paths)]
     weights, gradients, states = (sum(held) for held in zip(*every, strict=True)) if every else (0, 0, 0)
-    return weights + frozen_bytes(part, sizes, plan, letters), gradients, states
+    return weights + frozen_bytes(part, sizes, plan), gradients, states
 
 
-def state_bytes(part: Component, sizes: Sizes, plan: Training, letters: Sizes | None = None) -> tuple[Any, Any, Any]:
+def state_bytes(part: Component, sizes: Sizes, plan: Training) -> tuple[Any, Any, Any]:
     """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor.
 
     ZeRO divides the tensor's entries: a rank has as many of each kind as the one that has the most of them.
-    letters:  see `share`
     """
-    recipe, mesh = precision(plan.precision), plan.mesh
-    held = share(part, mesh, sizes, letters)
-    number = held.entries if letters is None else share(part, mesh, sizes).entries
+    recipe, held = precision(plan.precision), share(part, plan.mesh, sizes)
     _, gradient, master = recipe.bytes_per_parameter
     weight = serving.weight_type(part, Serving(weights=recipe.weights, rest=recipe.activations)).bytes
     role = "embedding" if part.embedding else "hidden" if part.block.role in ("layer", "mtp") else "head"
-    chosen, ranks = optimizer(plan.optimizer), ranks_of(part, mesh)
+    chosen, ranks = optimizer(plan.optimizer), ranks_of(part, plan.mesh)
 
     def of(stage: int) -> Any:
         return ceil_div(held.entries, ranks) if plan.zero >= stage else held.entries
 
     if plan.zero >= 1 and not chosen.factored:  # of a stretch of entries, whose shape says nothing
-        states = chosen.bytes_of((of(1),), role, recipe.states, number, matrix=len(part.dims) > 1)
+        entries = number_of(held.entries)
+        states = chosen.bytes_of((of(1),), role, recipe.states, entries, matrix=len(part.dims) > 1)
     else:
-        whole: Any = chosen.bytes_of(held.shape, role, recipe.states, number)
+        whole: Any = chosen.bytes_of(held.shape, role, recipe.states, number_of(held.entries))
         states = divide(whole, ranks if plan.zero >= 1 else 1)
     return ceil_div(of(3) * weight, 1), ceil_div(of(2) * gradient, 1), ceil_div(of(1) * master + states, 1)
 
 
 def passes(plan: Training, sizes: Sizes) -> int:
     """Micro-batches of a step."""
-    return int(sizes["batch"]) // plan.mesh.dp // micro_batch(plan, sizes)  # type: ignore[arg-type]
+    whole: int = number_of(sizes["batch"]) // plan.mesh.dp // micro_batch(plan, sizes)
+    return whole
 
 
 def in_flight(stage: Stage, sizes: Sizes, plan: Training) -> int:
@@ -315,6 +338,7 @@ class Pass(NamedTuple):
     output: int  # the logits as they are handed to the caller, if it holds them
     moment: int  # while the loss goes backward, without its targets, which are not kept so long
     working: int  # while a layer, or a segment of them, is computed again
+    layers: dict[str, int]  # what one layer of each kind keeps, by its path
 
     @property
     def held(self) -> int:
@@ -327,36 +351,6 @@ class AtOnce(NamedTuple):
 
     bytes: int
     loss: int
-
-
-def _activations(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known) -> tuple[AtOnce, AtOnce, int]:
-    """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers.
-
-    And what autograd keeps of them, the loss apart.
-    """
-    running = in_flight(stage, sizes, plan)
-    if stage.chunks:
-        groups = [_known_pass(chunk, graph, sizes, plan, known) for chunk in stage.chunks]
-        most = interleaved([group.held for group in groups], running, passes(plan, sizes), plan.mesh.pp)
-        kept = sum(n * group.kept for n, group in zip(most, groups, strict=True))
-        losses = most[-1]
-        last = groups[-1]._replace(working=max(group.working for group in groups))
-    else:
-        last = _known_pass(stage, graph, sizes, plan, known)
-        kept, losses = running * last.kept, running
-    held, each = losses * last.output, last.loss + last.logits
-    start = AtOnce(kept + held + last.moment, losses * each + held + last.moment)
-    # in a layer's the loss of that micro-batch is no longer needed
-    layer = AtOnce(kept + held + last.working - each, max(losses - 1, 0) * each + held)
-    return start, layer, kept - losses * last.loss
-
-
-def _known_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training, known: Known) -> Pass:
-    key = "pass", content(stage)
-    if key not in known:
-        known[key] = one_pass(stage, graph, sizes, plan)
-    found: Pass = known[key]
-    return found
 
 
 def interleaved(kept: list[int], running: int, passes: int, pp: int) -> list[int]:
@@ -386,56 +380,18 @@ def interleaved(kept: list[int], running: int, passes: int, pp: int) -> list[int
 def local_of(graph: Graph, sizes: Sizes, plan: Training) -> Local:
     """One micro-batch on one device."""
     mesh = plan.mesh
-    run: dict[str, Any] = {"cached": 0, "batch": micro_batch(plan, sizes)}
-    run |= {name: int(sizes[name]) // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[arg-type]
-    split = {axis: divisor(axis, mesh, sizes) for axis in graph.axes}
-    rules = {axis: ways for axis, (dimension, ways) in split.items() if dimension == "tp" and ways > 1}
-    between = {name: mesh.tp for name in ("seq", "target") if mesh.sp and name in graph.axes}
-    return Local(lora.bound(graph.bind(run), plan.adapters), rules, between)
+    run: dict[str, Any] = {name: sizes[name] for name in graph.workload_axes}
+    run |= {name: divide(sizes[name], mesh.cp) for name in ("seq", "target") if name in run}
+    run |= {"cached": 0, "batch": paired(micro_batch(plan, sizes), formula_of(sizes["batch"]))}
+    between = tuple(name for name in ("seq", "target") if mesh.sp and name in graph.axes)
+    return Local(lora.bound(graph.rebound(sizes, run), plan.adapters), mesh, between)
 
 
-def one_pass(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Pass:
-    """What one micro-batch takes on one device of a stage."""
-    local = local_of(graph, sizes, plan)
-    how = how_of(plan, graph, sizes)
-    counts = {(block.path, block.title): count for block, count in stage.blocks}
-    kept = loss = logits = output = moment = 0
-    of_layer: dict[str, int] = {}  # block -> bytes of one of its layers that are kept
-
-    def each(row: Saved) -> Any:
-        return local.bytes(row.dims, row.bytes * row.factor)
-
-    for row in rows_of(stage, graph, how, plan):
-        count = counts.get((row.block.path, row.block.title), 0)
-        if not count or row.given:
-            continue
-        if row.kept:
-            kept += times(row, count, local.sizes) * each(row)
-            loss += each(row) if row.role in LOSS else 0
-            moment -= each(row) if row.role == "targets" else 0
-            logits += each(row) if activations.of_logits(row) else 0
-            if row.repeat:
-                of_layer[row.block.path] = of_layer.get(row.block.path, 0) + each(row)
-        elif row.role == "loss":
-            moment += each(row)
-        elif plan.outputs == "held":
-            output += each(row)
-    if plan.recompute == "none":
-        return Pass(kept, loss, logits, output, moment, 0)
-    whole: dict[str, int] = {}
-    for row in rows_of(stage, graph, how._replace(recompute="none", every=1), plan):
-        if row.repeat and (row.block.path, row.block.title) in counts:
-            whole[row.block.path] = whole.get(row.block.path, 0) + each(row)
-    segment = min(plan.recompute_every, sum(count for block, count in stage.blocks if block.repeat))
-    working = max((segment * size - of_layer.get(path, 0) for path, size in whole.items()), default=0)
-    return Pass(kept, loss, logits, output, moment, working)
-
-
-def times(row: Saved, count: int, sizes: Sizes) -> int:
+def times(row: Saved, count: Any, sizes: Sizes) -> Any:
     """How often a tensor stands on a stage with so many layers of its block."""
     if row.number is not None:  # of layers that differ, those whose turn it is: the stage's part of them
-        return -(-row.number * count // int(sizes[row.block.repeat]))  # type: ignore[arg-type]
-    return -(-count // row.every) if row.repeat else 1
+        return -(-row.number * number_of(count) // number_of(sizes[row.block.repeat]))
+    return ceil_div(count, row.every) if row.repeat else 1
 
 
 def how_of(plan: Training, graph: Graph, sizes: Sizes) -> How:
@@ -447,15 +403,15 @@ def how_of(plan: Training, graph: Graph, sizes: Sizes) -> How:
         attention=plan.attention,
         recompute=plan.recompute,
         every=plan.recompute_every,
-        tokens=int(sizes["seq"]) if "seq" in graph.workload_axes else None,  # type: ignore[arg-type]
+        tokens=number_of(sizes["seq"]) if "seq" in graph.workload_axes else None,
         alone=micro_batch(plan, sizes) == 1,
     )
 
 
 def rows_of(stage: Stage, graph: Graph, how: How, plan: Training) -> list[Saved]:
     """What the backward pass keeps on a stage, of adapters too."""
-    counts = {(block.path, block.title) for block, _ in stage.blocks}
-    blocks = [block for block in graph.blocks if (block.path, block.title) in counts]
+    counts = stage.counts
+    blocks = [block for block in graph.blocks if key(block) in counts]
     if plan.frozen:
         still, inputs = plan.frozen.ops, plan.frozen.inputs
         return activations.saved(graph, how, trainable=lambda path: path not in still, inputs=inputs, blocks=blocks)

@@ -184,10 +184,11 @@ class _Search:
         padded = self._padded(plan)
         key = plan, padded["batch"]
         if key not in self.fitting:
-            those, known = self._stages(plan), dict[Any, Any]()
-            self.fitting[key] = all(self._at_least(stage, plan) <= room for stage in those) and all(
-                self._needs(stage, padded, plan, known) <= room for stage in those
-            )
+            those = self._stages(plan)
+            if may := all(self._at_least(stage, plan) <= room for stage in those):
+                reading = training.Reading(self.graph, padded, plan)
+                may = all(reading.kept(stage).total <= room for stage in those)
+            self.fitting[key] = may
         return self.fitting[key]
 
     def _may_fit(self, plan: Training) -> bool:
@@ -208,10 +209,6 @@ class _Search:
         if key not in self.stages:
             self.stages[key] = list(fullest(stages(self.graph, plan.mesh, plan.virtual)))
         return self.stages[key]
-
-    def _needs(self, stage: Stage, padded: Sizes, plan: Training, known: dict[Any, Any]) -> int:
-        total: int = training.kept(stage, self.graph, padded, plan, known).total
-        return total
 
     def _at_least(self, stage: Stage, plan: Training) -> int:
         """What a stage holds at the least, which is quickly said: what learns has weights, gradients and states."""
@@ -293,8 +290,9 @@ class _Search:
                 plan = self._least(found._replace(micro_batch=self.micro_batches[0]))
                 if not self._valid(plan):
                     continue
-                padded, known = self._padded(plan), dict[Any, Any]()
-                needs = max(self._needs(stage, padded, plan, known) for stage in self._stages(plan))
+                padded = self._padded(plan)
+                reading = training.Reading(self.graph, padded, plan)
+                needs = max(reading.kept(stage).total for stage in self._stages(plan))
                 if needs < least:
                     seconds = sum(step.timed(self.graph, padded, plan, self.device, known=self.known).values())
                     self.seconds[plan] = seconds

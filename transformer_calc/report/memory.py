@@ -241,7 +241,8 @@ def _parts(graph: Graph, sizes: Sizes, cut: list[Stage], plan: Serving | Trainin
         trained = Reading(graph, sizes, plan)
         every = [trained.kept(stage)._asdict() for stage in cut]
     else:
-        known = {content(stage): held(stage, graph, sizes, plan)._asdict() for stage in cut}
+        unlike = {content(stage): stage for stage in cut}
+        known = {key: held(stage, graph, sizes, plan)._asdict() for key, stage in unlike.items()}
         every = [known[content(stage)] for stage in cut]
     found = []
     for of in every:

@@ -271,7 +271,8 @@ def _formulas(model: Transformer, counted: Counted, plan: Serving | Training) ->
     used: list[Any] = []
     omitted: list[str] = []
     for number, (held_parts, _, layers, others, _) in enumerate(_parts(graph, letters.sizes, cut, plan, 0)):
-        parts = {name: size for name, size in held_parts.items() if name not in ("other", "total")} | layers | others
+        kinds = ("weights", "gradients", "optimizer", "kv_cache", "activations")
+        parts = {name: held_parts[name] for name in kinds} | layers | others
         short, rules = letters.textbook({name: size for name, size in parts.items() if size or name in layers})
         every.append(short)
         used += [rule for rule in rules if rule not in used]

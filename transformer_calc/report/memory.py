@@ -14,10 +14,10 @@ from transformer_calc.readings.count.frozen import freeze as find_frozen
 from transformer_calc.readings.count.params import components
 from transformer_calc.readings.memory import serving
 from transformer_calc.readings.memory.buffers import BUFFERS
-from transformer_calc.readings.memory.serving import PLAIN, beside, check, held
+from transformer_calc.readings.memory.serving import PLAIN, beside, check, of_stages
 from transformer_calc.readings.memory.training import Reading, copied, idle_selective, micro_batch
 from transformer_calc.readings.memory.training import check as check_training
-from transformer_calc.readings.shard import PADDED, Stage, content, layers_of, stages
+from transformer_calc.readings.shard import PADDED, Stage, layers_of, stages
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import (
@@ -241,9 +241,7 @@ def _parts(graph: Graph, sizes: Sizes, cut: list[Stage], plan: Serving | Trainin
         trained = Reading(graph, sizes, plan)
         every = [trained.kept(stage)._asdict() for stage in cut]
     else:
-        unlike = {content(stage): stage for stage in cut}
-        known = {key: held(stage, graph, sizes, plan)._asdict() for key, stage in unlike.items()}
-        every = [known[content(stage)] for stage in cut]
+        every = [of._asdict() for of in of_stages(cut, graph, sizes, plan)]
     found = []
     for of in every:
         others = of["buffers"] | ({"overhead": overhead} if overhead else {})

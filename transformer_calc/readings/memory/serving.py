@@ -6,6 +6,7 @@ pairs, so are bytes: numbers with their formulas.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
@@ -16,7 +17,7 @@ from transformer_calc.ops.kind import OWN
 from transformer_calc.plan import Mesh, Serving
 from transformer_calc.readings.count.cache import Cached, cached
 from transformer_calc.readings.count.params import Component, of_block
-from transformer_calc.readings.shard import Local, Stage, copies, key, parts_of, share
+from transformer_calc.readings.shard import Local, Stage, content, copies, key, parts_of, share
 from transformer_calc.storage import Storage, storage
 
 COPY = "dequantised_matrix"
@@ -37,6 +38,13 @@ def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving) -> Held:
     weights = sum(count * weight_bytes(part, plan.mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
     active, copy = max((working(block, sizes, plan) for block, _ in stage.blocks), key=sum)
     return Held(weights, cache_of(stage, graph, sizes, plan), active, {COPY: copy} if copy else {})
+
+
+def of_stages(cut: Sequence[Stage], graph: Graph, sizes: Sizes, plan: Serving) -> list[Held]:
+    """One device of each stage; those that hold the same are read once."""
+    unlike = {content(stage): stage for stage in cut}
+    known = {alike: held(stage, graph, sizes, plan) for alike, stage in unlike.items()}
+    return [known[content(stage)] for stage in cut]
 
 
 def working(block: Block, sizes: Sizes, plan: Serving) -> tuple[int, int]:

@@ -78,17 +78,12 @@ class Answer:
 
 
 class OfModel(Answer):
-    """An answer about one model, as it is run on one workload.
+    """An answer about one model, as it is run on one workload."""
 
-    title: the model's name, with where it is from and what was changed; model: what it is, as JSON has it; workload:
-    batch (sequences), seq, target_seq and context (tokens), as far as they apply; notes: what was taken for granted or
-    passed over in reading the model, and what of the workload is beyond it
-    """
-
-    title: str
-    model: Mapping[str, Any]
-    workload: Mapping[str, int]
-    notes: tuple[str, ...]
+    title: str  # the model's name, with where it is from and what was changed
+    model: Mapping[str, Any]  # what it is, as in JSON
+    workload: Mapping[str, int]  # batch: sequences; seq, target_seq, context: tokens; those that apply
+    notes: tuple[str, ...]  # what was taken for granted or passed over, and what of the workload is beyond the model
 
 
 def as_table(caption: str, lines: Mapping[str, str]) -> str:

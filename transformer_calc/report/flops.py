@@ -79,8 +79,11 @@ def build(answer: Flops, *, compare: bool = False, notation: str = "unicode") ->
         table,
     ]
     if compare:
-        data["compare"] = answer.thumbs._asdict()
-        sections.append(_thumbs(answer))
+        data["compare"] = answer.thumbs
+        lines = [
+            line._asdict() | {"miss": "" if line.miss is None else f"{line.miss:+.1%}"} for line in answer.thumb_lines
+        ]
+        sections.append(Table("rules of thumb", THUMBS, tuple(lines), caption=answer.thumb_note))
     sections.append(Text(convention))
     return Report("flops", answer.model, answer.workload, data, tuple(sections), table)
 
@@ -133,17 +136,3 @@ def _matmuls(answer: Flops, notation: str) -> Table:
     columns = tuple(column for column in COLUMNS if not (answer.decode and column.key == "backward"))
     caption = f"other: {', '.join(answer.others)}, biases" if answer.others else ""
     return Table("matmuls, forward", columns, tuple(cells), total, caption=caption)
-
-
-def _thumbs(answer: Flops) -> Table:
-    """The rules of thumb, what they miss, and why."""
-    lines = [
-        {"what": line.what, "flops": line.flops, "miss": "" if line.miss is None else f"{line.miss:+.1%}"}
-        for line in answer.thumb_lines
-    ]
-    note = ""
-    if not answer.decode:
-        note = "the backward pass is less than twice the forward: the input needs no gradient"
-        if answer.thumbs.backward_is_twice:
-            note = "6·N misses by as much as 2·N: forward and backward are three times the forward"
-    return Table("rules of thumb", THUMBS, tuple(lines), caption=note)

@@ -44,9 +44,10 @@ class Entry(NamedTuple):
 class Params(OfModel):
     """How many parameters a model has, and where: counts, buffers left out, and a tied weight once.
 
-    active: those that one token passes through; embedding: those of tables that are looked up; formula: the total in
-    letters, shortened by what `identities` says of this model, and formula_general without that; symbols: the letters;
-    components: what the total is the sum of, by component, layer or tensor
+    total: all of them; active: those that one token passes through; embedding: those of tables that are looked up;
+    non_embedding: the others; formula, formula_general: the total in letters, the first shortened by `identities`;
+    identities: what holds of this model; symbols: the letters; by: component, layer or tensor; components: what the
+    total is the sum of
     """
 
     total: int

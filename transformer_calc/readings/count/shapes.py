@@ -161,7 +161,7 @@ class Part(NamedTuple):
 class Shapes(OfModel, Sequence[Shaped]):
     """Every operation in order, with what goes in and comes out; the answer itself is the sequence of them.
 
-    symbols: the letters; params: of the whole model; parts: the blocks that the operations stand in
+    ops: all of them; symbols: the letters; params: entries of all parameters; parts: the blocks in which they stand
     """
 
     ops: tuple[Shaped, ...]

@@ -53,40 +53,21 @@ class Thumb(NamedTuple):
     miss: float | None = None
 
 
-class Thumbs(NamedTuple):
-    """2·N and 6·N per token, N the active parameters, against the count; all in FLOPs per token, errors as parts of it.
-
-    multiplied: of weights in matmuls, 2 each; attention: of scores and mixing; tied_head: of a table that is multiplied
-    once more as the head; not_once_a_token: of what meets more or fewer tokens; not_multiplied: what 2·N takes for more
-    """
-
-    two_n: int
-    six_n: int
-    forward_per_token: int | float
-    train_per_token: int | float
-    two_n_error: float
-    six_n_error: float
-    multiplied: int
-    attention: int | float
-    tied_head: int | float
-    not_once_a_token: int | float
-    not_multiplied: int
-
-    @property
-    def backward_is_twice(self) -> bool:
-        """Whether a step takes three times the forward pass: every input needs a gradient."""
-        return self.train_per_token == 3 * self.forward_per_token
-
-
 class Flops(OfModel):
     """The work of a batch, in FLOPs, of which a multiply-add is two.
 
-    forward, backward, train (both, a step's model FLOPs), hardware (with what is computed again): each with matmul,
-    scan, other and total; per_token: matmul and scan FLOPs of each, for each of `tokens`; needed: of score matrices
-    only what the mask lets through; recompute: none, selective or full; decode: one pass with a cache; latent: the form
-    of latent attention; formula: of the forward pass's model FLOPs in letters, shortened by what `identities` says of
-    this model, and formula_general without that; others: what the other FLOPs are of; thumbs, thumb_lines: 2·N and 6·N
-    against the count
+    forward, backward: of the pass; train: both, a step's model FLOPs; hardware: with what is computed again; per_token:
+    matmul and scan FLOPs of each; tokens: of how many; needed: of score matrices only what the mask lets through;
+    recompute: none, selective or full; decode: one pass with a cache; latent: the form of latent attention
+
+    formula, formula_general, backward_formula: matmul and scan FLOPs in letters, the first and last shortened by
+    `identities`; identities: what holds of this model; symbols: the letters; components: operations that take FLOPs;
+    others: what the other FLOPs are of
+
+    thumbs: 2·N and 6·N, N the active parameters, against the count, in FLOPs per token, and errors as parts of it:
+    multiplied by weights, attention by scores and mixing, tied_head by a table once more, not_once_a_token by what
+    meets more or fewer tokens, not_multiplied what 2·N takes for more; thumb_lines: how that adds up; thumb_note: how
+    the two compare
     """
 
     forward: Work
@@ -106,8 +87,9 @@ class Flops(OfModel):
     symbols: tuple[Symbol, ...]
     components: tuple[Counted, ...]
     others: tuple[str, ...]
-    thumbs: Thumbs
+    thumbs: Mapping[str, int | float]
     thumb_lines: tuple[Thumb, ...]
+    thumb_note: str
 
     FIRST: ClassVar[Mapping[str, str]] = {
         "title": "text",
@@ -150,7 +132,6 @@ def counted(
     axes = {axis for row in found for tensor in (*row.op.inputs, row.op.output) for dim in tensor.dims for axis in dim}
     axes |= {row.block.repeat for row in found} | {"cached"}
     seen = _seen(found, sizes, letters, formulas.symbols(short)) if needed else ()
-    thumbs, lines = _thumbs(graph, sizes, found, whole, tokens)
     return Flops(
         **of,
         **whole._asdict(),
@@ -177,8 +158,7 @@ def counted(
             for row, letter in pairs
         ),
         others=tuple(sorted({ops.rules(row.op).word for row, _ in pairs if row.forward.other} - {"matmul"})),
-        thumbs=thumbs,
-        thumb_lines=lines,
+        **_thumbs(graph, sizes, found, whole, tokens),
     )
 
 
@@ -207,9 +187,7 @@ def _seen(found: Iterable[Row], sizes: Sizes, letters: Sizes, shown: frozenset[s
     return tuple(Symbol(letter, "", mean, meaning) for letter, mean in means.items() if letter in shown)
 
 
-def _thumbs(
-    graph: Graph, sizes: Sizes, found: Sequence[Row], whole: Totals, tokens: int
-) -> tuple[Thumbs, tuple[Thumb, ...]]:
+def _thumbs(graph: Graph, sizes: Sizes, found: Sequence[Row], whole: Totals, tokens: int) -> dict[str, Any]:
     """The rules of thumb 2·N and 6·N per token against the count, and the way from one to the other."""
     counts, decode = params(graph, sizes), sizes.get("cached", 0) != 0
     used = {  # weights that contractions multiply
@@ -222,45 +200,39 @@ def _thumbs(
     def model_flops(of: Iterable[Row]) -> Any:
         return sum(row.times(sizes) * row.forward.model for row in of)
 
+    def thumb(what: str, flops: int, of: int | float) -> Thumb:
+        return Thumb(what, flops, (flops - of) / of)
+
     scores = model_flops(row for row in found if not row.op.params)
     tied = model_flops(row for row in found if row.op.params and row.op.params[0].tied)
     one, training = _per(whole.forward.model, tokens), _per(whole.train.model, tokens)
-    thumbs = Thumbs(
-        two_n=2 * counts.active,
-        six_n=6 * counts.active,
-        forward_per_token=one,
-        train_per_token=training,
-        two_n_error=(2 * counts.active - one) / one,
-        six_n_error=(6 * counts.active - training) / training,
-        multiplied=weights,
-        attention=_per(scores, tokens),
-        tied_head=_per(tied, tokens),
-        not_once_a_token=_per(whole.forward.model - weights * tokens - scores - tied, tokens),
-        not_multiplied=2 * counts.active - weights,
-    )
-
-    def thumb(what: str, flops: int, of: int | float = one) -> Thumb:
-        return Thumb(what, flops, (flops - of) / of)
-
-    lines = [thumb("2·N, all parameters", 2 * counts.total)]
-    if counts.active != counts.total:
-        lines.append(thumb("2·N, active parameters", thumbs.two_n))
-    lines.append(thumb("2·N, without embeddings", 2 * (counts.active - counts.embedding)))
-    terms = [
-        Thumb("counted", one),
-        Thumb("  weights that are multiplied, 2 each", weights),
-        Thumb("  attention: scores and mixing, no parameters", thumbs.attention),
-        Thumb("  a tied table, multiplied as the head", thumbs.tied_head),
-        Thumb(f"  {_not_once(graph)}", thumbs.not_once_a_token),
-        Thumb(f"  not multiplied: {_not_multiplied(graph, decode)}, 2 each", thumbs.not_multiplied),
+    two_n, six_n = 2 * counts.active, 6 * counts.active
+    lines = [
+        thumb("2·N, all parameters", 2 * counts.total, one),
+        thumb("2·N, active parameters", two_n, one),
+        thumb("2·N, without embeddings", 2 * (counts.active - counts.embedding), one),
     ]
-    lines += [term for term in terms if term.flops]
+    del lines[1 : 1 + (counts.active == counts.total)]
+    terms = {
+        "counted": one,
+        "  weights that are multiplied, 2 each": weights,
+        "  attention: scores and mixing, no parameters": _per(scores, tokens),
+        "  a tied table, multiplied as the head": _per(tied, tokens),
+        f"  {_not_once(graph)}": _per(whole.forward.model - weights * tokens - scores - tied, tokens),
+        f"  not multiplied: {_not_multiplied(graph, decode)}, 2 each": two_n - weights,
+    }
+    lines += [Thumb(*term) for term in terms.items() if term[1]]
+    note = ""
     if not decode:
-        lines += [
-            thumb("6·N, active parameters, training", thumbs.six_n, training),
-            Thumb("counted, training", training),
-        ]
-    return thumbs, tuple(lines)
+        lines += [thumb("6·N, active parameters, training", six_n, training), Thumb("counted, training", training)]
+        note = "the backward pass is less than twice the forward: the input needs no gradient"
+        if training == 3 * one:
+            note = "6·N misses by as much as 2·N: forward and backward are three times the forward"
+    names = ("forward_per_token", "multiplied", "attention", "tied_head", "not_once_a_token", "not_multiplied")
+    thumbs = {"two_n": two_n, "six_n": six_n, **dict(zip(names, terms.values(), strict=True))}
+    thumbs |= {"train_per_token": training, "two_n_error": (two_n - one) / one}
+    thumbs["six_n_error"] = (six_n - training) / training
+    return {"thumbs": thumbs, "thumb_lines": tuple(lines), "thumb_note": note}
 
 
 def _not_once(graph: Graph) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,19 +34,6 @@ IDS = ("input_ids", "token_type_ids", "decoder_input_ids")
 OUTPUTS = ("logits", "start_logits", "end_logits", "logits_per_text", "logits_per_image")
 HIDDEN = ("last_hidden", "last_hidden_state")
 POOLED = ("pooler_output", "text_embeds", "image_embeds")
-
-
-class Arrays(Protocol):
-    """A file of arrays, which are read when they are asked for."""
-
-    path: Path
-    shapes: dict[str, tuple[int, ...]]
-
-    def bytes(self, names: Sequence[str]) -> int:
-        """What arrays take, unpacked."""
-
-    def array(self, name: str) -> Any:
-        """One of them."""
 
 
 def held_against(
@@ -139,9 +125,12 @@ def difference(got: Array, wanted: Array, rtol: float, atol: float) -> Differenc
 
 
 class Reference:
-    """What a reference implementation was given and gave: arrays under the names of its class's own arguments."""
+    """What a reference implementation was given and gave: arrays under the names of its class's own arguments.
 
-    def __init__(self, spec: Model, file: Arrays) -> None:
+    file: of arrays, with its path and their shapes; they are read when they are asked for
+    """
+
+    def __init__(self, spec: Model, file: Any) -> None:
         self.spec, self.file, self.path = spec, file, file.path
         names = [name for name in file.shapes if name in (*INPUTS, *DECODER)]
         if file.bytes(names) > LARGEST_INPUTS:
@@ -268,22 +257,20 @@ def _check_numbers(arrays: Mapping[str, Any]) -> None:
 
 def _check_inputs(spec: Model, arrays: Mapping[str, Any]) -> None:
     """Refuse inputs of a wrong rank, out of range, or not fitting together."""
-    tables = {stack.name: stack.embedding for stack in spec.stacks}
-    decoder = tables.pop("decoder", None) if len(tables) > 1 else None
-    for embedding in tables.values():
-        if isinstance(embedding, Tokens):
-            most = {"input_ids": embedding.vocab, "token_type_ids": embedding.segments or None, "attention_mask": None}
-            _check_ids(arrays, most, (2, 3))
-        elif isinstance(embedding, Patches):
+    for stack in spec.stacks:
+        embedding = stack.embedding
+        if isinstance(embedding, Patches):
             _check_shape(arrays, "pixel_values", (None, embedding.channels, embedding.height, embedding.width))
         elif isinstance(embedding, Audio):
             _check_shape(arrays, "input_features", (None, embedding.mels, None))
-    if isinstance(decoder, Tokens):
-        _check_ids(arrays, {"decoder_input_ids": decoder.vocab, "decoder_attention_mask": None}, (2,))
-        source = next((arrays[name] for name in INPUTS if name in arrays), None)
-        ids = arrays.get("decoder_input_ids")
-        if ids is not None and source is not None and source.ndim != 3 and len(ids) != len(source):
-            raise InputError(f"decoder_input_ids has {len(ids)} sequences, the source has {len(source)}")
+        elif isinstance(embedding, Tokens) and stack.name == "decoder" and len(spec.stacks) > 1:
+            _check_ids(arrays, {"decoder_input_ids": embedding.vocab, "decoder_attention_mask": None}, (2,))
+        elif isinstance(embedding, Tokens):
+            most = {"input_ids": embedding.vocab, "token_type_ids": embedding.segments or None, "attention_mask": None}
+            _check_ids(arrays, most, (2, 3))
+    source, ids = next((arrays[name] for name in INPUTS if name in arrays), None), arrays.get("decoder_input_ids")
+    if ids is not None and source is not None and source.ndim != 3 and len(ids) != len(source):
+        raise InputError(f"decoder_input_ids has {len(ids)} sequences, the source has {len(source)}")
 
 
 def _check_ids(arrays: Mapping[str, Any], most: Mapping[str, int | None], ranks: tuple[int, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -61,16 +62,14 @@ class BlockChecks(NamedTuple):
 class Verification(OfModel):
     """Whether what was predicted of a model is what a run in NumPy does, or what a checkpoint holds.
 
-    ok: whether all of it is; checks: what was predicted and what was measured
+    ok: whether all of it is; checks: what was predicted and what was measured; run_on: what was run, in words; size:
+    full, or small: a tiny model of the same structure; seed: of the run's weights and inputs; bytes_needed: bytes that
+    the run takes; expert_loads: path of a router -> tokens that went to each expert; blocks: checks by block
 
-    Of a run: run_on: how many tokens, in words; size: full, or small, a tiny model of the same structure; seed: of its
-    weights and inputs; bytes_needed: that it takes; expert_loads: path of a router -> tokens that went to each expert;
-    blocks: checks by block.
-
-    Of a checkpoint: weights: its path; files: their names; tensors: how many it holds; misfits: how many are missing,
-    unexpected, and of another shape; untied: heads that differ from the token table to which they are tied otherwise.
-    With a reference, that file: compared: the outputs that it holds; max_abs_diff, max_rel_diff: the largest
-    differences, None where there was no run; rtol, atol: agreement is |got - wanted| <= atol + rtol · |wanted|.
+    weights: a checkpoint's path, files: their names; tensors: how many it holds; misfits: how many are missing,
+    unexpected, and of another shape; untied: heads that differ from the table to which they are tied otherwise;
+    reference: its path; compared: the outputs that it holds; max_abs_diff, max_rel_diff: the largest difference, none
+    where nothing was run; rtol, atol: agreement is |got - wanted| <= atol + rtol · |wanted|
     """
 
     ok: bool
@@ -356,27 +355,20 @@ def _operations(graph: Graph, sizes: Sizes, observed: Sequence[Observed], itemsi
     return checks
 
 
-def _totals(graph: Graph, sizes: Sizes, outcome: Outcome, machine: Machine) -> list[Check]:
-    total: Any = 0
-    for block in graph.blocks:
-        for op in block.ops:
-            total = total + rules(op).forward(op, sizes).model * (sizes[block.repeat] if block.repeat else 1)
+def _totals(graph: Graph, sizes: Any, outcome: Outcome, machine: Machine) -> list[Check]:
+    work = [(block, sum(rules(op).forward(op, sizes).model for op in block.ops)) for block in graph.blocks]
+    total = sum(of_one * (sizes[block.repeat] if block.repeat else 1) for block, of_one in work)
+    per_layer = Counter[tuple[str, int]]()
+    for one in outcome.observed:
+        if one.layer is not None:
+            per_layer[one.block, one.layer] += 2 * one.multiply_adds
     checks = [
         Check("total: parameters", params(graph, sizes).total, sum(machine.entries.values())),
         Check("total: FLOPs", total, 2 * sum(one.multiply_adds for one in outcome.observed)),
     ]
-    per_layer: dict[tuple[str, int], int] = {}
-    for one in outcome.observed:
-        if one.layer is not None:
-            key = (one.block, one.layer)
-            per_layer[key] = per_layer.get(key, 0) + 2 * one.multiply_adds
-    for block in graph.blocks:
-        work: Any = 0
-        for op in block.ops:
-            work = work + rules(op).forward(op, sizes).model
-        for (path, layer), got in per_layer.items():
-            if path == block.path:
-                checks.append(Check(f"{path}, layer {layer}: FLOPs", work, got))
+    for block, of_one in work:
+        mine = [(layer, got) for (path, layer), got in per_layer.items() if path == block.path]
+        checks += [Check(f"{block.path}, layer {layer}: FLOPs", of_one, got) for layer, got in mine]
     for path, load in outcome.loads.items():
         routers = [(b, o) for b in graph.blocks for o in b.ops if join(b.path, o.path) == path]
         sent = [product(o.output.dims, sizes) * (sizes[b.repeat] if b.repeat else 1) for b, o in routers]

@@ -193,7 +193,7 @@ class Walk(OfModel):
     """A forward pass, step by step.
 
     steps: every operation that was asked for, with its arrays; symbols: the letters of their axes; seed: of the numbers
-    that were not given, and weights, what these are like: integers or random; shrunk: whether a tiny model of the same
+    that were not given; weights: what these are like, integers or random; shrunk: whether a tiny model of the same
     structure was walked; told: where the numbers are from
     """
 

@@ -32,19 +32,11 @@ def report(preset: str, *, compare: bool = False, **asked: Any) -> dict[str, Any
     return build(load(preset).flops(**asked), compare=compare).to_dict()
 
 
-# what PyTorch's FlopCounterMode counted and we count otherwise, with the reason
-EXPLAINED = {
-    ("llama-4-scout-text", "decode"): "the class multiplies every token with every expert; we count the top one",
-}
-
-
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_forward_and_backward_are_what_pytorch_counts(name: str) -> None:
     """Torch 2.13's FlopCounterMode on the Hugging Face classes: forward, forward and backward, one decoded token."""
     model = load(config=SUPPORTED[name]["config"])
     for row in SUPPORTED[name]["flops"]:
-        if (name, row["pass"]) in EXPLAINED:
-            continue
         sizes = {"batch": row["batch"], "seq": row.get("seq", row.get("src")), "target_seq": row.get("tgt")}
         if row["pass"] == "decode":
             sizes |= {"context": row["past"]}

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import published
 import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
@@ -44,13 +45,9 @@ TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "top_k")
 
 
 def class_of(config: dict[str, Any]) -> str:
-    """The class that a config is built as; a config that names none is of a causal language model."""
-    names = config.get("architectures")
-    return (
-        names[0]
-        if names
-        else transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config["model_type"]]
-    )
+    """The class that a config is built as."""
+    (name,) = config["architectures"]
+    return published.NOW.get(name, name)
 
 
 def built(config: dict[str, Any]) -> Any:
@@ -98,9 +95,7 @@ def flops(model: Any, row: dict[str, Any]) -> int:
     backward = row["pass"] == "forward+backward"
     given = inputs(model, row)
     if row["pass"] == "decode":
-        with torch.no_grad():
-            past = model(**inputs(model, {"batch": row["batch"], "seq": row["past"]}), use_cache=True)
-        given |= {"past_key_values": past["past_key_values"], "use_cache": True}
+        given |= {"cache": filled(model, {"batch": row["batch"], "seq": row["past"]}), "use_cache": True}
     counter = FlopCounterMode(display=False)
     with torch.set_grad_enabled(backward), counter:
         out = model(**given)
@@ -109,11 +104,19 @@ def flops(model: Any, row: dict[str, Any]) -> int:
     return counter.get_total_flops()
 
 
+def filled(model: Any, row: dict[str, Any]) -> Any:
+    """The cache after a pass: not every class returns it, so a decoder is given one to fill."""
+    given = inputs(model, row)
+    if not model.config.is_encoder_decoder:
+        given["cache"] = transformers.DynamicCache(config=model.config)
+    with torch.no_grad():
+        out = model(**given, use_cache=True)
+    return given["cache"] if "cache" in given else out["cache"]
+
+
 def cached(model: Any, row: dict[str, Any]) -> int:
     """Elements of keys and values after a pass, windowed layers with their whole window."""
-    with torch.no_grad():
-        cache = model(**inputs(model, row), use_cache=True)["past_key_values"]
-    total = 0
+    cache, total = filled(model, row), 0
     for part in (cache.self_attention_cache, cache.cross_attention_cache) if hasattr(cache, "is_updated") else (cache,):
         for layer in part.layers:
             for tensor in (layer.keys, layer.values) if getattr(layer, "keys", None) is not None else ():

@@ -267,7 +267,7 @@ def _takes(kind: Any, rule: Any, here: Iterable[type]) -> str:
     if said.startswith("one of "):
         words = ", ".join(code(word) for word in said.removeprefix("one of ").split(", "))
     elif all(one in PLAIN for one in kinds):
-        limits = re.sub(r"between (\d+) and 1e\+15", r"at least \1", said).replace(" and at most 1e+09", "")
+        limits = re.sub(r"between (-?\d+) and 1e\+15", r"at least \1", said).replace(" and at most 1e+09", "")
         limits = limits.replace("at least 1e-09", "") if kinds == [float] else limits
         called = "" if limits.startswith("a ") else " or ".join(PLAIN[one] for one in kinds)
         words = ", ".join(filter(None, [called, plain(limits)]))

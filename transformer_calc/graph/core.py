@@ -131,11 +131,11 @@ class Block(NamedTuple):
 
     def full(self, path: str) -> str:
         """The path in the model of what stands in the block at a path."""
-        return f"{self.path}.{path}" if self.path else path
+        return join(self.path, path)
 
     def in_stack(self, name: str) -> str:
         """The name under which other blocks know a tensor of this one."""
-        return f"{self.stack}.{name}" if self.stack else name
+        return join(self.stack, name)
 
     def parameters_of(self, number: int, sizes: Sizes) -> Any:
         """The number of the parameter set that the block's repetition of a number uses."""
@@ -192,6 +192,11 @@ def _exact(size: Any) -> Size:
 
     exact: Size = as_size(size)
     return exact
+
+
+def join(*parts: str) -> str:
+    """The path of a block, an operation in it, a parameter of that; the block of what stands in none is empty."""
+    return ".".join(part for part in parts if part)
 
 
 class Builder:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from transformer_calc.ops.core import Dims, Op
+from transformer_calc.spec import Execution
 
 BOOL, FLOAT32, INT32, INT64 = 1, 4, 4, 8  # bytes
 WEIGHT = -1  # in place of an input's number: the weight
@@ -23,7 +24,7 @@ class How(NamedTuple):
     float32_softmax: bool = True  # eager: the class computes the softmax in float32 and casts it back
     norm_keeps_input: bool = False  # eager: RMSNorm multiplies its input as it came, not its float32 copy (T5)
     float32_loss: bool = True  # logits are cast to float32 before the loss
-    eager: Any = None  # what else the class does, where operators run one by one
+    eager: Execution = Execution()  # what else the class does, where operators run one by one
     tokens: int | None = None  # of a sequence, where that is known: a window that holds them all needs no mask
     alone: bool = False  # it is the only sequence: matrix products take views of it, where they copy several
 
@@ -37,7 +38,6 @@ class Storage(NamedTuple):
     role: str = "value"  # value, statistics, mask, indices, table, loss, weight
     once: bool = False  # made outside of the layers, which share it
     given: bool = False  # handed in by the caller: ids, labels, images
-    constant: bool = False  # no gradient flows into it
     parameter: bool = False
     factor: int = 1  # so many of these dims
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from transformer_calc.graph.core import Block, Dims, Graph, Param, Sizes, product, shape
+from transformer_calc.graph.core import Block, Dims, Graph, Sizes, product, shape
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -98,12 +98,8 @@ def of_block(block: Block, *, buffers: bool = False) -> Iterator[Component]:
         embedding = bool(op.attrs.get("embedding"))
         for param in op.params:
             if param.counted or (buffers and param.buffer):
-                path = _path(block, op.path, param)
+                path = block.full(f"{op.path}.{param.name}")
                 yield Component(path, block, param.dims, block.copies, embedding, param.routed, param.out, param.buffer)
-
-
-def _path(block: Block, op: str, param: Param) -> str:
-    return ".".join(part for part in (block.path, op, param.name) if part)
 
 
 def params(graph: Graph, sizes: Sizes) -> Counts:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError, did_you_mean, shown
-from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, product, shape
+from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes, join, product, shape
 from transformer_calc.ops import rules
 from transformer_calc.readings.count.algebra import block_lines
 from transformer_calc.readings.count.legend import Symbol, legend, symbols_of
@@ -202,11 +202,6 @@ def shapes(
         params=params(graph, sizes).total,
         parts=tuple(parts),
     )
-
-
-def join(*parts: str) -> str:
-    """The path of a block, an operation in it, a parameter of that; the block of what stands in none is empty."""
-    return ".".join(part for part in parts if part)
 
 
 def _chosen(graph: Graph, sizes: Sizes, *, expand: bool, layer: int | str | None) -> list[Place]:

@@ -46,6 +46,7 @@ from transformer_calc.ops.kind import (
     VIEW,
 )
 from transformer_calc.readings.count.flops import RECOMPUTE, masks
+from transformer_calc.readings.count.gradients import computed, flow, learns
 from transformer_calc.spec import Execution
 
 if TYPE_CHECKING:
@@ -199,11 +200,8 @@ def _of_block(graph: Graph, block: Block, how: How, trainable: Callable[[str], b
     key, plain = (id(graph), id(block), how), trainable is _all_learn and not without
     if plain and key in _READ:
         return _READ[key][2]
-    walk = _Walk(graph, block, how, trainable)
-    given = (tensor for op in block.ops for tensor in op.inputs if tensor.name in without)
-    walk.home |= {tensor.name: walk.of(tensor)._replace(constant=True) for tensor in given}
+    walk = _Walk(graph, block, how, trainable, without)
     found = list(walk.rows())
-    walk.home = {name: storage for name, storage in walk.home.items() if name not in without}  # it is given anyway
     if block.role == "layer" and how.recompute == "selective":
         scores = {op.output.dims for op in block.ops if op.output.scores}
         found = [row for row in found if row.dims not in scores]
@@ -222,8 +220,11 @@ def _of_block(graph: Graph, block: Block, how: How, trainable: Callable[[str], b
 class _Walk:
     """One block, operation by operation."""
 
-    def __init__(self, graph: Graph, block: Block, how: How, trainable: Callable[[str], bool]) -> None:
+    def __init__(
+        self, graph: Graph, block: Block, how: How, trainable: Callable[[str], bool], without: frozenset[str]
+    ) -> None:
         self.graph, self.block, self.how, self.trainable = graph, block, how, trainable
+        self.flow = flow(block, self.learns, lambda tensor: computed(tensor) and tensor.name not in without)
         self.common: set[str] = set()  # storages that other blocks may read, too
         self.home: dict[str, Storage] = {}
         self.made_by: dict[str, Op] = {op.path: op for op in block.ops}
@@ -247,7 +248,7 @@ class _Walk:
                     yield self.row(op.path, storage)
             self.home[op.path] = self.stored(op)
             for extra in op.extra:
-                self.home[extra.name] = Storage(extra.name, extra.dims, INT64, "indices", constant=True)
+                self.home[extra.name] = Storage(extra.name, extra.dims, INT64, "indices")
 
     def entry(self) -> Iterator[Saved]:
         """What a layer was given: all that is left of it where the whole layer is recomputed."""
@@ -257,7 +258,7 @@ class _Walk:
             for tensor in op.inputs:
                 storage = self.of(tensor)
                 of_queries = tensor.given == MASK and tensor.dims[0] != ("batch",)
-                if tensor.name in made or storage.name in seen or (storage.constant and not of_queries):
+                if tensor.name in made or storage.name in seen or (tensor.given and not of_queries):
                     continue
                 if of_queries:  # eager classes make it once, for every sequence, and hand it to each layer
                     if op.scope in self.matrices:
@@ -318,9 +319,9 @@ class _Walk:
         if not tensor.given:
             return Storage(tensor.name, tensor.dims, self.how.bytes, once=tensor.name != "x")
         if tensor.given == KEPT:
-            return Storage(tensor.name, tensor.dims, self.how.bytes, "mask", once=True, constant=True)
+            return Storage(tensor.name, tensor.dims, self.how.bytes, "mask", once=True)
         if tensor.given != IDS:
-            return Storage(tensor.name, tensor.dims, self.how.bytes, given=True, constant=True)
+            return Storage(tensor.name, tensor.dims, self.how.bytes, given=True)
         return self.ids(tensor)
 
     def ids(self, tensor: Tensor) -> Storage:
@@ -329,22 +330,21 @@ class _Walk:
         if tensor.name == "segment_ids":  # a row of zeros
             dims = dims if self.how.eager.segments == "batch" else dims[1:]
         elif tensor.name != "position_ids":
-            return Storage(tensor.name, dims, INT64, "indices", given=True, constant=True)
+            return Storage(tensor.name, dims, INT64, "indices", given=True)
         elif where == "batch" or (where == "encoder" and self.block.stack == "encoder"):
             dims = (("batch",), *dims)
         else:  # classes with segments (BERT) keep the positions as a buffer
             given = where == "buffer" or any(t.name == "segment_ids" for op in self.block.ops for t in op.inputs)
-        return Storage(tensor.name, dims, INT64, "indices", True, given, constant=True)
+        return Storage(tensor.name, dims, INT64, "indices", True, given)
 
     def stored(self, op: Op) -> Storage:
         """Where an operation's output stands."""
         inputs = [self.of(tensor) for tensor in op.inputs]
         if inputs and (self.is_view(op) or op.attrs.get("function") == "identity"):
             return inputs[0]
-        fixed = not self.learns(op) and all(s.constant for s in inputs)
         kind = rules(op)
         each = FLOAT32 if ROUTES in kind.traits and self.how.eager.weights_float32 else self.how.bytes
-        return Storage(op.path, op.output.dims, each, constant=fixed, parameter=kind.memory == STORED)
+        return Storage(op.path, op.output.dims, each, parameter=kind.memory == STORED)
 
     def is_view(self, op: Op) -> bool:
         """Whether an operation's output stands where its input does."""
@@ -382,7 +382,7 @@ class _Walk:
         return how.alone and (how.eager.shared_key_broadcast or by_class)
 
     def learns(self, op: Op) -> bool:
-        return bool(op.params) and self.trainable(self.block.full(op.path))
+        return learns(op) and self.trainable(self.block.full(op.path))
 
     def mode(self, op: Op) -> str:
         """How the attention that an operation belongs to is computed: flash, eager, or plain (within PyTorch's)."""
@@ -447,12 +447,8 @@ class _Walk:
 
     def wanted(self, op: Op, needs: tuple[Need, ...]) -> Iterator[Need]:
         """Without what is kept for a gradient that is not needed."""
-        constant, learns = [self.of(tensor).constant for tensor in op.inputs], self.learns(op)
-        if all(constant) and not learns:
-            return
-        for need in needs:
-            if need.of is None or (learns if need.of == WEIGHT else not constant[need.of]):
-                yield need
+        flows = {WEIGHT: self.learns(op), **dict(enumerate(self.flow.of(op)))}
+        return (need for need in needs if (any(flows.values()) if need.of is None else flows[need.of]))
 
     def operand(self, op: Op, place: int) -> Storage:
         """An input; a fused elementwise kernel makes it again, from what the function before it keeps."""
@@ -468,7 +464,7 @@ class _Walk:
 
     def flash(self, op: Op, made: Storage) -> Iterator[Storage]:
         """Q and K go in; V goes in, and the output and a log-sum-exp for each row come out; no scores are kept."""
-        if all(self.of(tensor).constant for tensor in op.inputs):
+        if not any(self.flow.of(op)):
             return
         if rules(op).kernel == PRODUCT and not op.output.scores:
             yield self.of(op.inputs[1])
@@ -485,10 +481,7 @@ class _Walk:
         if SLOPES in rules(op).traits and self.how.kernels == "eager":  # with the causal mask, made once
             yield Storage("distance bias", op.output.dims, self.how.bytes, "mask", once=True)
             return
-        for tensor in op.inputs:
-            storage = self.of(tensor)
-            if not tensor.scores and not storage.constant:
-                yield storage
+        yield from (self.of(t) for t in op.inputs if not t.scores and self.flow.needs(t))
 
     def zeros(self, op: Op) -> Iterator[Storage]:
         """The bias that T5's classes hand cross-attention: zeros, once or, where biases are a layer's own, in each."""

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transformer_calc.errors import InputError, did_you_mean, shown
-from transformer_calc.graph.core import Block, Dim, Dims, Graph, Op, Sizes, Tensor, shape
+from transformer_calc.graph.core import Block, Dim, Dims, Graph, Op, Sizes, Tensor, join, shape
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import CONTRACTIONS, CONVOLUTION, LOOKS_UP, NORMS, WEIGHS
 from transformer_calc.ops.tables import sinusoids
 from transformer_calc.readings.count.legend import symbols_of
-from transformer_calc.readings.count.shapes import expanded, join
+from transformer_calc.readings.count.shapes import expanded
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Stack, Tokens, Vectors
 
 Array = np.ndarray[Any, np.dtype[Any]]

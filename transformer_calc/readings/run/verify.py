@@ -13,11 +13,10 @@ import numpy as np
 
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError, check_choice
-from transformer_calc.graph.core import MASK, Block, Graph, Op, Sizes, product, shape
+from transformer_calc.graph.core import MASK, Block, Graph, Op, Sizes, join, product, shape
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import CONVOLUTION, GROWN, PART, SAME
 from transformer_calc.readings.count.params import params
-from transformer_calc.readings.count.shapes import join
 from transformer_calc.readings.run.machine import Machine, Observed, Outcome, Weights, random_weights
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Vectors, Workload
 from transformer_calc.units import format_bytes

@@ -11,14 +11,14 @@ import numpy as np
 
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError, check_choice, did_you_mean, shown
-from transformer_calc.graph.core import Dims, Graph, Op, Param, Sizes, plain
+from transformer_calc.graph.core import Dims, Graph, Op, Param, Sizes, join, plain
 from transformer_calc.ops import rules
 from transformer_calc.ops.frequencies import frequencies
 from transformer_calc.ops.kind import MASKS, OWN, PART, ROTATES, WEIGHS
 from transformer_calc.readings.count import algebra
 from transformer_calc.readings.count.legend import Symbol, legend, symbols_of
 from transformer_calc.readings.count.params import params
-from transformer_calc.readings.count.shapes import expanded, join
+from transformer_calc.readings.count.shapes import expanded
 from transformer_calc.readings.run.by_hand import LOWEST, Line, worked_out
 from transformer_calc.readings.run.given import Given, given, seeded_inputs, seeded_weights, with_vectors
 from transformer_calc.readings.run.machine import Machine
@@ -158,7 +158,7 @@ class Walker(Machine):
         if param.tied and not param.tied.startswith("@"):
             return param.tied, 0
         own = param.tied[1:] or f"{op.path}.{param.name}"
-        return join(self.block.path, own), self.copy
+        return self.block.full(own), self.copy
 
 
 def _of_zeros(op: Op, inputs: Sequence[Array], y: Array) -> tuple[str, ...]:

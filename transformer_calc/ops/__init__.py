@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 @cache
 def kinds() -> dict[str, Kind]:
     """Every kind by its name."""
+    import os
     from importlib import import_module
-    from pkgutil import iter_modules
 
     from transformer_calc.ops.kind import Kind
 
     found: dict[str, Kind] = {}
-    for module in sorted(module.name for module in iter_modules(__path__)):
+    files = sorted(file for folder in __path__ for file in os.listdir(folder))
+    for module in (file.removesuffix(".py") for file in files if file.endswith(".py") and file != "__init__.py"):
         for held in vars(import_module(f"{__name__}.{module}")).values():
             if isinstance(held, Kind):
                 if found.get(held.name, held) is not held:

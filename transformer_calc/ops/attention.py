@@ -23,7 +23,6 @@ from transformer_calc.ops.kind import (
     UNREAD,
     WHOLE,
     Kind,
-    Machine,
     always,
     free,
     per_entry,
@@ -33,6 +32,8 @@ from transformer_calc.ops.notation import KEPT, MATRICES, NEW, Algebra, as_it_is
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from transformer_calc.ops.kind import Machine
 
     Array = np.ndarray[Any, np.dtype[Any]]
 else:

@@ -31,7 +31,6 @@ from transformer_calc.ops.kind import (
     PRODUCT,
     WHOLE,
     Kind,
-    Machine,
     always,
     contraction,
     dims_of,
@@ -41,6 +40,8 @@ from transformer_calc.ops.notation import MATRICES, NEW, Algebra, Written, by, n
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from transformer_calc.ops.kind import Machine
 
     Array = np.ndarray[Any, np.dtype[Any]]
 else:

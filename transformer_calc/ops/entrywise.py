@@ -37,7 +37,6 @@ from transformer_calc.ops.kind import (
     WEIGHS,
     WHOLE,
     Kind,
-    Machine,
     Traffic,
     always,
     per_entry,
@@ -47,6 +46,8 @@ from transformer_calc.ops.notation import KEPT, MATRICES, NEW, NORM, SCALES, Alg
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from transformer_calc.ops.kind import Machine
 
     Array = np.ndarray[Any, np.dtype[Any]]
 else:

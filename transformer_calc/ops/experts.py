@@ -18,7 +18,6 @@ from transformer_calc.ops.kind import (
     SENDS,
     WHOLE,
     Kind,
-    Machine,
     always,
     free,
     per_entry,
@@ -28,6 +27,8 @@ from transformer_calc.ops.notation import MATRICES, NEW, Algebra, Written, in_wo
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from transformer_calc.ops.kind import Machine
 
     Array = np.ndarray[Any, np.dtype[Any]]
 else:

@@ -10,17 +10,56 @@ counts one FLOP for each arithmetic operation or elementary function of an entry
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.ops.core import FMA, Dim, Dims, Op, Sizes, Work, axes_of, product
 from transformer_calc.ops.kept import Keeps
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     import numpy as np
 
     from transformer_calc.ops.notation import Algebra
 
     Array = np.ndarray[Any, np.dtype[Any]]
+
+    class Machine(Protocol):
+        """What a kernel may ask of the machine that runs it."""
+
+        multiply_adds: int
+        layer: int | None
+        dtype: Any
+
+        def length_of(self, dim: Dim) -> int:
+            """The size of a dimension."""
+            ...
+
+        def positions(self, tokens: int) -> Array:
+            """The position of each of so many tokens."""
+            ...
+
+        def key_positions(self, op: Op, queries: int, keys: int) -> Array:
+            """The position of each key."""
+            ...
+
+        def remembered(self, x: Array, tokens: int) -> Array:
+            """What a cache of so many tokens holds, of which x is the end."""
+            ...
+
+        def counted(self, op: Op, positions: Array) -> Array:
+            """The positions as the operation counts them."""
+            ...
+
+        def visible(self, op: Op, queries: int, keys: int) -> Array:
+            """Which key each query may look at."""
+            ...
+
+        def routed(self, op: Op, chosen: Array) -> Array:
+            """The chosen experts, whose load is noted."""
+            ...
+
+    Kernel = Callable[[Op, Sequence[Array], Sequence[Array], Machine], Any]
 
 # what runs on a device: matmuls with a weight, of which those of one input are one; matmuls of two activations;
 # convolutions; passes over tensors that are fused with each other; one that ends such a row; one on its own; nothing
@@ -56,45 +95,6 @@ JOINS = "puts tensors one behind the other"
 LOOKS_UP = "looks rows up by ids"
 SINES = "is a table of sines and cosines"
 ENTRYWISE = "is a function of entries alone, which a fused kernel makes again"
-
-
-class Machine(Protocol):
-    """What a kernel may ask of the machine that runs it."""
-
-    multiply_adds: int
-    layer: int | None
-    dtype: Any
-
-    def length_of(self, dim: Dim) -> int:
-        """The size of a dimension."""
-        ...
-
-    def positions(self, tokens: int) -> Array:
-        """The position of each of so many tokens."""
-        ...
-
-    def key_positions(self, op: Op, queries: int, keys: int) -> Array:
-        """The position of each key."""
-        ...
-
-    def remembered(self, x: Array, tokens: int) -> Array:
-        """What a cache of so many tokens holds, of which x is the end."""
-        ...
-
-    def counted(self, op: Op, positions: Array) -> Array:
-        """The positions as the operation counts them."""
-        ...
-
-    def visible(self, op: Op, queries: int, keys: int) -> Array:
-        """Which key each query may look at."""
-        ...
-
-    def routed(self, op: Op, chosen: Array) -> Array:
-        """The chosen experts, whose load is noted."""
-        ...
-
-
-Kernel = Callable[[Op, Sequence["Array"], Sequence["Array"], Machine], Any]
 
 
 class Traffic(NamedTuple):

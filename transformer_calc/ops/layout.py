@@ -22,7 +22,6 @@ from transformer_calc.ops.kind import (
     VIEW,
     WHOLE,
     Kind,
-    Machine,
     always,
     free,
     per_entry,
@@ -32,6 +31,8 @@ from transformer_calc.ops.notation import KEPT, MATRICES, NAMED, NEW, Algebra, a
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from transformer_calc.ops.kind import Machine
 
     Array = np.ndarray[Any, np.dtype[Any]]
 else:

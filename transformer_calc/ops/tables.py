@@ -17,7 +17,6 @@ from transformer_calc.ops.kind import (
     SINES,
     WHOLE,
     Kind,
-    Machine,
     Traffic,
     always,
     free,
@@ -27,6 +26,8 @@ from transformer_calc.ops.notation import MATRICES, NEW, TABLE, Algebra, Written
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from transformer_calc.ops.kind import Machine
 
     Array = np.ndarray[Any, np.dtype[Any]]
 else:

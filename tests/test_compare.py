@@ -239,9 +239,10 @@ def test_a_published_run_keeps_its_batch_and_length(tcalc: Shell) -> None:
 
 
 def test_who_cannot_be_served_so_is_left_out(tcalc: Shell) -> None:
-    status, out, err = tcalc("compare gpt2 llama-3-8b --device h100 --devices 8 --json")
+    status, out, err = tcalc("compare gpt2 llama-3-8b --device h100 --devices 104 --json")
     found = dict(json_rows(out))
-    assert (status, err) == (0, "note: gpt2: serving is left out: --tp is 8; it must divide the 12 query heads\n")
+    assert status == 0
+    assert err.startswith("note: gpt2: serving is left out: --devices is 104; no mesh of so many divides the model")
     assert [found[key]["values"][0] for key in SERVE] == [None] * 5
     assert found["fits"]["values"] == [None, True]
     assert json.loads(out)["served"]["gpt2"] is None

@@ -54,11 +54,33 @@ QUESTIONS = [  # what is given -> what is looked for
 ]
 
 
-NOT_DIVIDED = [  # what --devices stands for does not divide, and neither --tp nor --dp was written
-    ("gpt2 --devices 8", "--devices is 8, short for --tp 8 here; it must divide the 12 query heads"),
-    ("gpt2 --devices 4 --tp 2 --batch 3", "--devices is 4, short for --dp 2 here; it must divide the batch of 3"),
+NOT_DIVIDED = [
+    ("gpt2 --devices 8 --tp 8", "--tp is 8; it must divide the 12 query heads"),
+    ("gpt2 --devices 4 --tp 2 --pp 1 --batch 3", "--dp is 2; it must divide the batch of 3"),
+    ("gpt2 --devices 7 --tp 2", "--devices is 7, but --tp 2 make 2; it must be a multiple"),
+    ("gpt2 --devices 8 --tp 2 --pp 2 --dp 1", "--devices is 8, but --tp 2 and --pp 2 make 4; give one of them"),
     ("gpt2 --tp 8", "--tp is 8; it must divide the 12 query heads"),
 ]
+WHOLE = [  # devices, with what is given of the mesh -> the mesh that is found: of a node, 8
+    ("llama-3-70b --devices 8 --batch 4", {"tp": 8, "pp": 1, "dp": 1}),
+    ("llama-3-70b --devices 16 --batch 4", {"tp": 8, "pp": 1, "dp": 2}),
+    ("llama-3-70b --devices 16 --batch 3", {"tp": 8, "pp": 2, "dp": 1}),
+    ("llama-3-70b --devices 16 --tp 4 --batch 4", {"tp": 4, "pp": 1, "dp": 4}),
+    ("llama-3-70b --devices 16 --pp 2 --batch 1", {"tp": 8, "pp": 2, "dp": 1}),
+    ("llama-3-70b --devices 512 --batch 64", {"tp": 8, "pp": 1, "dp": 64}),
+    ("llama-3.1-405b --devices 16 --batch 8", {"tp": 8, "pp": 2, "dp": 1}),  # two copies would not fit
+    ("gpt2 --devices 8 --batch 1", {"tp": 4, "pp": 2, "dp": 1}),  # 12 heads
+]
+
+
+@pytest.mark.parametrize(("line", "mesh"), WHOLE)
+def test_a_machine_is_divided_where_that_is_not_said(tcalc: Shell, line: str, mesh: dict[str, int]) -> None:
+    found = tcalc.json(f"fit {line} --context 100 --device h100-sxm")["fit"]["mesh"]
+    assert {name: found[name] for name in mesh} == mesh
+    devices = int(line.split("--devices ")[1].split()[0])
+    assert tcalc.json(f"memory {line} --context 100 --device h100-sxm")["devices"] == devices
+    title = tcalc.answer(f"serve {line} --context 100 --device h100-sxm").splitlines()[0]
+    assert f"on {devices} devices (" in title
 
 
 @pytest.mark.parametrize("command", ["fit", "serve"])
@@ -314,7 +336,7 @@ def test_every_command_says_that_it_is_beyond_the_length(tcalc: Shell, line: str
     assert data["model"]["notes"]
     assert data["model"]["length"]["tokens"] in (2048, 8192, 32768)
     if data["command"] in ("memory", "serve", "cost"):
-        assert "more than the 8,192" in data["assumptions"]["length"]
+        assert "more than the 8,192" in data["assumptions"]["length"]["text"]
     if data["command"] == "fit":
         assert data["fit"]["beyond_model_length"] is True
         shown = tcalc(line)[1]

@@ -176,7 +176,9 @@ def test_every_command_says_what_is_left_out_and_takes_the_flag(tcalc: Shell, li
     assert data["model"]["changes"] == ["mtp.counted=true"]
     assert "not counted" not in err
     if "assumptions" in data:
-        assert data["assumptions"]["further tokens"].startswith("a layer that predicts one is counted: weights, cache")
+        assert data["assumptions"]["further tokens"]["text"].startswith(
+            "a layer that predicts one is counted: weights, cache"
+        )
 
 
 def test_first_lines_of_params_say_it(tcalc: Shell) -> None:

@@ -240,7 +240,7 @@ def test_a_price_to_buy_becomes_one_of_an_hour_by_a_named_assumption(capsys: pyt
             )
             assert price["date"] == "2024-06-09"
             assert price["source"]
-            said = str(found["assumptions"]["price"])
+            said = str(found["assumptions"]["price"]["text"])
             assert said.partition("(")[2].startswith("bought for $8,125 (Intel, list, an eighth of a kit of eight at ")
             assert f"spread over {years} years of 8,766 hours" in said
             assert "--amortize" in said

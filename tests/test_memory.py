@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from reports import bytes_of, fit_report, memory_report, texts
 
 from transformer_calc import InputError, Transformer, load
 from transformer_calc.cli import run
@@ -18,19 +19,18 @@ from transformer_calc.graph.core import shape
 from transformer_calc.plan import Adapters, Mesh, Serving, Training
 from transformer_calc.readings.count.lora import trainable
 from transformer_calc.readings.count.params import components
+from transformer_calc.readings.memory.fit import _fewest, least_bytes
+from transformer_calc.readings.memory.held import Bytes
 from transformer_calc.readings.memory.serving import weight_type
 from transformer_calc.readings.memory.training import Reading, in_flight
 from transformer_calc.readings.shard import stages
-from transformer_calc.report.fit import _fewest, least_bytes
-from transformer_calc.report.fit import build as fit_report
-from transformer_calc.report.memory import build, count
 from transformer_calc.sources import hardware, presets
 
 
 def memory(preset: str, plan: Serving | None = None, *, device: str | None = None, **workload: int) -> dict[str, Any]:
     model = load(preset)
     chosen = hardware.load(device) if device else None
-    return build(model, model.workload(**workload), plan or Serving(), device=chosen).to_dict()
+    return memory_report(model, model.workload(**workload), plan or Serving(), device=chosen).to_dict()
 
 
 def test_weights_in_bf16_are_two_bytes_a_parameter() -> None:
@@ -93,7 +93,9 @@ def test_options_that_contradict_each_other(line: str, says: str, capsys: pytest
 
 
 def test_scales_that_a_cache_is_counted_without_are_named() -> None:
-    said = [memory("gpt2", Serving(kv_dtype=name), context=8)["assumptions"]["cache"] for name in ("int8", "q8_0")]
+    said = [
+        memory("gpt2", Serving(kv_dtype=name), context=8)["assumptions"]["cache"]["text"] for name in ("int8", "q8_0")
+    ]
     assert said == ["int8, without scales of rows or tensors", "q8_0"]
 
 
@@ -113,9 +115,9 @@ def test_no_adapters_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_stages_that_differ_all_have_layers(layers: int, stages: int, each: list[int], says: str) -> None:
     model = load("gpt2", fields={"layers": layers})
-    data: Any = build(model, model.workload(), Serving(mesh=Mesh(pp=stages))).to_dict()
+    data: Any = memory_report(model, model.workload(), Serving(mesh=Mesh(pp=stages))).to_dict()
     assert [stage["layers"] for stage in data["stages"]] == each
-    assert data["assumptions"]["stages"] == says
+    assert data["assumptions"]["stages"]["text"] == says
 
 
 def test_quantisation_takes_the_matrices_of_the_layers() -> None:
@@ -192,7 +194,7 @@ def test_what_fits_fits_and_one_more_does_not(preset: str, device: str, weights:
     assert room
 
     def total(batch: int, context: int) -> int:
-        data = build(model, model.workload(batch=batch, context=context), plan).to_dict()
+        data = memory_report(model, model.workload(batch=batch, context=context), plan).to_dict()
         held: int = data["memory"]["per_device"]["total"]  # type: ignore[index]
         return held
 
@@ -236,13 +238,13 @@ def test_what_is_only_tried_is_not_remarked_on(capsys: pytest.CaptureFixture[str
 
 def test_meshes_that_cannot_hold_the_states_are_not_counted() -> None:
     model = load("gpt2")
-    states = {plan: least_bytes(model, plan) for plan in (Serving(), Training())}
+    states = {plan: least_bytes(model.subject(), plan) for plan in (Serving(), Training())}
     assert list(states.values()) == [2 * model.params().total, 16 * model.params().total]
     tried = list[int]()
 
-    def parts(mesh: Mesh) -> dict[str, int]:
+    def parts(mesh: Mesh) -> Bytes:
         tried.append(mesh.devices)
-        return {"total": 10}
+        return Bytes(weights=10)
 
     assert _fewest([Mesh(tp=n) for n in (1, 2, 4, 8)], parts, room=10, states=40)[0] == Mesh(tp=4)
     assert tried == [4]
@@ -254,7 +256,7 @@ def test_new_tokens_beside_a_context_count() -> None:
 
     def total(batch: int) -> int:
         run = model.workload(batch=batch, context=8000, seq=4000)
-        return count(model, run, Serving(attention="eager")).fullest[0]["total"]
+        return bytes_of(model, run, Serving(attention="eager"))["total"]
 
     room = hardware.load("h100-sxm").memory_bytes
     assert room
@@ -281,7 +283,7 @@ def test_what_is_trained_fits_and_one_more_does_not(plan: Training, solve: str, 
 
     def fits(more: int) -> object:
         batch, seq = (found[name] + more * (name == solve) for name in ("batch", "context"))
-        data = build(model, model.workload(batch=batch, seq=seq), plan, device=device).to_dict()
+        data = memory_report(model, model.workload(batch=batch, seq=seq), plan, device=device).to_dict()
         return data["fits"]
 
     assert fits(0) is True
@@ -294,7 +296,7 @@ def test_a_model_without_a_cache_is_served_by_its_sequence(preset: str) -> None:
     found: Any = fit_report(model, {}, Serving(), device=device).to_dict()["fit"]
     assert found["fits"]
     for more, fits in ((0, True), (1, False)):
-        data = build(model, model.workload(batch=found["batch"] + more), Serving(), device=device).to_dict()
+        data = memory_report(model, model.workload(batch=found["batch"] + more), Serving(), device=device).to_dict()
         assert data["fits"] is fits
 
 
@@ -345,7 +347,7 @@ def test_the_fewest_devices_that_train(plan: Training, device: str, batch: int, 
             for pp in (pp for pp in (1, 2, 4, 8, 16, 32) if n // tp % pp == 0):
                 tried = Mesh(dp=n // tp // pp, tp=tp, pp=pp)
                 if tried.dp and batch % tried.dp == 0 and plan.mesh.tp in (1, tp):
-                    assert not build(model, run, plan._replace(mesh=tried), device=chosen).to_dict()["fits"]
+                    assert not memory_report(model, run, plan._replace(mesh=tried), device=chosen).to_dict()["fits"]
 
 
 def limit(model: Transformer, plan: Serving | Training, device: str, solve: str, **sizes: int) -> tuple[bool, str]:
@@ -376,8 +378,8 @@ def test_a_node_bounds_tensor_parallelism() -> None:
 
 
 def other(model: Transformer, plan: Serving | Training, **workload: int) -> Any:
-    data: Any = build(model, model.workload(**workload), plan).to_dict()
-    return data["memory"]["other"], data["assumptions"].get("dequantised matrix")
+    data: Any = memory_report(model, model.workload(**workload), plan).to_dict()
+    return data["memory"]["other_parts"], texts(data).get("dequantised matrix")
 
 
 def test_bitsandbytes_dequantises_one_matrix_at_a_time() -> None:
@@ -411,7 +413,7 @@ def test_other_kernels_dequantise_nothing() -> None:
 
 
 def trained(model: Transformer, plan: Training, **workload: int) -> dict[str, Any]:
-    return build(model, model.workload(**workload), plan).to_dict()
+    return memory_report(model, model.workload(**workload), plan).to_dict()
 
 
 def per_device(model: Transformer, plan: Training, **workload: int) -> dict[str, int]:
@@ -578,7 +580,7 @@ def test_outputs_that_are_held_count_where_an_interleaved_stage_holds_most() -> 
 
 def without_buffers(stages: list[dict[str, int]]) -> list[dict[str, int]]:
     """Sharing costs buffers of communication, and with them the peak may be at another moment."""
-    return [{part: stage[part] for part in stage if part not in ("other", "total")} for stage in stages]
+    return [{part: stage[part] for part in stage if part not in ("other", "total", "other_parts")} for stage in stages]
 
 
 def assert_no_more(after: list[dict[str, int]], before: list[dict[str, int]]) -> None:
@@ -610,7 +612,7 @@ def test_a_flag_changes_only_what_depends_on_it(name: str, flag: str, value: Any
     before = tried(name, plan)["stages"]
     after = tried(name, plan._replace(**{flag: value}))["stages"]
     for one, other in zip(before, after, strict=True):
-        changed = {part for part in one if one[part] != other[part]} - {"total", "stage"}
+        changed = {part for part in one if one[part] != other[part]} - {"total", "stage", "other_parts"}
         assert changed <= touched
         if flag not in ("recompute", "attention", "schedule", "kernels"):
             assert changed | {"activations"} == touched | {"activations"}
@@ -620,7 +622,7 @@ def test_a_flag_changes_only_what_depends_on_it(name: str, flag: str, value: Any
 
 
 def others(model: Transformer, plan: Training, **workload: int) -> dict[str, int]:
-    held: dict[str, int] = trained(model, plan, **workload)["memory"]["other"]
+    held: dict[str, int] = trained(model, plan, **workload)["memory"]["other_parts"]
     return held
 
 
@@ -663,7 +665,7 @@ def test_a_layer_is_gathered_with_the_next_one() -> None:
     assert others(model, Training(zero=3), batch=8, seq=8) == {}
     start = trained(model, plan._replace(recompute="none"), batch=8, seq=16_000)["memory"]  # the logits are the most
     assert start["peak_at"] == "start of the backward pass"
-    assert start["other"] == {"gathered_parameters": 2 * (layer + head + 128_256 * 4096)}
+    assert start["other_parts"] == {"gathered_parameters": 2 * (layer + head + 128_256 * 4096)}
 
 
 def test_layers_in_a_row_are_gathered_of_those_that_differ() -> None:
@@ -675,10 +677,10 @@ def test_layers_in_a_row_are_gathered_of_those_that_differ() -> None:
     outside = sum(n for path, n in parts if not path.startswith("layers"))
     plan = Training(zero=3, mesh=Mesh(dp=2), recompute="full")
     assert others(model, plan, batch=2, seq=8)["gathered_parameters"] == 2 * (outside + 2 * moe)
-    stages = trained(model, plan._replace(mesh=Mesh(dp=2, pp=61)), batch=2, seq=8)["other"]
+    stages = trained(model, plan._replace(mesh=Mesh(dp=2, pp=61)), batch=2, seq=8)["stages"]
     table = 129_280 * 7168
-    assert stages[0]["gathered_parameters"] == 2 * (table + dense)
-    assert stages[30]["gathered_parameters"] == 2 * moe
+    assert stages[0]["other_parts"]["gathered_parameters"] == 2 * (table + dense)
+    assert stages[30]["other_parts"]["gathered_parameters"] == 2 * moe
 
 
 def test_a_pipeline_hands_on_an_activation_each_way() -> None:
@@ -691,8 +693,8 @@ def test_a_pipeline_hands_on_an_activation_each_way() -> None:
 
 def test_a_decoders_stages_hand_on_what_the_encoder_said() -> None:
     plan = Training(micro_batch=1, mesh=Mesh(pp=4))
-    data = trained(load("t5-base"), plan, batch=4, seq=512, target_seq=128)["other"]
-    sizes = [stage["pipeline_buffers"] for stage in data]
+    data = trained(load("t5-base"), plan, batch=4, seq=512, target_seq=128)["stages"]
+    sizes = [stage["other_parts"]["pipeline_buffers"] for stage in data]
     assert sizes == [2 * 2 * 768 * tokens for tokens in (512, 512, 128 + 512, 128 + 512)]
 
 
@@ -701,7 +703,7 @@ def test_tokens_go_to_experts_and_back() -> None:
     plan = Training(mesh=Mesh(dp=8, ep=8))
     stages = trained(load("mixtral-8x7b", fields={"vocab": 64}), plan, batch=8, seq=1024)["memory"]
     assert stages["peak_at"] == "backward pass of a layer"
-    assert stages["other"] == {"expert_exchange": 2 * 1024 * 2 * 4096 * 2}
+    assert stages["other_parts"] == {"expert_exchange": 2 * 1024 * 2 * 4096 * 2}
 
 
 @pytest.mark.parametrize(("cp", "blocks"), [(2, 1), (4, 2), (8, 2)])
@@ -715,8 +717,8 @@ def test_keys_and_values_go_round(cp: int, blocks: int) -> None:
 def test_a_buffer_may_be_given() -> None:
     plan = Training(micro_batch=1, mesh=Mesh(pp=2), buffers=(("pipeline_buffers", 5),))
     data = trained(load("gpt2"), plan, batch=2, seq=8)
-    assert data["memory"]["other"] == {"pipeline_buffers": 5}
-    assert data["assumptions"]["pipeline buffers"].endswith("(as given by --buffer)")
+    assert data["memory"]["other_parts"] == {"pipeline_buffers": 5}
+    assert data["assumptions"]["pipeline buffers"]["text"].endswith("(as given by --buffer)")
     assert others(load("gpt2"), plan._replace(buffers=(("pipeline_buffers", 0),)), batch=2, seq=8) == {}
 
 
@@ -724,7 +726,7 @@ def test_a_buffer_may_be_given() -> None:
 @given(st.sampled_from(NAMES), PLANS)
 def test_other_is_what_it_is_made_of(name: str, plan: Training) -> None:
     data = tried(name, plan)
-    for stage, named in zip(data["stages"], data["other"], strict=True):
+    for stage, named in ((stage, stage["other_parts"]) for stage in data["stages"]):
         assert stage["other"] == sum(size for key, size in named.items() if key != "stage")
         assert all(size > 0 for key, size in named.items() if key != "stage")
 
@@ -962,7 +964,7 @@ def test_freezing_more_never_takes_more(name: str, parts: list[str], recompute: 
     sizes: dict[str, int] = {"batch": 4, "seq": 64} | ({"target_seq": 32} if name == "t5-base" else {})
     try:
         plans = [frozen(*chosen, recompute=recompute, mesh=mesh, micro_batch=1) for chosen in ((), parts[1:], parts)]
-        whole, less, least = (build(model, model.workload(**sizes), p, formula=True).to_dict() for p in plans)
+        whole, less, least = (memory_report(model, model.workload(**sizes), p, formula=True).to_dict() for p in plans)
     except InputError:
         assume(False)
         raise
@@ -970,9 +972,9 @@ def test_freezing_more_never_takes_more(name: str, parts: list[str], recompute: 
         assert_no_more(fewer["stages"], more["stages"])  # type: ignore[arg-type]
     data: Any = least
     assert data["freeze"]["trainable_params"] + data["freeze"]["frozen_params"] == model.params().total
-    for held, texts in zip(data["stages"], data["stage_formulas"], strict=True):
+    for held, written in zip(data["stages"], data["stage_formulas"], strict=True):
         for part in ("weights", "gradients", "optimizer", "activations"):
-            assert not held[part] or part in texts
+            assert not held[part] or part in written
     if mesh == Mesh():
         assert data["memory"]["per_device"]["gradients"] == 2 * data["freeze"]["trainable_params"]
 
@@ -1132,7 +1134,7 @@ def test_a_pipeline_that_cannot_be_is_refused(plan: Callable[[], Training], says
 
 def said(preset: str, plan: Serving | Training, **workload: int) -> dict[str, Any]:
     model = load(preset)
-    return build(model, model.workload(**workload), plan, formula=True).to_dict()
+    return memory_report(model, model.workload(**workload), plan, formula=True).to_dict()
 
 
 def test_formulas_of_the_textbooks() -> None:
@@ -1182,16 +1184,17 @@ def test_formulas_give_the_bytes(
     sizes = {"batch": 12, "seq": 128} | ({"target_seq": 32} if "target" in model.graph.workload_axes else {})
     for chosen in (plan, Serving(weights=weights, attention=plan.attention, mesh=mesh)):
         try:
-            data: Any = build(model, model.workload(**sizes), chosen, formula=True).to_dict()
+            data: Any = memory_report(model, model.workload(**sizes), chosen, formula=True).to_dict()
         except InputError:
             continue
         assert data["stage_formulas"][0].items() >= data["formulas"].items() or mesh.pp > 1
-        for held, named, texts in zip(data["stages"], data["other"], data["stage_formulas"], strict=True):
+        for held, written in zip(data["stages"], data["stage_formulas"], strict=True):
+            named = held["other_parts"]
             for part in ("weights", "gradients", "optimizer", "activations", "kv_cache", *named):
                 size = (held | named)[part]
-                assert part in texts or not size, part
-                if part in texts and part != "stage" and "." not in texts[part]:
-                    text = texts[part]
+                assert part in written or not size, part
+                if part in written and part != "stage" and "." not in written[part]:
+                    text = written[part]
                     assert parsed(text if "(" in text else text.replace(",", ""), data["symbols"]) == size
 
 
@@ -1200,7 +1203,7 @@ def test_formulas_of_shares() -> None:
     config = {"model_type": "gpt2", "n_embd": 12_288, "n_head": 96, "n_positions": 2048, "vocab_size": 51_200}
     model = load(config={**config, "n_layer": 96})
     plan = Training(mesh=Mesh(tp=8, pp=8, sp=True), micro_batch=1, attention="eager")
-    data: Any = build(model, model.workload(batch=8, seq=2048), plan, formula=True).to_dict()
+    data: Any = memory_report(model, model.workload(batch=8, seq=2048), plan, formula=True).to_dict()
     middle = data["stage_formulas"][3]
     assert middle["weights"] == "L·D·(3/8·D + 55/32)"
     assert middle["activations of layers"] == "B·S·(17/4·D + 5/8·S·H + 2)"  # and statistics of two norms
@@ -1233,7 +1236,7 @@ def test_flags_reach_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     plan = Training(mesh=Mesh(pp=4), recompute="full", schedule="interleaved", virtual=3, recompute_every=2)
     buffers = ("--zero", "2", "--dp", "2", "--bucket-size", "1k", "--buffer", "pipeline-buffers=1e3")
     data = asked(capsys, *pipeline, *buffers)
-    assert data["memory"]["other"] == {"gradient_bucket": 2000, "pipeline_buffers": 1000}
+    assert data["memory"]["other_parts"] == {"gradient_bucket": 2000, "pipeline_buffers": 1000}
     data = asked(capsys, *pipeline, "--schedule", "interleaved", "--virtual", "3", "--recompute-every", "2")
     assert data["stages"] == trained(load("gpt3"), plan, batch=8, seq=64)["stages"]
     assert data["lora"] is None
@@ -1264,9 +1267,7 @@ def test_the_cache_of_a_latent_is_copied_or_its_batch_split() -> None:
     """DeepSeek-V3's latent has no heads: each of 8 ranks has all of it, or an eighth of the sequences."""
     model = load("deepseek-v3")
     copied, split = (
-        count(model, model.workload(batch=64, context=4096), Serving(mesh=Mesh(tp=8), kv_split=kind)).fullest[0][
-            "kv_cache"
-        ]
+        bytes_of(model, model.workload(batch=64, context=4096), Serving(mesh=Mesh(tp=8), kv_split=kind))["kv_cache"]
         for kind in ("heads", "batch")
     )
     assert copied == 64 * 4096 * 70_272
@@ -1276,7 +1277,7 @@ def test_the_cache_of_a_latent_is_copied_or_its_batch_split() -> None:
 def test_logits_and_loss_are_shown_apart() -> None:
     """GPT-2: 8·1,024·50,257 logits in 16 bits and, in float32, log-probabilities and two gradients."""
     model = load("gpt2")
-    report = build(model, model.workload(batch=8, seq=1024), Training())
+    report = memory_report(model, model.workload(batch=8, seq=1024), Training())
     memory: Any = report.to_dict()["memory"]
     assert memory["logits_and_loss"] == 8 * 1024 * 50257 * (2 + 4 + 4 + 4)
     table: Any = report.sections[0]
@@ -1287,7 +1288,7 @@ def test_logits_and_loss_are_shown_apart() -> None:
 def test_all_devices_together() -> None:
     model = load("llama-3-8b")
     plan = Training(mesh=Mesh(dp=2, tp=2, pp=4), micro_batch=1)
-    data: Any = build(model, model.workload(batch=8, seq=512), plan).to_dict()
+    data: Any = memory_report(model, model.workload(batch=8, seq=512), plan).to_dict()
     assert data["memory"]["all_devices"] == 4 * sum(stage["total"] for stage in data["stages"])
 
 
@@ -1298,7 +1299,7 @@ GGUF = {"q8_0": 7.95, "q4_0": 4.33}
 @pytest.mark.parametrize(("weights", "gib"), GGUF.items())
 def test_files_of_llama_cpp(weights: str, gib: float) -> None:
     model = load("llama-3-8b")
-    found = count(model, model.workload(context=16), Serving(weights=weights)).fullest[0]["weights"]
+    found = bytes_of(model, model.workload(context=16), Serving(weights=weights))["weights"]
     assert found / 2**30 == pytest.approx(gib, abs=0.006)
 
 
@@ -1317,7 +1318,7 @@ def test_every_preset_has_an_answer(name: str) -> None:
     model = load(name)
     run = model.workload(batch=1)
     weights, stored, trained = (
-        count(model, run, plan).fullest[0]["weights"] for plan in (Serving(), Serving(weights="int4"), Training())
+        bytes_of(model, run, plan)["weights"] for plan in (Serving(), Serving(weights="int4"), Training())
     )
     assert weights == trained == 2 * model.params().total
     assert stored < weights

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reports import memory_report
 
 from transformer_calc import Transformer, load
 from transformer_calc.expr import Expr, evaluate
@@ -14,7 +15,6 @@ from transformer_calc.plan import Mesh, Training
 from transformer_calc.readings.memory.letters import letters_of
 from transformer_calc.readings.memory.training import START, Kept, kept
 from transformer_calc.readings.shard import stages
-from transformer_calc.report.memory import build
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "peaks.json").read_text())["models"]
 RECIPES = {"bfloat16": "bf16", "float32": "fp32", "float16": "fp16-mixed"}  # by the type of the activations
@@ -91,7 +91,7 @@ def test_what_is_saved_is_what_autograd_keeps_but_for_the_loss(name: str) -> Non
     found = held(model, plan, model.workload(batch=batch, seq=seq))
     loss = batch * seq * (4 * case["config"]["vocab_size"] + 8) + 4
     assert found.saved == case["saved_bytes"]["sdpa bfloat16"][0] - loss
-    report: Any = build(model, model.workload(batch=batch, seq=seq), plan).to_dict()
+    report: Any = memory_report(model, model.workload(batch=batch, seq=seq), plan).to_dict()
     assert report["memory"]["saved"] == found.saved
 
 
@@ -99,9 +99,9 @@ def test_what_is_saved_is_what_autograd_keeps_but_for_the_loss(name: str) -> Non
 def test_ranks_share_the_logits(tp: int) -> None:
     model = load(config=GOLDEN["wide"]["config"] | {"num_attention_heads": 8, "num_key_value_heads": 8})
     plan = Training(mesh=Mesh(tp=tp))
-    report: Any = build(model, model.workload(batch=1, seq=1024), plan).to_dict()
+    report: Any = memory_report(model, model.workload(batch=1, seq=1024), plan).to_dict()
     assert report["memory"]["logits_and_loss"] == 14 * 1024 * 32768 // tp
-    assert "of a rank's part of the vocabulary" in report["assumptions"]["logits and loss"]
+    assert "of a rank's part of the vocabulary" in report["assumptions"]["logits and loss"]["text"]
 
 
 def test_what_the_loop_holds_is_there_in_the_layers_too() -> None:

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from reports import bytes_of
 from shell import Shell
 
 from transformer_calc import load
 from transformer_calc.plan import Mesh, Training
-from transformer_calc.report.memory import count
 from transformer_calc.sources import presets
 
 
@@ -52,7 +52,7 @@ def test_no_value_of_an_option_that_was_looked_for_is_faster(
 def test_what_was_tried_is_said(tcalc: Shell) -> None:
     line = "cost llama-2-13b --device a100 --devices 128 --tokens 1T --batch 512"
     found = tcalc.json(line)
-    plan, assumed = found["plan"], found["assumptions"]["plan"]
+    plan, assumed = found["plan"], found["assumptions"]["plan"]["text"]
     assert found["fits"] is found["memory"]["fits"] is True
     assert found["searched"] > 10
     assert 0 < found["fitting"] <= found["searched"]
@@ -62,7 +62,7 @@ def test_what_was_tried_is_said(tcalc: Shell) -> None:
     model = load("llama-2-13b")
     mesh = Mesh(**{name: plan[name] for name in ("dp", "tp", "pp", "cp", "ep", "sp")})
     how = Training(mesh=mesh, **{name: plan[name] for name in Training.__dataclass_fields__ if name in plan})
-    held = count(model, model.workload(batch=found["step"]["sequences"], seq=4096), how).fullest[0]
+    held = bytes_of(model, model.workload(batch=found["step"]["sequences"], seq=4096), how)
     assert found["memory"]["per_device"] == held
     shown = " ".join(tcalc.answer(line).split())
     assert f"the fastest of {found['searched']} tried that fits" in shown
@@ -75,7 +75,7 @@ def test_a_plan_that_is_given_is_timed_though_it_does_not_fit(tcalc: Shell) -> N
     assert found["fits"] is found["memory"]["fits"] is False
     assert found["cost"]["step_seconds"] > 0
     assert found["memory"]["per_device"]["total"] > 80 * 10**9
-    assert "where nothing fits" in found["assumptions"]["plan"]
+    assert "where nothing fits" in found["assumptions"]["plan"]["text"]
     assert "does not fit: the time is what it would be" in " ".join(tcalc.answer(line).split())
     left = tcalc.json("cost llama-3-70b --device h100-sxm --devices 8 --tokens 1T --batch 64")  # no plan to be timed
     assert left["plan"] is left["memory"] is left["fits"] is left["cost"]["step_seconds"] is None
@@ -89,7 +89,7 @@ def test_a_plan_that_is_given_whole_is_timed_as_given(tcalc: Shell) -> None:
     )
     found = tcalc.json(line)
     assert found["searched"] == 1
-    assert found["assumptions"]["plan"].endswith(": as given")
+    assert found["assumptions"]["plan"]["text"].endswith(": as given")
     assert (found["plan"]["micro_batch"], found["plan"]["virtual"]) == (2, 1)
 
 
@@ -125,7 +125,7 @@ def test_selective_recomputation_does_change_nothing_there(name: str) -> None:
     """The exercise is so small that the input of its core is more than what is kept of it."""
     model = load(name)
     run = model.workload(batch=2, seq=None)
-    none, selective = (count(model, run, Training(recompute=how)).fullest[0] for how in ("none", "selective"))
+    none, selective = (bytes_of(model, run, Training(recompute=how)) for how in ("none", "selective"))
     assert none == selective
 
 
@@ -134,7 +134,7 @@ def test_what_changes_memory_alone_is_said_to(tcalc: Shell) -> None:
     plain, other = (tcalc.json(f"{line} {more}") for more in ("", "--kernels eager --prefetch 2"))
     assert plain["cost"]["step_seconds"] == other["cost"]["step_seconds"]
     said = "--kernels and --prefetch change what memory holds, not the time of a step"
-    assert other["assumptions"]["memory alone"] == said
+    assert other["assumptions"]["memory alone"]["text"] == said
     assert "memory alone" not in plain["assumptions"]
     assert said in tcalc(f"{line} --kernels eager --prefetch 2")[2]
     assert "--kernels is eager, but --mode is infer" in tcalc.refusal("serve gpt2 --device h100 --kernels eager")

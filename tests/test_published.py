@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reports import texts
 from shell import Shell
 
 from transformer_calc import InputError, load
@@ -132,7 +133,7 @@ def test_answers_in_bytes_say_it_first(
     asked = " ".join([command, str(path), *options])
     status, out, err = tcalc(f"{asked} --json")
     data, (method, bits, group, near) = json.loads(out), says
-    text = data["assumptions"]["checkpoint"]
+    text = data["assumptions"]["checkpoint"]["text"]
     assert (status, f"note: checkpoint: {text}\n" in err) == (0, True)
     assert data["model"]["checkpoint"]["quantization"] == {
         "method": method,
@@ -150,7 +151,7 @@ def test_answers_in_bytes_say_it_first(
         _, out, err = tcalc(f"{asked} --weights {near} --json")
         assert "checkpoint" not in json.loads(out)["assumptions"]
         assert "checkpoint" not in err
-    other = json.loads(tcalc(f"{asked} --weights q2_k --json")[1])["assumptions"]["checkpoint"]
+    other = json.loads(tcalc(f"{asked} --weights q2_k --json")[1])["assumptions"]["checkpoint"]["text"]
     assert other.endswith("; weights are counted in q2_k (--weights)")
 
 
@@ -172,7 +173,7 @@ def test_a_dtype_that_is_not_what_is_counted_is_said(
 ) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**LLAMA, key: value}))
-    said = tcalc.json(f"memory {path}")["assumptions"].get("checkpoint")
+    said = tcalc.json(f"memory {path}")["assumptions"].get("checkpoint", {}).get("text")
     right = f"{ours} by its dtype; weights are counted in bf16: --weights {ours} counts them so"
     assert said == (right if ours else None)
     if ours:
@@ -187,21 +188,23 @@ def test_the_later_name_of_the_dtype_wins() -> None:
 def test_training_says_what_it_keeps(tcalc: Shell, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**LLAMA, "quantization_config": BLOCKS}))
-    whole = tcalc.json(f"memory {path} --mode train")["assumptions"]["checkpoint"]
+    whole = tcalc.json(f"memory {path} --mode train")["assumptions"]["checkpoint"]["text"]
     assert (
         whole == "fp8 of 8 bits by its quantization_config; training keeps its weights in bf16 (--precision bf16-mixed)"
     )
-    tuned = tcalc.json(f"memory {path} --mode train --lora-rank 4")["assumptions"]["checkpoint"]
+    tuned = tcalc.json(f"memory {path} --mode train --lora-rank 4")["assumptions"]["checkpoint"]["text"]
     assert tuned.endswith("weights are counted in bf16: --weights fp8-block128 counts them so")
     run = tcalc.json(f"cost {path} --tokens 1B --precision fp16-mixed --mfu 0.4 --device h100-sxm")
-    assert run["assumptions"]["checkpoint"].endswith("training keeps its weights in fp16 (--precision fp16-mixed)")
+    assert run["assumptions"]["checkpoint"]["text"].endswith(
+        "training keeps its weights in fp16 (--precision fp16-mixed)"
+    )
 
 
 def test_compare_says_it_of_each_model(tcalc: Shell, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**LLAMA, "quantization_config": BLOCKS}))
     _, out, err = tcalc(f"compare {path} gpt-oss-20b gpt2 --json")
-    said = json.loads(out)["assumptions"]
+    said = texts(json.loads(out))
     assert said["checkpoint of llama"].startswith("fp8 of 8 bits by its quantization_config")
     assert said["checkpoint of gpt-oss-20b"].startswith("mxfp4 of 4 bits in groups of 32")
     assert "checkpoint of gpt2" not in said

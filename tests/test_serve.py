@@ -12,6 +12,7 @@ import predictions
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reports import fit_report, serve_report
 
 import transformer_calc
 from transformer_calc.cli import run
@@ -19,7 +20,6 @@ from transformer_calc.graph.model import build
 from transformer_calc.plan import Mesh, Serving, Training
 from transformer_calc.readings.time import step
 from transformer_calc.readings.time.latency import Server
-from transformer_calc.report import fit, serve
 from transformer_calc.sources import hardware, presets
 
 
@@ -142,7 +142,7 @@ def report(name: str, plan: Serving | None = None, **given: Any) -> dict[str, An
     model = transformer_calc.load(name)
     device = hardware.load(given.pop("device", "h100-sxm"))
     sizes = {key: given.pop(key) for key in ("batch", "seq", "context") if key in given}
-    return serve.build(model, model.workload(**sizes), plan or Serving(), device=device, **given).to_dict()
+    return serve_report(model, model.workload(**sizes), plan or Serving(), device=device, **given).to_dict()
 
 
 def test_the_report_adds_up() -> None:
@@ -169,7 +169,7 @@ def test_a_price_that_nobody_knows_is_no_number() -> None:
     data: Any = report("llama-3-8b", context=2048, device="tpu-v7x", plan=Serving(weights="int4"))
     assert data["serve"]["usd_per_million_tokens"] is None
     assert data["price"] is None
-    assert "unknown" in data["assumptions"]["price"]
+    assert "unknown" in data["assumptions"]["price"]["text"]
 
 
 def test_a_model_that_generates_nothing_has_no_time_per_token() -> None:
@@ -231,12 +231,12 @@ def test_it_serves_what_fit_says_that_memory_holds() -> None:
         ("gemma-2-9b", 16_384, Serving(kv_dtype="fp8")),
     ):
         model, device = transformer_calc.load(name), hardware.load("h100-sxm")
-        fits: Any = fit.build(model, {"context": context}, plan, device=device).to_dict()
+        fits: Any = fit_report(model, {"context": context}, plan, device=device).to_dict()
         assert report(name, plan, context=context)["serve"]["largest_batch"] == fits["fit"]["batch"]
 
 
 def test_a_model_that_generates_nothing_answers_with_no_tokens() -> None:
-    with pytest.raises(transformer_calc.InputError, match="--output is 5, but bert-base-uncased generates nothing"):
+    with pytest.raises(transformer_calc.InputError, match="`output` is 5, but bert-base-uncased generates nothing"):
         report("bert-base-uncased", output=5)
 
 
@@ -286,9 +286,9 @@ def test_prompts_that_go_through_in_parts_are_said_to() -> None:
     most: Any = report("llama-3-8b", device="h100-sxm", seq=2048)["serve"]
     said: Any = report("llama-3-8b", device="h100-sxm", seq=2048, batch=most["largest_batch"])
     assert said["serve"]["fits"] is True
-    held = int(said["assumptions"]["prompts"].partition(", ")[2].split()[0])
+    held = int(said["assumptions"]["prompts"]["text"].partition(", ")[2].split()[0])
     model, device = transformer_calc.load("llama-3-8b"), hardware.load("h100-sxm")
-    fits: Any = fit.build(model, {"seq": 2048}, Serving(), device=device).to_dict()["fit"]
+    fits: Any = fit_report(model, {"seq": 2048}, Serving(), device=device).to_dict()["fit"]
     assert held == fits["batch"]
 
 

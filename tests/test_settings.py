@@ -190,12 +190,13 @@ def answers(model: Transformer) -> None:
     flops.build(model.flops(batch=2))
     shapes.build(model.shapes(batch=2))
     params.build(model.params(by="layer"))
-    memory.build(model, run, memory.plan({}))
-    serve.build(model, run, memory.plan({}), device=DEVICE)
-    memory.build(model, run, memory.training({}, precision="bf16-mixed", optimizer="adamw"))
+    sizes: Any = run.to_dict()
+    memory.build(model.memory(**sizes))
+    serve.build(model.serve(**sizes, device=DEVICE))
+    memory.build(model.memory(**sizes, mode="train"))
     assert model.verify().ok
-    sizes = model.graph.sizes(run).values()
-    if model.params().total < 10**6 and all(isinstance(size, int) and size < 10**4 for size in sizes):
+    every = model.graph.sizes(run).values()
+    if model.params().total < 10**6 and all(isinstance(size, int) and size < 10**4 for size in every):
         short = model.workload(batch=2, seq=None if model.spec.kind in ("vision", "dual") else min(run.seq, 13))
         if not too_long(model.spec, short):
             assert model.verify(**short.to_dict(), size="full").ok  # type: ignore[arg-type]

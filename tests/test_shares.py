@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from reports import memory_report
 
 from transformer_calc import InputError, Transformer, Workload, load
 from transformer_calc.plan import Adapters, Mesh, Serving, Training
@@ -17,7 +18,6 @@ from transformer_calc.readings.memory.serving import live
 from transformer_calc.readings.memory.training import kept, part_bytes, ranks_of, state_bytes
 from transformer_calc.readings.shard import check, parts_of, share, stages
 from transformer_calc.readings.time import roofline
-from transformer_calc.report.memory import build
 from transformer_calc.storage import optimizer, precision
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "activations_by_family.json").read_text())["models"]
@@ -225,8 +225,8 @@ def test_the_largest_share_of_gpt3s_vocabulary() -> None:
     (stage,) = stages(model.graph, mesh)
     whole = kept(stage, model.graph, sizes, Training(mesh=mesh))
     assert whole.optimizer == 6 * whole.weights == 6 * whole.gradients
-    said: Any = build(model, model.workload(batch=1, seq=2048), Training(mesh=mesh)).to_dict()["assumptions"]
-    assert said["vocabulary"].startswith("50,257 over 8 ranks, 6,283 on most, not padded")
+    said: Any = memory_report(model, model.workload(batch=1, seq=2048), Training(mesh=mesh)).to_dict()["assumptions"]
+    assert said["vocabulary"]["text"].startswith("50,257 over 8 ranks, 6,283 on most, not padded")
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion", "muon", "sgd-momentum", "adam8bit", "adafactor"])

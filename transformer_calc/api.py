@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from transformer_calc import consistency
 from transformer_calc.answer import as_table
 from transformer_calc.errors import InputError, NotSettable, shown
 from transformer_calc.facts import TrainingRun
 from transformer_calc.graph.core import Graph
+from transformer_calc.plan import How, Mesh, Serving, Training, made
 from transformer_calc.sources.lengths import Length
 from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
 
 if TYPE_CHECKING:
+    from transformer_calc.answer import Assumption
     from transformer_calc.expr import Size
     from transformer_calc.facts import Device
-    from transformer_calc.plan import Serving, Training
     from transformer_calc.readings.cost.reckoning import Reckoning
+    from transformer_calc.readings.cost.serve import Serve
     from transformer_calc.readings.count.further import Further
     from transformer_calc.readings.count.parameters import Params
     from transformer_calc.readings.count.shapes import Shapes
     from transformer_calc.readings.count.work import Flops
+    from transformer_calc.readings.memory.fit import Fit
+    from transformer_calc.readings.memory.held import Held, Memory
     from transformer_calc.readings.run.verify import Verification
     from transformer_calc.readings.run.walk import Walk
     from transformer_calc.sources.published import Checkpoint
@@ -420,6 +425,208 @@ class Transformer:
         of = self._of(on)
         return held_against(self.graph, on, of, checkpoint, made, rtol=rtol, atol=atol, progress=progress)
 
+    def memory(
+        self,
+        *,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+        device: str | Device | None = None,
+        devices: int | None = None,
+        overhead: int = 0,
+        plan: Serving | Training | None = None,
+        **how: Unpack[How],
+    ) -> Memory:
+        """Bytes that serving, or with mode="train" training, needs on each device, and whether a device has them.
+
+        batch, seq, target_seq, context: as in `workload`; device: its name; devices: of the whole machine, over which
+        the ways that are not given are found; overhead: bytes of framework and allocator on each; how: the fields of
+        `plan.How`: mode, tp, weights, zero, …; plan: all of them as one record, in their place
+
+        >>> load("llama-3-70b").memory(device="h100-sxm", tp=4, context=8192).total
+        36643614720
+        """
+        from transformer_calc.readings.memory import assumed, held
+
+        run = self.unremarked(batch, seq, target_seq, context)
+        known = _device(device)
+        plan = self._spread(_planned(plan, how), devices, how, known, run, overhead)
+        if run.context and isinstance(plan, Training):
+            raise InputError(f"`context` is {run.context:,}, but `mode` is train: it keeps no cache", "`seq=N`")
+        found = self.held(run, plan, overhead)
+        stored = assumed.stored_beside(plan, self.checkpoint, self.further)
+        said = stored | assumed.of_memory(found, overhead, known) | self._too_long(run)
+        about = self._of(run)
+        if why := assumed.idle(plan):
+            about = noted(about, f"selective recomputation {why}")
+        return held.memory(found, about, workload=run, device=known, assumptions=said)
+
+    def fit(
+        self,
+        *,
+        device: str | Device,
+        solve: str | None = None,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+        devices: int | None = None,
+        overhead: int = 0,
+        plan: Serving | Training | None = None,
+        **how: Unpack[How],
+    ) -> Fit:
+        """The largest batch, the longest context or the fewest devices that memory allows.
+
+        device: its name; solve: batch, context or devices, else whichever of batch and length is not given, and where
+        both are, whether they fit; the others: as in `memory`.
+
+        >>> load("llama-3-8b").fit(device="h100-sxm", context=8192).batch
+        60
+        """
+        from transformer_calc.readings.memory import assumed
+        from transformer_calc.readings.memory.fit import Fit, fit
+
+        if devices is not None and solve == "devices":
+            raise InputError(f"`devices` is {devices}, but `solve=devices` is to find how many; give one of them")
+        sizes = {"batch": batch, "seq": seq, "target_seq": target_seq, "context": context}
+        given = {name: size for name, size in sizes.items() if size is not None}
+        known, plan, subject = _device(device), _planned(plan, how), self.subject(overhead)
+        assert known
+        run = subject.workload(**given)
+        plan = self._spread(plan, devices, how, known, run, overhead, free_batch=batch is None)
+        found = fit(subject, given, plan, known, solve, frozenset(how))
+        about = self._of(run)
+        if why := assumed.idle(plan):
+            about = noted(about, f"selective recomputation {why}")
+        if found["beyond"] and found["solved_for"] in ("batch", "context"):
+            about = noted(about, f"of memory alone: the model {found['made_for'].said}")
+        said = assumed.stored_beside(plan, self.checkpoint, self.further)
+        return Fit(**about, **found, assumptions=said)
+
+    def serve(
+        self,
+        *,
+        device: str | Device,
+        batch: int | None = None,
+        seq: int | None = None,
+        target_seq: int | None = None,
+        context: int | None = None,
+        devices: int | None = None,
+        price: float | None = None,
+        amortize: float | None = None,
+        output: int | None = None,
+        compute: str | None = None,
+        ideal: bool = False,
+        overhead: int = 0,
+        whole: bool = True,
+        plan: Serving | Training | None = None,
+        **how: Unpack[How],
+    ) -> Serve:
+        """Time to the first token and of each after it, in seconds, and what a million tokens cost, in dollars.
+
+        seq: tokens of the prompt; context: of the cache at which a token is timed, else the prompt's; price: dollars of
+        a device for an hour; amortize: years over which a price to buy is spread; output: tokens of an answer, whose
+        time is then given; compute: the precision of the matmuls; ideal: the roofline itself; whole: other batches and
+        where bounds change, too; the others: as in `memory`.
+
+        >>> load("llama-3-8b").serve(device="h100-sxm", seq=2048, batch=16).fits
+        True
+        """
+        from transformer_calc.readings.cost import serve
+        from transformer_calc.readings.memory import assumed
+
+        known, plan = _device(device), _planned(plan, how)
+        assert known
+        if isinstance(plan, Training):
+            raise InputError("`mode` is train, but serving is inference; it must be infer")
+        run = self.unremarked(batch, seq, target_seq, context)  # prompt and context are not one sequence here
+        plan = self._spread(plan, devices, how, known, run, overhead)
+        assert isinstance(plan, Serving)
+        subject = serve.Subject(
+            self.spec.name,
+            self.graph,
+            self.absorbed,
+            lambda run: self.held(run, plan, overhead).fullest.bytes.total,
+        )
+        found = serve.serve(
+            subject,
+            run,
+            plan,
+            known,
+            price=price,
+            amortize=amortize,
+            overhead=overhead,
+            output=output,
+            compute=compute,
+            ideal=ideal,
+            whole=whole,
+        )
+        longest = serve.decoding(run, run.batch, run.context) if run.context else run
+        long = self._too_long(longest, output or 0)
+        stored = assumed.stored_beside(plan, self.checkpoint, self.further)
+        about = self._of(run, self.beyond(longest, output or 0))
+        return serve.Serve(**about, **found | {"assumptions": stored | found["assumptions"] | long})
+
+    def held(self, run: Workload, plan: Serving | Training, overhead: int = 0) -> Held:
+        """What one device of each stage holds."""
+        from transformer_calc.readings.memory.held import held
+
+        graph = self.absorbed if run.context else self.graph
+        if isinstance(plan, Training) and plan.freeze:
+            from transformer_calc.readings.count.frozen import freeze
+
+            _, graph, frozen = freeze(self.spec, self.graph, plan.freeze, eager=plan.kernels == "eager")
+            plan = plan.changed(frozen=frozen)
+        return held(graph, run, plan, overhead=overhead)
+
+    def subject(self, overhead: int = 0) -> Any:
+        """What is asked about where workloads and plans are tried."""
+        from transformer_calc.readings.memory.fit import Subject
+
+        return Subject(
+            name=self.spec.name,
+            graph=self.graph,
+            workload=self.unremarked,
+            held=lambda run, plan: self.held(run, plan, overhead),
+            images=isinstance(self.spec.stacks[0].embedding, Patches),
+            decodes=self.spec.kind == "encoder-decoder",
+            length=self.length,
+            source=Length(self.max_positions, "positions") if self.max_positions else None,
+        )
+
+    def _spread(
+        self,
+        plan: Serving | Training,
+        devices: int | None,
+        how: How,
+        device: Device | None,
+        run: Workload,
+        overhead: int,
+        *,
+        free_batch: bool = False,
+    ) -> Serving | Training:
+        """The plan over a whole machine; free_batch: a multiple of the copies, whatever it is."""
+        if devices is None:
+            return plan
+        from transformer_calc.readings.memory.spread import over
+
+        def need(mesh: Mesh) -> int:
+            tried = replace(run, batch=mesh.dp) if free_batch else run
+            return self.held(tried, plan.changed(mesh=mesh), overhead).fullest.bytes.total
+
+        room, node = (device.memory_bytes, device.node) if device else (None, None)
+        given = frozenset(how)
+        mesh = over(devices, plan, given, graph=self.graph, node=node, room=room, need=need)
+        return plan.changed(mesh=mesh)
+
+    def _too_long(self, run: Workload, more: int = 0) -> dict[str, Assumption]:
+        """What of a workload is longer than the model is made for; `more`: tokens that are to follow."""
+        from transformer_calc.answer import Assumption
+
+        said = "; ".join(self.beyond(run, more))
+        return {"length": Assumption(said, self.length and self.length.tokens, "tokens")} if said else {}
+
     def cost(
         self,
         *,
@@ -506,6 +713,28 @@ class Transformer:
             "checkpoint": self.checkpoint and self.checkpoint.to_dict(),
             "notes": list(self.notes),
         }
+
+
+def noted(about: dict[str, Any], note: str) -> dict[str, Any]:
+    """What an answer says of the model, with one note more."""
+    notes = tuple(dict.fromkeys((*about["notes"], note)))
+    return {**about, "notes": notes, "model": {**about["model"], "notes": list(notes)}}
+
+
+def _planned(plan: Serving | Training | None, how: How) -> Serving | Training:
+    """The plan that is given, or that its fields make."""
+    if plan is not None and how:
+        raise InputError(f"`plan` and {', '.join(f'`{name}`' for name in how)} are given; give one of them")
+    return made(how) if plan is None else plan
+
+
+def _device(device: str | Device | None) -> Device | None:
+    """A device by its name."""
+    if device is None or not isinstance(device, str):
+        return device
+    from transformer_calc.sources import hardware
+
+    return hardware.load(device)
 
 
 def _beyond(tokens: int, length: Length | None, of: str = "") -> list[str]:

@@ -263,7 +263,8 @@ def _of_checkpoint(report: "Report") -> list[str]:
     """What the answer says of a checkpoint that is stored otherwise than it was counted."""
     assumptions = report.data.get("assumptions")
     found = assumptions if isinstance(assumptions, dict) else {}
-    return [f"{name}: {text}" for name, text in found.items() if name.startswith("checkpoint")]
+    texts = {name: one["text"] if isinstance(one, dict) else one for name, one in found.items()}
+    return [f"{name}: {text}" for name, text in texts.items() if name.startswith("checkpoint")]
 
 
 def _load(given: Mapping[str, Any], default: str | None = None) -> Any:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import typer
 
 from transformer_calc import units
 from transformer_calc.cli.options import DEVICE, amount, count, names
-from transformer_calc.errors import InputError, as_options
+from transformer_calc.errors import InputError
 
 
 def device(help: str = "a device (see tcalc hardware)", panel: str | None = DEVICE) -> Any:
@@ -27,7 +26,9 @@ FIGURES = typer.Option(
 OVERHEAD = count("--overhead", "of framework and allocator on each device", DEVICE, least=0, metavar="BYTES")
 
 
-def devices(help: str, panel: str | None = DEVICE) -> Any:
+def devices(
+    help: str = "of the whole machine; the ways that are not given are found", panel: str | None = DEVICE
+) -> Any:
     """The option that says how many."""
     return count("--devices", help, panel)
 
@@ -58,38 +59,3 @@ def load(name: str | None, figures: Iterable[str] | None) -> Any:
     if name is None and not figures:
         raise InputError("`device` is missing, expected the name of a device", "tcalc hardware lists them")
     return hardware.load(name, tuple(figures or ()))
-
-
-def spread(plan: Any, devices: int | None) -> Any:
-    """A plan on so many devices: they share each matrix, or where that is given, hold copies."""
-    if devices is None:
-        return plan
-    mesh = plan.mesh
-    if mesh.devices == 1:
-        return plan.changed(mesh=mesh.changed(tp=devices))
-    if mesh.devices == devices:
-        return plan
-    if mesh.dp > 1 or devices % mesh.devices:
-        raise InputError(
-            f"`devices` is {devices:,}, but `dp`, `tp`, `pp` and `cp` make {mesh.devices:,}; give one of them"
-        )
-    return plan.changed(mesh=mesh.changed(dp=devices // mesh.devices))
-
-
-@contextmanager
-def spreading(plan: Any, devices: int | None) -> Iterator[Any]:
-    """A plan on so many devices; what is refused of a way that `devices` made is said of that."""
-    spread_out = spread(plan, devices)
-    try:
-        yield spread_out
-    except InputError as error:
-        for way, hint in (
-            ("tp", "--tp N beside it: the other devices hold copies"),
-            ("dp", "--batch N, a multiple of it"),
-        ):
-            made = getattr(spread_out.mesh, way)
-            told = as_options(error.message)
-            if made != getattr(plan.mesh, way) and told.startswith(f"--{way} is {made};"):
-                said = told.replace(f"--{way} is {made}", f"--devices is {devices}, short for --{way} {made} here", 1)
-                raise InputError(said, error.hint or hint) from error
-        raise

@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
-from transformer_calc.errors import InputError
+from transformer_calc.answer import Assumption
+from transformer_calc.errors import InputError, as_options
 from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.cost import scaling
 from transformer_calc.readings.count.cache import cached
 from transformer_calc.readings.count.flops import rows as flops_of
 from transformer_calc.readings.count.flops import totals
+from transformer_calc.readings.memory.assumed import stored_beside
 from transformer_calc.report import Column, Facts, Kind, Report, Section, Table, Text
-from transformer_calc.report.common import assumed, stored_otherwise
-from transformer_calc.report.memory import build as memory
+from transformer_calc.report.common import rests_on
 from transformer_calc.spec import (
     Attention,
     Audio,
@@ -41,14 +41,15 @@ if TYPE_CHECKING:
     from transformer_calc.api import Transformer
     from transformer_calc.facts import Device
     from transformer_calc.readings.cost.reckoning import Reckoning
+    from transformer_calc.readings.cost.serve import Serve
     from transformer_calc.readings.count.flops import Totals
     from transformer_calc.readings.count.parameters import Params
-    from transformer_calc.report.serve import Measured
+    from transformer_calc.readings.memory.held import Memory
 
 OTHER = "≠"  # marks a row whose values differ
 SERVED, TRAINED = Serving(), Training()
 CHINCHILLA = scaling.FRONTIERS[0]
-ASSUMPTIONS = {
+TEXTS = {
     "FLOPs": "matmuls, a multiply-add is 2, score matrices whole, of experts those that a token goes to",
     "weights": SERVED.weights,
     "KV cache": SERVED.kv_dtype,
@@ -62,22 +63,24 @@ ASSUMPTIONS = {
 }
 
 
+ASSUMPTIONS = {name: Assumption(text) for name, text in TEXTS.items()}
+
+
 class Terms(NamedTuple):
     """What models are served and trained on; None: nothing is given."""
 
     device: Device | None = None
     devices: int | None = None
-    plan: Serving = SERVED  # of serving on so many devices
     price: float | None = None
     tokens: int | None = None
     mfu: float | None = None
 
     def check(self) -> None:
         """Refuse what has no meaning without a device."""
-        given = {"--devices": self.devices, "--price": self.price, "--mfu": self.mfu}
-        lonely = [f"{flag} is {value:,.6g}" for flag, value in given.items() if value is not None]
+        given = {"devices": self.devices, "price": self.price, "mfu": self.mfu}
+        lonely = [f"`{field}` is {value:,.6g}" for field, value in given.items() if value is not None]
         if lonely and self.device is None:
-            raise InputError(f"{lonely[0]}, but of which device is not said", "--device NAME")
+            raise InputError(f"{lonely[0]}, but of which device is not said", "`device=NAME`")
 
 
 NOWHERE = Terms()
@@ -113,41 +116,39 @@ class Subject:
         return totals(found, sizes), scores, self.workload.batch * (self.workload.target or self.workload.seq)
 
     @cached_property
-    def serving(self) -> Mapping[str, Any]:
-        """What `tcalc memory` says of serving it."""
-        return memory(self.model, self.workload or self.model.workload(), SERVED).data
+    def serving(self) -> Memory:
+        """What serving it takes."""
+        return self.model.memory(**self.sizes)
 
     @cached_property
-    def training(self) -> Mapping[str, Any]:
-        """What `tcalc memory --mode train` says of it."""
-        run = replace(self.workload, context=0) if self.workload else self.model.workload()
-        return memory(self.model, run, TRAINED).data
+    def training(self) -> Memory:
+        """What training it takes."""
+        return self.model.memory(**self.sizes | {"context": 0}, mode="train")
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Those of the workload, if it applies."""
+        return self.workload.to_dict() if self.workload else {}
 
     @cached_property
-    def served(self) -> Measured | None:
-        """What `tcalc serve` measures; None where the devices cannot share the model."""
-        from transformer_calc.report.serve import measure
-
-        device, plan, price = self.terms.device, self.terms.plan, self.terms.price
+    def served(self) -> Serve | None:
+        """How fast it answers; None where the devices cannot share the model."""
+        device, devices, price = self.terms.device, self.terms.devices, self.terms.price
         if device is None or self.workload is None:
             return None
         try:
-            return measure(self.model, self.workload, plan, device=device, price=price)
+            return self.model.serve(**self.sizes, device=device, devices=devices, price=price, whole=False)
         except InputError as error:
             self.refused = error.message
             return None
 
     @cached_property
     def fewest(self) -> int | None:
-        """What `tcalc fit --solve devices` finds."""
-        from transformer_calc.report.fit import build as fit
-
+        """The fewest devices that hold it."""
         device = self.terms.device
         if device is None or device.memory_bytes is None or self.workload is None:
             return None
-        found: Any = fit(self._apart(), self.workload.to_dict(), SERVED, device=device, solve="devices").data["fit"]
-        devices: int | None = found["devices"]
-        return devices
+        return self.model.fit(**self.sizes, device=device, solve="devices").devices
 
     @cached_property
     def run(self) -> Reckoning:
@@ -383,18 +384,17 @@ def _attention_share(s: Subject) -> Any:
 
 
 def _kv(key: str) -> Callable[[Subject], Any]:
-    return lambda s: s.serving["kv_cache"][key] if s.workload and cached(s.model.graph) else None
+    return lambda s: getattr(s.serving.kv_cache, key) if s.workload and cached(s.model.graph) else None
 
 
 def _states(s: Subject) -> int:
-    device = s.training["memory"]["per_device"]
-    total: int = device["weights"] + device["gradients"] + device["optimizer"]
-    return total
+    held = s.training.per_device
+    return held.weights + held.gradients + held.optimizer
 
 
 def _activations(s: Subject) -> Any:
     decoding = s.workload is None or s.workload.context
-    return None if decoding else s.training["memory"]["per_device"]["activations"]
+    return None if decoding else s.training.per_device.activations
 
 
 def _per_parameter(s: Subject) -> Any:
@@ -403,7 +403,7 @@ def _per_parameter(s: Subject) -> Any:
 
 
 def _served(key: str) -> Callable[[Subject], Any]:
-    return lambda s: s.served and s.served.said()[key]
+    return lambda s: s.served and getattr(s.served, key)
 
 
 def _cost(key: str) -> Callable[[Subject], Any]:
@@ -472,7 +472,7 @@ ROWS = (
     Row("FLOPs", "forward", "forward, the batch", "flops", _forward),
     Row("FLOPs", "train", "training step", "flops", _train),
     Row("FLOPs", "attention_share", "scores and mixing, of forward", "share", _attention_share),
-    Row("memory", "weights", "weights", "bytes", lambda s: s.serving["memory"]["per_device"]["weights"]),
+    Row("memory", "weights", "weights", "bytes", lambda s: s.serving.per_device.weights),
     Row("memory", "kv_per_token", "KV cache, per token", "bytes", _kv("bytes_per_token")),
     Row("memory", "kv_cache", "KV cache, the batch", "bytes", _kv("bytes")),
     Row("memory", "activations", "training: activations", "bytes", _activations),
@@ -503,7 +503,7 @@ ON_DEVICE = (  # where one is given
     Row("serving", "tokens_per_second", "tokens per second", "number", _served("tokens_per_second")),
     Row("serving", "usd_per_million_tokens", "dollars per million tokens", "usd", _served("usd_per_million_tokens")),
     Row("serving", "bound", "waits for", "text", _served("bound")),
-    Row("serving", "largest_batch", "largest batch in memory", "count", lambda s: s.served and s.served.largest),
+    Row("serving", "largest_batch", "largest batch in memory", "count", lambda s: s.served and s.served.largest_batch),
     Row("serving", "fits", "fits", "text", lambda s: s.served and s.served.fits),
     Row("serving", "fewest_devices", "fewest devices that hold it", "count", lambda s: s.fewest),
 )
@@ -532,14 +532,15 @@ def build(
     found = [_line(row, [row.of(subject) for subject in subjects]) for row in rows]
     for subject in subjects:
         if subject.refused:
-            subject.model.notes.append(f"serving is left out: {subject.refused}")
+            subject.model.notes.append(f"serving is left out: {as_options(subject.refused)}")
     differing = sum(not line["same"] for line in found)
     lines = [line for line in found if not line["same"]] if diff else found
     stored = {
         f"checkpoint of {name}": text
         for name, model in zip(names, models, strict=True)
-        for text in stored_otherwise(model, SERVED).values()
+        for text in stored_beside(SERVED, model.checkpoint, None).values()
     }
+    assumptions, basis = rests_on(stored | ASSUMPTIONS)
     data = {
         "compare": {
             "models": names,
@@ -547,9 +548,9 @@ def build(
             "described": [model.describe() for model in models],
             "workloads": [run.to_dict() if run else None for run in runs],
         },
-        "assumptions": stored | ASSUMPTIONS,
+        "assumptions": assumptions,
     }
-    said = [assumed(stored | ASSUMPTIONS)]
+    said = [basis]
     if terms.device:
         data |= _on_device(terms, names, subjects)
         said += _rests(names, subjects)
@@ -599,10 +600,14 @@ def _on_device(terms: Terms, names: Sequence[str], subjects: Sequence[Subject]) 
     of = dict(zip(names, subjects, strict=True))
     return {
         "device": terms.device and {"name": terms.device.name},
-        "devices": terms.plan.mesh.devices,
-        "served": {name: s.served and {"assumptions": s.served.assumptions} for name, s in of.items()},
-        "trained": {name: {"assumptions": s.run.assumptions, "unknown": s.run.unknown} for name, s in of.items()},
+        "devices": terms.devices or 1,
+        "served": {name: s.served and {"assumptions": rests_on(s.served.assumptions)[0]} for name, s in of.items()},
+        "trained": {name: {"assumptions": _of_run(s), "unknown": s.run.unknown} for name, s in of.items()},
     }
+
+
+def _of_run(s: Subject) -> dict[str, Any]:
+    return rests_on({name: Assumption(text) for name, text in s.run.assumptions.items()})[0]
 
 
 LISTED = (
@@ -622,7 +627,9 @@ LISTED = (
 
 def _rests(names: Sequence[str], subjects: Sequence[Subject]) -> Iterator[Facts]:
     """For people: what serving and training rest on, each said once of all models that it holds for."""
-    served = [s.served.assumptions if s.served else {} for s in subjects]
+    served = [
+        {name: as_options(one.text) for name, one in s.served.assumptions.items()} if s.served else {} for s in subjects
+    ]
     trained = [{name: text for name, text in s.run.assumptions.items() if name in LISTED} for s in subjects]
     for what, found in (("training", trained), ("serving", served)):
         lines: list[tuple[str, str, Kind]] = []
@@ -668,7 +675,7 @@ def _places(terms: Terms) -> dict[str, str]:
     """What stands behind the name of a group."""
     if terms.device is None:
         return {}
-    title, count = terms.device.title or terms.device.name, terms.plan.mesh.devices
+    title, count = terms.device.title or terms.device.name, terms.devices or 1
     return {"serving": f" on {count:,} × {title}" if count > 1 else f" on {title}", "training run": f" on {title}"}
 
 

@@ -7,17 +7,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc import units
+from transformer_calc.answer import Assumption
 from transformer_calc.errors import InputError
 from transformer_calc.plan import Training
 from transformer_calc.readings.cost import budget, reckoning
 from transformer_calc.readings.cost.budget import Cost
 from transformer_calc.readings.cost.reckoning import Reckoning
 from transformer_calc.readings.cost.schedules import Span, points
+from transformer_calc.readings.memory.assumed import stored_beside
+from transformer_calc.readings.memory.fit import least_bytes
 from transformer_calc.readings.memory.training import idle_selective
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
-from transformer_calc.report.common import assumed, said_of, stored_beside, too_long
-from transformer_calc.report.fit import least_bytes
-from transformer_calc.report.memory import count, devices_of
+from transformer_calc.report.common import of_checkpoint, rests_on
+from transformer_calc.report.memory import devices_of
 
 if TYPE_CHECKING:
     from transformer_calc.api import Transformer
@@ -77,9 +79,11 @@ def build(
         message = f"--serve-tokens is {asked['serve_tokens']:,}, but --mode is infer: there it is --tokens"
         raise InputError(message, "--tokens N")
     found = model.cost(plan=plan, given=given, **everything)
-    found.assumptions.update(too_long(model, found.workload) | _without_effect(model, found, given))
+    long = "; ".join(model.beyond(found.workload))
+    found.assumptions.update(({"length": long} if long else {}) | _without_effect(model, found, given))
     found.assumptions.update(_beyond_memory(model, found))
-    stored = stored_beside(model, found.plan)
+    stored = stored_beside(found.plan, model.checkpoint, model.further)
+    assumptions, basis = rests_on(stored | {name: Assumption(text) for name, text in found.assumptions.items()})
     train = isinstance(found.plan, Training)
     rows = _rows(found)
     data: dict[str, Any] = {
@@ -95,11 +99,11 @@ def build(
         "price": found.price and found.price.to_dict(),
         "six_nd": found.six_nd._asdict(),
         "unknown": found.unknown,
-        "assumptions": stored | found.assumptions,
+        "assumptions": assumptions,
     }
     data |= _plan(model, found)
     facts = _facts(found)
-    facts = facts._replace(items=(*said_of(stored), *facts.items))
+    facts = facts._replace(items=(*of_checkpoint(stored), *facts.items))
     sections: list[Section] = [_answers(model, found, rows)]
     sections += [facts] if facts.items else []
     sections += [Text("\n".join(found.unknown.values()))] if found.unknown else []
@@ -118,7 +122,7 @@ def build(
         data["serving"] = found.serving._asdict()
         lines: list[Any] = [(name, _person(key, getattr(found.serving, key)), "text") for key, name, *_ in ANSWERS[:6]]
         sections.append(Facts(f"serving {asked['serve_tokens']:,} tokens", tuple(lines)))
-    sections.append(assumed(data["assumptions"]))
+    sections.append(basis)
     main = Table("cost", RAW, tuple(rows))
     return Report("cost", model.describe(), found.workload.to_dict(), data, tuple(sections), main)
 
@@ -292,7 +296,7 @@ def _plan(model: Transformer, found: Reckoning) -> dict[str, Any]:
     if not predicted or not device:
         return data | ({"fits": False} if "memory" in found.assumptions else {})
     how = predicted.plan
-    held = count(model, replace(found.workload, batch=predicted.batch), how).fullest[0]
+    held = model.held(replace(found.workload, batch=predicted.batch), how).fullest.bytes.to_dict()
     of_plan = {name: getattr(how, name) for name in PLANNED}
     memory = {"per_device": held, "fits": predicted.fits}
     ways = {name: getattr(how.mesh, name) for name in ("tp", "pp", "dp", "cp", "ep", "sp")}
@@ -305,7 +309,7 @@ def _beyond_memory(model: Transformer, found: Reckoning) -> dict[str, str]:
     device, devices = found.device, found.terms.devices
     if found.predicted or not found.terms.pace or not device or not devices or not device.memory_bytes:
         return {}
-    needs, room = least_bytes(model, found.plan), devices * device.memory_bytes
+    needs, room = least_bytes(model.subject(), found.plan), devices * device.memory_bytes
     if needs <= room:
         return {}
     what = "weights, gradients and states" if isinstance(found.plan, Training) else "weights"

@@ -36,14 +36,12 @@ def compare(
     ] = None,
 ) -> Report:
     """Hold models side by side, with what differs marked."""
-    from transformer_calc.plan import made
     from transformer_calc.report.compare import Terms, build
     from transformer_calc.sources import hardware
 
     terms = Terms(
         device=None if device is None else hardware.load(device),
         devices=devices,
-        plan=machine.spread(made({}), devices),
         price=price,
         tokens=tokens,
         mfu=mfu,

@@ -6,7 +6,6 @@ import typer
 
 from transformer_calc.cli import machine
 from transformer_calc.cli.app import command
-from transformer_calc.errors import InputError
 from transformer_calc.report import Report
 
 FOUND = ("tp", "pp", "dp")  # what solving for devices looks for
@@ -36,23 +35,11 @@ def fit(
             "and of both whether they fit",
         ),
     ] = None,
-    devices: Annotated[int | None, machine.devices("short for --tp N, or for copies beside a given --tp")] = None,
+    devices: Annotated[int | None, machine.devices()] = None,
     overhead: Annotated[int, machine.OVERHEAD] = 0,
 ) -> Report:
     """Find the largest batch or context, or the fewest devices."""
-    from transformer_calc.plan import made
     from transformer_calc.report.fit import build
 
-    if devices is not None and solve == "devices":
-        raise InputError(f"`devices` is {devices}, but `solve=devices` is to find how many; give one of them")
-    given = frozenset(name for name in FOUND if name in how)
-    with machine.spreading(made(how), devices) as plan:
-        return build(
-            model,
-            sizes,
-            plan,
-            device=machine.load(device, device_set),
-            solve=solve,
-            overhead=overhead,
-            given=given,
-        )
+    known = machine.load(device, device_set)
+    return build(model.fit(**sizes, **how, device=known, devices=devices, solve=solve, overhead=overhead))

@@ -24,23 +24,16 @@ def memory(
     how: Any,
     device: Annotated[str | None, machine.device()] = None,
     device_set: Annotated[list[str] | None, machine.FIGURES] = None,
+    devices: Annotated[int | None, machine.devices()] = None,
     check: Annotated[bool, typer.Option("--check", help="exit with status 1 if it does not fit")] = False,
     overhead: Annotated[int, machine.OVERHEAD] = 0,
     formula: Annotated[bool, typer.Option("--formula", help="each part as a formula, too")] = False,
 ) -> Report:
     """Say what serving or training needs on each device."""
-    from transformer_calc.plan import made
     from transformer_calc.report.memory import build
 
     known = machine.load(device, device_set) if device is not None or device_set else None
     if check and known is None:
         raise InputError("`check` asks whether it fits, but no device is given", "`device=NAME`")
-    return build(
-        model,
-        model.workload(**sizes),
-        made(how),
-        overhead=overhead,
-        device=known,
-        fit=check,
-        formula=formula,
-    )
+    answer = model.memory(**sizes, **how, device=known, devices=devices, overhead=overhead)
+    return build(answer, check=check, formula=formula)

@@ -24,7 +24,7 @@ def serve(
     how: Any,
     device: Annotated[str | None, machine.device()] = None,
     device_set: Annotated[list[str] | None, machine.FIGURES] = None,
-    devices: Annotated[int | None, machine.devices("short for --tp N, or for copies beside a given --tp")] = None,
+    devices: Annotated[int | None, machine.devices()] = None,
     price: Annotated[float | None, machine.price()] = None,
     amortize: Annotated[float | None, machine.amortize()] = None,
     output: Annotated[
@@ -37,19 +37,18 @@ def serve(
     overhead: Annotated[int, machine.OVERHEAD] = 0,
 ) -> Report:
     """Say how fast a model answers, and what its tokens cost."""
-    from transformer_calc.plan import made
     from transformer_calc.report.serve import build
 
-    with machine.spreading(made(how), devices) as plan:
-        return build(
-            model,
-            model.unremarked(**sizes),  # prompt and context are not one sequence here
-            plan,
-            device=machine.load(device, device_set),
-            price=price,
-            amortize=amortize,
-            output=output,
-            compute=compute,
-            ideal=ideal,
-            overhead=overhead,
-        )
+    answer = model.serve(
+        **sizes,
+        **how,
+        device=machine.load(device, device_set),
+        devices=devices,
+        price=price,
+        amortize=amortize,
+        output=output,
+        compute=compute,
+        ideal=ideal,
+        overhead=overhead,
+    )
+    return build(answer, ideal=ideal)

@@ -16,10 +16,16 @@ Plan = Serving | Training
 
 
 def memory_report(
-    model: Transformer, run: Workload, plan: Plan, *, device: Device | None = None, overhead: int = 0, **shown: bool
+    model: Transformer,
+    run: Workload,
+    plan: Plan,
+    *,
+    device: Device | None = None,
+    check: bool = False,
+    **asked: Any,
 ) -> Report:
     """What `tcalc memory` says."""
-    return memory.build(model.memory(**_sizes(run), plan=plan, device=device, overhead=overhead), **shown)
+    return memory.build(model.memory(**_sizes(run), plan=plan, device=device, **asked), check=check)
 
 
 def fit_report(model: Transformer, sizes: Mapping[str, int], plan: Plan, *, device: Device, **asked: Any) -> Report:

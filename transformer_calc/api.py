@@ -435,14 +435,16 @@ class Transformer:
         device: str | Device | None = None,
         devices: int | None = None,
         overhead: int = 0,
+        formula: bool = False,
         plan: Serving | Training | None = None,
         **how: Unpack[How],
     ) -> Memory:
         """Bytes that serving, or with mode="train" training, needs on each device, and whether a device has them.
 
         batch, seq, target_seq, context: as in `workload`; device: its name; devices: of the whole machine, over which
-        the ways that are not given are found; overhead: bytes of framework and allocator on each; how: the fields of
-        `plan.How`: mode, tp, weights, zero, …; plan: all of them as one record, in their place
+        the ways that are not given are found; overhead: bytes of framework and allocator on each; formula: each part
+        as a formula, too; how: the fields of `plan.How`: mode, tp, weights, zero, …; plan: all of them as one record,
+        in their place
 
         >>> load("llama-3-70b").memory(device="h100-sxm", tp=4, context=8192).total
         36643614720
@@ -460,7 +462,12 @@ class Transformer:
         about = self._of(run)
         if why := assumed.idle(plan):
             about = noted(about, f"selective recomputation {why}")
-        return held.memory(found, about, workload=run, device=known, assumptions=said)
+        answer = held.memory(found, about, workload=run, device=known, assumptions=said)
+        if not formula:
+            return answer
+        from transformer_calc.readings.memory.written import formulas
+
+        return answer.changed(formulas=formulas(found))
 
     def fit(
         self,
@@ -497,12 +504,12 @@ class Transformer:
         plan = self._spread(plan, devices, how, known, run, overhead, free_batch=batch is None)
         found = fit(subject, given, plan, known, solve, frozenset(how))
         about = self._of(run)
-        if why := assumed.idle(plan):
-            about = noted(about, f"selective recomputation {why}")
+        idle = f"selective recomputation {why}" if (why := assumed.idle(plan)) else ""
+        about = noted(about, idle) if idle else about
         if found["beyond"] and found["solved_for"] in ("batch", "context"):
             about = noted(about, f"of memory alone: the model {found['made_for'].said}")
         said = assumed.stored_beside(plan, self.checkpoint, self.further)
-        return Fit(**about, **found, assumptions=said)
+        return Fit(**about, **found, idle=idle, assumptions=said)
 
     def serve(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from transformer_calc import units
 from transformer_calc.errors import InputError
 from transformer_calc.record import Record, integer, one_of, real, record, text
 
@@ -88,6 +89,11 @@ class Device(Record):
     def reached(self, what: str) -> float | None:
         """The part of a peak that is reached: of matmul, memory, interconnect, network; None where it is unknown."""
         return dict(self.efficiency).get(what)
+
+    @property
+    def memory_said(self) -> str:
+        """How much memory it has, and what that figure is."""
+        return f"{units.format_bytes(self.memory_bytes or 0)}, {self.memory_basis}"
 
     @property
     def memory_basis(self) -> str:

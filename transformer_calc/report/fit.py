@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from transformer_calc.errors import as_options
 from transformer_calc.plan import WAYS, Serving, Training
-from transformer_calc.readings.memory.assumed import idle
-from transformer_calc.readings.memory.fit import SOLVE, Fit
-from transformer_calc.readings.memory.held import memory_said
 from transformer_calc.report import Facts, Report, Text
 from transformer_calc.report.common import device_data, of_checkpoint, rests_on
 from transformer_calc.report.memory import devices_of
+
+if TYPE_CHECKING:
+    from transformer_calc.readings.memory.fit import Fit
 
 SOUGHT = {"batch": "the largest batch", "context": "the longest context", "devices": "the fewest devices"}
 BESIDE = {"largest_batch": "largest batch of this length", "longest_context": "longest context of this batch"}
@@ -19,7 +20,7 @@ BESIDE = {"largest_batch": "largest batch of this length", "longest_context": "l
 def build(answer: Fit) -> Report:
     """What fits, and what ends it."""
     solve, device, mesh = answer.solved_for, answer.device, answer.mesh
-    found = {name: getattr(answer, name) for name in ("fits", *SOLVE, "limit")}
+    found = {name: getattr(answer, name) for name in ("fits", *SOUGHT, "limit")}
     found["mesh"] = {name: getattr(mesh, name) for name in WAYS}
     most = {} if solve else {name: getattr(answer, name) for name in BESIDE}
     found |= most
@@ -31,7 +32,7 @@ def build(answer: Fit) -> Report:
     lines: list[Any] = [("fits", "yes" if answer.fits else "no", "text"), *of_checkpoint(answer.assumptions)]
     least = "" if answer.fits or not solve else ", at least"
     if not least:
-        lines += [(name, found[name], "count") for name in SOLVE if found[name] is not None]
+        lines += [(name, found[name], "count") for name in SOUGHT if found[name] is not None]
         every = f"a multiple of {answer.step}: " if answer.step > 1 else ""
         if answer.batch is None:
             lines.append(("batch", f"any, {every}a device holds passes of one micro-batch", "text"))
@@ -41,7 +42,7 @@ def build(answer: Fit) -> Report:
             lines.append(("the model itself", answer.made_for.said, "text"))
         if mesh.devices > 1:
             lines.append(("mesh", devices_of(mesh).partition("(")[2].rstrip(")"), "text"))
-    lines += [(f"per device{least}", answer.needs.total, "bytes"), ("of", memory_said(device), "text")]
+    lines += [(f"per device{least}", answer.needs.total, "bytes"), ("of", device.memory_said, "text")]
     for name, end in most.items():
         if name != "longest_context" or answer.sized:
             lines.append((BESIDE[name], "any" if end is None else end or "none", "text" if not end else "count"))
@@ -63,8 +64,8 @@ def _said(answer: Fit) -> str:
     if answer.caches and not run.context:
         prompt = f"the pass over the prompts, {run.seq:,} tokens of every sequence at once"
         said.append(f"counted: {prompt}; --context {run.seq} counts a step of decoding")
-    if why := idle(plan):
-        said.append(f"selective recomputation {why}")
+    if answer.idle:
+        said.append(as_options(answer.idle))
     if answer.solved_for == "devices":
         node = f"within a node of {device.node}" if device.node else "of any width"
         copies = "" if isinstance(plan, Serving) else f", copies with ZeRO {plan.zero}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.expr import formula as formula_text
 from transformer_calc.plan import Mesh, Training
-from transformer_calc.readings.memory.held import Bytes, Memory, StageMemory, memory_said
 from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import device_data, legend, of_checkpoint, rests_on
+
+if TYPE_CHECKING:
+    from transformer_calc.readings.memory.held import Formulas, Memory, StageMemory
 
 COLUMNS = (Column("part", "per device", "text"), Column("bytes", "", "bytes"), Column("share", "share", "share"))
 STAGES = (
@@ -25,11 +27,10 @@ STAGES = (
 )
 
 
-def build(answer: Memory, *, check: bool = False, formula: bool = False) -> Report:
+def build(answer: Memory, *, check: bool = False) -> Report:
     """Memory of serving or of training, of each device, and whether a device holds it.
 
     check:  the answer is no if it does not fit
-    formula:  each part as a formula, too
     """
     plan, fullest, device = answer.plan, answer.stages[answer.number], answer.device
     trains = isinstance(plan, Training)
@@ -59,13 +60,13 @@ def build(answer: Memory, *, check: bool = False, formula: bool = False) -> Repo
     verb = "trained" if trains else "served"
     of = f" of {device.title or device.name}" if device else ""
     title = f"{answer.title}: {verb} on {answer.devices:,} {devices_of(plan.mesh)}{of}"
-    table = _table(title, fullest, answer.room)
+    table = _table(title, fullest, answer.room, answer.free)
     lines: list[Any] = list(of_checkpoint(answer.assumptions))
     if answer.learning:
         lines.append(("parameters that learn", answer.learning.trainable_params, "count"))
     lines += _facts(answer)
     if device:
-        lines.append(("device memory", memory_said(device), "text"))
+        lines.append(("device memory", device.memory_said, "text"))
     if answer.devices > 1:
         lines.append(("of all devices together", answer.all_devices, "bytes"))
     sections: list[Any] = [table, Facts("", tuple(lines))]
@@ -73,17 +74,16 @@ def build(answer: Memory, *, check: bool = False, formula: bool = False) -> Repo
         rows = tuple({**row, "stage": str(row["stage"])} for row in data["stages"])
         columns = tuple(column for column in STAGES if any(row[column.key] for row in rows))
         sections.append(Table("stages", columns, rows))
-    if formula:
-        found, shown = _formulas(answer)
+    if answer.formulas:
+        found, shown = _formulas(answer, answer.formulas)
         data |= found
         sections += shown
     ok = not (check and answer.fits is False)
     return Report("memory", answer.model, answer.workload, data, (*sections, basis), table, ok=ok)
 
 
-def _formulas(answer: Memory) -> tuple[dict[str, Any], list[Any]]:
+def _formulas(answer: Memory, found: Formulas) -> tuple[dict[str, Any], list[Any]]:
     """Each part of each stage in symbols; shown is the fullest stage."""
-    found = answer.formulas
     shown, where = found.stages[answer.number], [" = ".join(map(formula_text, rule)) for rule in found.identities]
     values, table = legend(found.symbols)
     lines: list[Any] = [(name.replace("_", " "), text, "formula") for name, text in shown.items()]
@@ -121,17 +121,14 @@ def _freeze(answer: Memory) -> dict[str, Any] | None:
     return {"parts": list(plan.freeze), **answer.learning._asdict()}
 
 
-def _table(title: str, fullest: StageMemory, room: int | None) -> Table:
+def _table(title: str, fullest: StageMemory, room: int | None, free: int | None) -> Table:
     """A row for each kind, and for each thing of the last one, as a share of the device, or of the total."""
-    of, loss = room or fullest.bytes.total or 1, fullest.logits_and_loss
-    held = {name: getattr(fullest.bytes, name) for name in Bytes._fields if name != "other"}
-    held |= {"logits_and_loss": loss, **fullest.other_parts}
-    held["activations"] -= loss
+    of = room or fullest.bytes.total or 1
+    held = fullest.parts
     rows = [{"part": name.replace("_", " "), "bytes": size, "share": size / of} for name, size in held.items() if size]
     total = {"part": "total", "bytes": fullest.bytes.total, "share": fullest.bytes.total / of}
-    if room:
-        free = max(room - fullest.bytes.total, 0)
-        rows.append({"part": "free", "bytes": free, "share": free / room})
+    if free is not None:
+        rows.append({"part": "free", "bytes": free, "share": free / of})
     return Table(title, COLUMNS, tuple(rows), total)
 
 
@@ -145,8 +142,7 @@ def _facts(answer: Memory) -> list[Any]:
         ]
         lines += [("tokens in the cache", kv.context, "count"), ("sequences", answer.workload["batch"], "count")]
     if answer.room:
-        over = answer.total - answer.room
-        lines += [("fits", "yes" if answer.fits else f"no: {over:,} bytes too many", "text")]
+        lines += [("fits", "yes" if answer.fits else f"no: {answer.lacking:,} bytes too many", "text")]
     return lines
 
 

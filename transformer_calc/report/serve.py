@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc import units
-from transformer_calc.readings.cost.serve import Row, Serve, Step
-from transformer_calc.readings.time.latency import WAITS, Pass
 from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import device_data, of_checkpoint, rests_on
 from transformer_calc.report.memory import devices_of
+
+if TYPE_CHECKING:
+    from transformer_calc.readings.cost.serve import Row, Serve
+    from transformer_calc.readings.time.latency import Pass
 
 COLUMNS = (
     Column("batch", "sequences", "count"),
@@ -134,16 +136,12 @@ def _refused(answer: Serve, what: str) -> list[Any]:
 
 def _row(row: Row) -> dict[str, Any]:
     """A step of a batch, with the memory that it takes."""
-    names = (name for name in Step._fields if name != "parts")
-    return {name: getattr(row.step, name) for name in names} | {"memory": row.memory}
+    return {name: value for name, value in row.step._asdict().items() if name != "parts"} | {"memory": row.memory}
 
 
 def _shares(one: Pass) -> str:
     """What a pass waits for, as shares."""
-    parts = sorted(one._asdict().items(), key=lambda part: -part[1])
-    return ", ".join(
-        f"{WAITS[name]} {value / one.seconds:.0%}" for name, value in parts if value / one.seconds >= 0.005
-    )
+    return ", ".join(f"{word} {part:.0%}" for word, part in one.shares)
 
 
 def _sequences(count: float | None, none: str) -> str:

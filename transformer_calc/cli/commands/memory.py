@@ -35,5 +35,5 @@ def memory(
     known = machine.load(device, device_set) if device is not None or device_set else None
     if check and known is None:
         raise InputError("`check` asks whether it fits, but no device is given", "`device=NAME`")
-    answer = model.memory(**sizes, **how, device=known, devices=devices, overhead=overhead)
-    return build(answer, check=check, formula=formula)
+    answer = model.memory(**sizes, **how, device=known, devices=devices, overhead=overhead, formula=formula)
+    return build(answer, check=check)

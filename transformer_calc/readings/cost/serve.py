@@ -15,7 +15,6 @@ from transformer_calc.plan import Serving
 from transformer_calc.readings.cost.prices import Paid, paid
 from transformer_calc.readings.count.cache import cached
 from transformer_calc.readings.memory.fit import largest
-from transformer_calc.readings.memory.held import memory_said
 from transformer_calc.readings.memory.serving import check
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.time import communication, roofline
@@ -288,7 +287,7 @@ def _assumptions(
     text = f"{overhead:,} bytes of framework and allocator on each device (`overhead`)"
     said["overhead"] = Assumption(text, overhead, "bytes", "as given")
     if device.memory_bytes:
-        said["device memory"] = Assumption(memory_said(device), device.memory_bytes, "bytes", device.memory_basis)
+        said["device memory"] = Assumption(device.memory_said, device.memory_bytes, "bytes", device.memory_basis)
     said["steps"] = Assumption("every sequence of the batch decodes; prompts of others do not interrupt")
     if bill is None:
         return said | {"price": Assumption(f"unknown: the file of {device.name} has none (`price`)", None, "USD/h")}

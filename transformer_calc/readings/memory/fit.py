@@ -46,7 +46,8 @@ class Fit(OfModel):
     it; peak_at: when; largest_batch, longest_context: beside what else is given, where it was asked whether all fits;
     needs: bytes on the fullest device; device: which; made_for: the length that the model is made for, None where that
     is not stated; beyond: whether what fits is longer; run: what the bytes are of; step: by which a batch grows; plan:
-    how; caches: whether there is a cache; sized: whether its sequences have any length
+    how; caches: whether there is a cache; sized: whether its sequences have any length; idle: what was asked for and
+    changes nothing
     """
 
     fits: bool
@@ -68,6 +69,7 @@ class Fit(OfModel):
     plan: Serving | Training
     caches: bool
     sized: bool
+    idle: str
     assumptions: Assumptions
 
     FIRST: ClassVar[Mapping[str, str]] = {

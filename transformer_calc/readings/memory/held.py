@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from transformer_calc import units
 from transformer_calc.answer import Assumptions, OfModel
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device
@@ -13,15 +12,14 @@ from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.cache import cached, elements, per_token
+from transformer_calc.readings.count.formulas import Identity
+from transformer_calc.readings.count.legend import Symbol
 from transformer_calc.readings.count.params import components
 from transformer_calc.readings.memory import serving, training
 from transformer_calc.readings.shard import Stage, layers_of, stages
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.spec import Workload
 from transformer_calc.storage import storage
-
-if TYPE_CHECKING:
-    from transformer_calc.readings.memory.written import Formulas
 
 
 class Bytes(NamedTuple):
@@ -54,7 +52,14 @@ class StageMemory(NamedTuple):
     peak_at: str = ""  # of training: when that is
     logits_and_loss: int = 0  # of the activations
     saved: int = 0  # of the activations, what autograd keeps of the forward passes, the loss apart
-    of_layers: dict[str, int] = {}  # of the activations, what one layer of each kind keeps, by its path
+    of_layers: Mapping[str, int] = {}  # of the activations, what one layer of each kind keeps, by its path
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Its bytes by kind, those of logits and loss apart, and each part of what is other."""
+        found = self.bytes._asdict() | {"logits_and_loss": self.logits_and_loss}
+        found["activations"] -= self.logits_and_loss
+        return {name: size for name, size in found.items() if name != "other"} | self.other_parts
 
 
 class KvCache(NamedTuple):
@@ -95,13 +100,23 @@ class Held(NamedTuple):
         return self.stages[self.number]
 
 
+class Formulas(NamedTuple):
+    """Each part of one device of each stage in symbols, where that is the exact count."""
+
+    stages: tuple[dict[str, str], ...]  # part -> formula
+    identities: tuple[Identity, ...]  # that shorten them
+    symbols: tuple[Symbol, ...]
+    omitted: tuple[str, ...]  # parts of the fullest device that have none: they are rounded up
+
+
 class Memory(OfModel):
     """What serving or training a model needs on each device.
 
     mode: infer or train; plan: how; devices: of the whole mesh; per_device: bytes on the fullest device, by what they
     are for; peak_at: when these are needed; stages: the same of a device of each pipeline stage; number: the stage of
     the fullest; kv_cache: of the whole model and batch; device: the device, if one is given; fits: whether it holds
-    that; learning: parameters that learn, where not all do; held: what the count went over
+    that; learning: parameters that learn, where not all do; formulas: of each part, where they
+    were asked for
     """
 
     mode: str
@@ -116,7 +131,7 @@ class Memory(OfModel):
     fits: bool | None
     learning: Learning | None
     assumptions: Assumptions
-    held: Held
+    formulas: Formulas | None = None
 
     FIRST: ClassVar[Mapping[str, str]] = {
         "title": "text",
@@ -145,11 +160,14 @@ class Memory(OfModel):
         return room_of(self.device) if self.device else None
 
     @property
-    def formulas(self) -> Formulas:
-        """Each part as a formula."""
-        from transformer_calc.readings.memory.written import formulas
+    def free(self) -> int | None:
+        """Bytes that it has beside."""
+        return None if self.room is None else max(self.room - self.total, 0)
 
-        return formulas(self.held)
+    @property
+    def lacking(self) -> int:
+        """Bytes that it does not have."""
+        return max(self.total - (self.room or 0), 0)
 
 
 def room_of(device: Device) -> int:
@@ -157,11 +175,6 @@ def room_of(device: Device) -> int:
     if device.memory_bytes is None:
         raise InputError(f"how much memory {device.name} has is unknown", hint="a TOML file of your own may say it")
     return device.memory_bytes
-
-
-def memory_said(device: Device) -> str:
-    """How much memory a device has, and what that figure is."""
-    return f"{units.format_bytes(device.memory_bytes or 0)}, {device.memory_basis}"
 
 
 def held(graph: Graph, workload: Workload, plan: Serving | Training, *, overhead: int = 0, family: str = "") -> Held:
@@ -203,7 +216,8 @@ def of_stages(
 def _trained(of: training.Kept) -> tuple[dict[str, int], dict[str, int], dict[str, Any]]:
     """Bytes by kind, those of what is other, and the rest of what is known of a stage."""
     kinds = {name: getattr(of, name) for name in ("weights", "gradients", "optimizer", "activations")}
-    return kinds, of.buffers, {"peak_at": of.peak_at, "logits_and_loss": of.loss, "saved": of.saved, "of_layers": of.layers}
+    more = {"peak_at": of.peak_at, "logits_and_loss": of.loss, "saved": of.saved, "of_layers": of.layers}
+    return kinds, of.buffers, more
 
 
 def _served(of: serving.Held) -> tuple[dict[str, int], dict[str, int], dict[str, Any]]:
@@ -233,7 +247,6 @@ def memory(
         fits=None if device is None else most.bytes.total <= room_of(device),
         learning=learning(found),
         assumptions=assumptions,
-        held=found,
     )
 
 

@@ -50,6 +50,12 @@ class Pass(NamedTuple):
         """What it waits for the longest."""
         return max(self._fields, key=lambda name: getattr(self, name))
 
+    @property
+    def shares(self) -> tuple[tuple[str, float], ...]:
+        """What it waits for, as shares of it, the most first; without what is next to nothing."""
+        found = ((WAITS[name], getattr(self, name) / self.seconds) for name in self._fields)
+        return tuple(sorted(((word, part) for word, part in found if part >= 0.005), key=lambda one: -one[1]))
+
     def plus(self, more: Pass, times: float = 1) -> Pass:
         """The sum with `times` more."""
         return Pass(*(a + times * b for a, b in zip(self, more, strict=True)))

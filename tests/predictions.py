@@ -24,12 +24,15 @@ from transformer_calc.cli import run as tcalc
 from transformer_calc.readings.count import flops
 from transformer_calc.sources import hardware
 
-# of tests: hundreds of command lines are run once, in one process, where processes share the tests
-ONCE = pytest.mark.xdist_group("predictions")
 GOLDEN = Path(__file__).parent / "golden"
 RECIPES = {"fp16": "fp16-mixed", "bf16": "bf16-mixed"}
 FIELDS = ("layers", "d_model", "heads", "kv_heads", "d_head", "d_ff", "vocab")
 OVERRIDES = ("node", "network", "bandwidth")  # of the device's file, where a system differs
+
+
+def once(test: Any) -> Any:
+    """Mark a test that needs the answers to all runs: hundreds of command lines, so that one process does."""
+    return pytest.mark.slow(pytest.mark.xdist_group("predictions")(test))
 
 
 class Prediction(NamedTuple):

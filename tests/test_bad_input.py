@@ -292,6 +292,7 @@ def answers_or_refuses(config: dict[str, Any]) -> None:
         assert total > 0
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 @pytest.mark.parametrize("model_type", families.known())

@@ -75,6 +75,7 @@ def test_every_character_that_is_drawn_has_a_form_in_ascii() -> None:
         assert "?" not in plain, character
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_command_speaks_every_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     for line in LINES:

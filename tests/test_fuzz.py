@@ -16,6 +16,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz, "SECONDS", 3 * fuzz.SECONDS)  # of the processor, which a busy machine shares out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning:fuzz")
 def test_any_command_line_is_answered_or_refused(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +24,7 @@ def test_any_command_line_is_answered_or_refused(seed: int, tmp_path: Path, monk
     assert not broken(lines(EACH, seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning:fuzz")
 def test_any_file_is_read_or_refused(seed: int, tmp_path: Path) -> None:

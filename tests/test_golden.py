@@ -80,6 +80,7 @@ def oracle(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.xdist_group("oracle")  # one process loads them
 @pytest.mark.filterwarnings("ignore")

@@ -179,6 +179,7 @@ def test_a_plan_that_cannot_be_is_refused(plan: Serving, says: str) -> None:
     assert says in error.value.message
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["llama-3-8b", "mistral-7b-v0.1", "deepseek-v2-lite", "gpt2", "gemma-2-9b"]),
@@ -952,6 +953,7 @@ FREEZABLE = ["gpt2", "llama-3-8b", "gemma-2-9b", "mixtral-8x7b", "t5-base", "dee
 PARTS = ["embedding", "attn", "ffn", "*norm", "0-3", "4", "2-9", "encoder.0-3", "decoder.2", "head", "layers"]
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(FREEZABLE),
@@ -1165,6 +1167,7 @@ SHARED = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from([*NAMES, "deepseek-v2-lite", "gemma-3-4b"]),

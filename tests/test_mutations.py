@@ -128,6 +128,7 @@ def named(message: str, key: str) -> bool:
     return any(word in message for word in words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BASES)
 def test_changed_key_does_what_it_does_in_the_class(name: str) -> None:
     entry = BASES[name]
@@ -154,6 +155,7 @@ def test_keys_that_do_something_are_refused_seldom() -> None:
     assert refused < 0.15 * len(some)
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.xdist_group("oracle")
 def test_classes_are_still_as_they_were_measured() -> None:
@@ -220,6 +222,7 @@ def answered(config: dict[str, Any], **fields: Any) -> str:
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", families.known())
 def test_value_of_a_wrong_kind_gets_one_sentence(model_type: str) -> None:
     """A seeded sample of every key and every kind of nonsense; each key gets some."""

@@ -36,6 +36,7 @@ RUNS = [  # a run, and ways to give what is else looked for
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "option", "values"), RUNS)
 def test_no_value_of_an_option_that_was_looked_for_is_faster(
     tcalc: Shell, line: str, option: str, values: tuple[Any, ...]

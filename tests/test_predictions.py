@@ -81,7 +81,7 @@ WITHOUT = {
 }
 
 
-@predictions.ONCE
+@predictions.once
 @pytest.mark.parametrize("kind", ["training", "inference"])
 def test_every_run_is_answered_by_the_command_line_or_named(kind: str) -> None:
     found, without = predictions.predicted_training() if kind == "training" else predictions.predicted_inference()
@@ -92,7 +92,7 @@ def test_every_run_is_answered_by_the_command_line_or_named(kind: str) -> None:
     assert all(one.predicted > 0 for one in found)
 
 
-@predictions.ONCE
+@predictions.once
 def test_the_plan_that_is_timed_is_the_one_that_was_published() -> None:
     """Nothing of a run's configuration is left to be looked for, whether memory holds it or not."""
     for run in DATA["runs"][::12]:
@@ -111,7 +111,7 @@ def test_the_plan_that_is_timed_is_the_one_that_was_published() -> None:
     assert 0.05 < sum(beyond) / len(beyond) < 0.35  # the page says: about one in six
 
 
-@predictions.ONCE
+@predictions.once
 def test_errors_of_the_estimates_are_listed() -> None:
     found = PREDICTIONS.search(PREDICTED.read_text(encoding="utf-8"))
     assert found

@@ -116,6 +116,7 @@ def test_what_a_quantization_config_says(config: dict[str, Any], says: tuple[Any
     assert found.storage is None or storage(found.storage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["memory", "fit --device h100-sxm", "serve --device h100-sxm"])
 @pytest.mark.parametrize(("config", "says"), CONFIGS)
 def test_answers_in_bytes_say_it_first(

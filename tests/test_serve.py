@@ -84,7 +84,7 @@ PUBLISHED = {
 }
 
 
-@predictions.ONCE
+@predictions.once
 def test_published_speeds_are_met_as_well_as_before() -> None:
     found = list(predictions.inference())
     by = predictions.errors(found)

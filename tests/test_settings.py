@@ -205,6 +205,7 @@ def answers(model: Transformer) -> None:
 NAMES = presets.names()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("seed", range(12))
 def test_any_settings_are_refused_in_a_sentence_or_every_command_answers(seed: int) -> None:

@@ -49,7 +49,7 @@ def found() -> list[predictions.Prediction]:
     return list(predictions.training())
 
 
-@predictions.ONCE
+@predictions.once
 def test_published_steps_are_met_as_well_as_before(found: list[predictions.Prediction]) -> None:
     by = predictions.errors(found)
     for source, (runs, most) in PUBLISHED.items():
@@ -60,7 +60,7 @@ def test_published_steps_are_met_as_well_as_before(found: list[predictions.Predi
     assert every[len(every) // 2] < 0.14
 
 
-@predictions.ONCE
+@predictions.once
 @pytest.mark.parametrize("source", ["korthikanti", "maxtext", "megascale", "nemo"])
 def test_errors_are_on_both_sides(found: list[predictions.Prediction], source: str) -> None:
     errors = predictions.errors(found)[source]

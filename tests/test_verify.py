@@ -71,6 +71,7 @@ def test_every_published_config_is_what_its_graph_says(name: str) -> None:
     assert not failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", families.known())
 def test_every_variant_of_a_family_is_what_its_graph_says(family: str) -> None:
     for variant in VARIANTS:

@@ -35,7 +35,7 @@ def style(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, strictly."""
-    install(session, "test", "style", "docs", "dev")
+    install(session, "dev")
     session.run("mypy")
 
 

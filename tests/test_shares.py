@@ -14,7 +14,7 @@ from reports import memory_report
 from transformer_calc import InputError, Transformer, Workload, load
 from transformer_calc.plan import Adapters, Mesh, Serving, Training
 from transformer_calc.readings.count.params import components
-from transformer_calc.readings.memory.serving import live
+from transformer_calc.readings.memory.serving import live, local_of
 from transformer_calc.readings.memory.training import kept, part_bytes, ranks_of, state_bytes
 from transformer_calc.readings.shard import check, parts_of, share, stages
 from transformer_calc.readings.time import roofline
@@ -154,7 +154,7 @@ def test_scores_of_all_experts_are_on_each_rank() -> None:
     )
     plan, size = Serving(mesh=Mesh(dp=2, ep=2)), wide.graph.sizes(Workload(batch=2, seq=100))
     layer = next(block for block in wide.graph.blocks if block.role == "layer")
-    assert live(layer, size, plan) >= 2 * 100 * 512
+    assert live(layer, local_of(size, plan), plan) >= 2 * 100 * 512
 
 
 # ---- Shares of which one is larger than the others

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
-from itertools import accumulate, islice, zip_longest
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
@@ -152,10 +152,13 @@ def splits(dims: Dims, mesh: Mesh, sizes: Sizes, *, routed: bool = False, local:
     routed:  it is of the experts' own weights; local:  sizes are those of one copy of the model, its batch one's part
     """
     found, used = list[int](), {"dp"} if local else set[str]()
-    for axis in (axis for dim in dims for axis in dim):
-        dimension, ways = divisor(axis, mesh, sizes, routed=routed)
-        found.append(1 if dimension in used else ways)
-        used |= {dimension} if ways > 1 else set()
+    for dim in dims:
+        for axis in dim:
+            dimension, ways = divisor(axis, mesh, sizes, routed=routed)
+            if ways > 1:
+                ways = 1 if dimension in used else ways
+                used.add(dimension)
+            found.append(ways)
     return tuple(found)
 
 
@@ -169,8 +172,9 @@ def _entries(dims: Dims, sizes: Sizes, ways: tuple[int, ...]) -> Any:
     from transformer_calc.expr import ceil_div
 
     entries: Size = 1
-    for axis, count in zip_longest((axis for dim in dims for axis in dim), ways, fillvalue=1):
-        entries = entries * ceil_div(sizes[axis], count)  # type: ignore[index]
+    whole = [sizes[axis] for dim in dims for axis in dim]
+    for size, count in zip(whole, ways or (1,) * len(whole), strict=True):
+        entries = entries * (size if count == 1 else ceil_div(size, count))
     return entries
 
 

@@ -6,7 +6,6 @@ pairs, so are bytes: numbers with their formulas.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
@@ -33,24 +32,37 @@ class Held(NamedTuple):
     buffers: dict[str, int]  # a matrix that is computed with in a copy
 
 
+class Reading:
+    """Serving of one model by one plan: what is the same on several of its stages is read once."""
+
+    def __init__(self, graph: Graph, sizes: Sizes, plan: Serving) -> None:
+        self.graph, self.sizes, self.plan, self.local = graph, sizes, plan, local_of(sizes, plan)
+        self._held: dict[Any, Held] = {}  # by what stands on a stage
+
+    def held(self, stage: Stage) -> Held:
+        """One device of a stage, at the end of a pass."""
+        if (alike := content(stage)) not in self._held:
+            self._held[alike] = self._of(stage)
+        return self._held[alike]
+
+    def _of(self, stage: Stage) -> Held:
+        graph, sizes, plan, counts = self.graph, self.sizes, self.plan, stage.counts
+        parts = parts_of(stage, graph, sizes)
+        weights = sum(count * weight_bytes(part, plan.mesh, sizes, plan) for part, count in parts)
+        parts_kept = ((part, counts.get(key(part.block), 0)) for part in cached(graph))
+        cache = sum(count * cache_bytes(part, sizes, plan, self.local) for part, count in parts_kept if count)
+        working, copy = max((self._working(block) for block, _ in stage.blocks), key=sum)
+        return Held(weights, cache, working, {COPY: copy} if copy else {})
+
+    def _working(self, block: Block) -> tuple[int, int]:
+        """What a block takes at its peak: what operations read, write and still need; and a copy of a matrix."""
+        copy = copied(block, self.sizes, self.plan)
+        return live(block, self.local, self.plan), copy.bytes if copy else 0
+
+
 def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving) -> Held:
     """One device of a stage, at the end of a pass."""
-    weights = sum(count * weight_bytes(part, plan.mesh, sizes, plan) for part, count in parts_of(stage, graph, sizes))
-    active, copy = max((working(block, sizes, plan) for block, _ in stage.blocks), key=sum)
-    return Held(weights, cache_of(stage, graph, sizes, plan), active, {COPY: copy} if copy else {})
-
-
-def of_stages(cut: Sequence[Stage], graph: Graph, sizes: Sizes, plan: Serving) -> list[Held]:
-    """One device of each stage; those that hold the same are read once."""
-    unlike = {content(stage): stage for stage in cut}
-    known = {alike: held(stage, graph, sizes, plan) for alike, stage in unlike.items()}
-    return [known[content(stage)] for stage in cut]
-
-
-def working(block: Block, sizes: Sizes, plan: Serving) -> tuple[int, int]:
-    """Bytes that a block takes at its peak: what operations read, write and still need; and a copy of a matrix."""
-    copy = copied(block, sizes, plan)
-    return live(block, sizes, plan), copy.bytes if copy else 0
+    return Reading(graph, sizes, plan).held(stage)
 
 
 class Copy(NamedTuple):
@@ -65,11 +77,11 @@ def copied(block: Block, sizes: Sizes, plan: Serving, *, backward: bool = False)
 
     A single row is multiplied with the stored matrix (bitsandbytes, gemv_4bit), but for the backward pass.
     """
-    kinds = ("always", "backward") if backward else ("always",) if rows(sizes, plan) > 1 else ()
     width = storage(plan.activations).bytes
     found = []
     for part in of_block(block):
-        if len(part.dims) > 1 and weight_type(part, plan).copied in kinds:
+        when = weight_type(part, plan).copied if len(part.dims) > 1 else ""
+        if when and (backward or (when == "always" and rows(sizes, plan) > 1)):
             one = part._replace(dims=part.dims[1:]) if part.routed else part  # an expert is a matrix
             found.append(Copy(part.path, width * share(one, plan.mesh, sizes).entries))
     return max(found, key=lambda copy: copy.bytes, default=None)
@@ -132,16 +144,9 @@ def tokens_in_cache(sizes: Sizes) -> Any:
     return sizes.get("cached") or sizes.get("target", sizes.get("seq", 0))
 
 
-def cache_of(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving) -> Any:
-    """Bytes of one device's share of the cache."""
-    counts = stage.counts
-    parts = ((part, counts.get(key(part.block), 0)) for part in cached(graph))
-    return sum(count * cache_bytes(part, sizes, plan) for part, count in parts if count)
-
-
-def cache_bytes(part: Cached, sizes: Sizes, plan: Serving) -> Any:
+def cache_bytes(part: Cached, sizes: Sizes, plan: Serving, local: Local) -> Any:
     """Bytes of one device's share of one layer's cached tensor, in whole pages: each device's are its own."""
-    dims, local = part.op.output.dims, local_of(sizes, plan)
+    dims = part.op.output.dims
     (keys,) = dims[-2]
     own = ceil_to(ceil_div(part.kept(sizes, tokens_in_cache(sizes)), plan.mesh.cp), plan.block_size)
     held = {**local.sizes, keys: own}
@@ -150,7 +155,7 @@ def cache_bytes(part: Cached, sizes: Sizes, plan: Serving) -> Any:
     return ceil_div(storage(plan.kv_dtype).of(local._replace(sizes=held).entries(dims)), 1)
 
 
-def live(block: Block, sizes: Sizes, plan: Serving) -> Any:
+def live(block: Block, local: Local, plan: Serving) -> Any:
     """The peak of one block, in bytes.
 
     By the last use of each tensor; views and the like share their source's memory.
@@ -167,17 +172,17 @@ def live(block: Block, sizes: Sizes, plan: Serving) -> Any:
 
     last = {root(t.name): i for i, op in enumerate(block.ops) for t in op.inputs}
     last[root(block.output)] = len(block.ops)
-    local = made = local_of(sizes, plan)
+    made = local
     if block.role == "head" and plan.logits == "last":
         made = local._replace(sizes={**local.sizes, "seq": 1, "target": 1})
     there = {"x": size(block.ops[0].inputs[0].dims, local)} if block.ops[0].inputs else {}
-    most = sum(there.values())
+    found = [sum(there.values())]
     for i, op in enumerate(block.ops):
         if op.path not in source and not (plan.attention == "flash" and op.output.scores):
             there[op.path] = size(op.output.dims, made)
-        most = largest((most, sum(there.values())))
+        found.append(sum(there.values()))
         there = {name: held for name, held in there.items() if last.get(name, -1) > i}
-    return most
+    return largest(found)
 
 
 def check(plan: Serving, sizes: Sizes) -> None:

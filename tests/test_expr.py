@@ -19,16 +19,20 @@ from hypothesis import strategies as st
 from transformer_calc import expr as module
 from transformer_calc.expr import (
     Expr,
+    Pair,
     UnboundSymbolError,
     as_size,
     ceil_div,
     ceil_to,
     divide,
     evaluate,
+    formula_of,
     indexed,
+    largest,
     layer_sum,
     maximum,
     minimum,
+    number_of,
     parse,
     settled,
     substitute,
@@ -45,6 +49,42 @@ HALF = Fraction(1, 2)
 
 gpt: Any = L * (12 * D**2 + 13 * D) + (V + P) * D + 2 * D
 llama: Any = L * (2 * H * E + 2 * K * E + 3 * F + 2) * D + 2 * V * D + D
+
+
+# ---- Numbers that know their formulas
+
+READINGS: list[Callable[[Any, Any], Any]] = [
+    lambda d, s: 3 * d + s * d - 2 * s + 1,
+    lambda d, s: (7 - d) * s**2 - -d,
+    lambda d, s: divide(d * s, 6) + divide(d, 4),
+    lambda d, s: ceil_div(d * s, 7) * ceil_to(s + 1, 16),
+    lambda d, s: minimum(d, s, 40) + maximum(d, 2 * s),
+    lambda d, s: max(d, s) * min(d, s, 9),
+    lambda d, s: largest([d, 2 * s, 30]) + largest([]),
+    lambda d, s: sum(size for size in (d, s, 0) if size) + (d if d >= s else s * 5),
+]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@given(st.integers(1, 99), st.integers(0, 99))
+def test_one_reading_gives_the_number_and_its_formula(reading: Callable[[Any, Any], Any], d: int, s: int) -> None:
+    both = reading(Pair(d, D), Pair(s, S))
+    assert number_of(both) == both == reading(d, s)
+    assert evaluate(formula_of(both), {"D": d, "S": s}) == reading(d, s)
+
+
+def test_a_pair_is_its_number_and_prints_its_formula() -> None:
+    wide, high = Pair(8, D), Pair(8, S)
+    assert wide == high == 8
+    assert wide <= high < 9
+    assert {wide: 1}[8]
+    assert [bool(wide), bool(0 * wide)] == [True, False]
+    assert to_text(3 * wide + 1) == "3·D + 1"
+    assert type(wide - wide) is int  # a formula without a symbol is its number
+    assert max(wide, high) is wide  # of two that are alike the first, with its own formula
+    assert largest(np.array([n, 5]) for n in (3, 7)).tolist() == [7, 5]
+    with pytest.raises(TypeError, match=r"0\.5 cannot enter an exact expression"):
+        wide * 0.5
 
 
 # ---- Roundings that are none

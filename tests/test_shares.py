@@ -250,3 +250,14 @@ def test_logits_and_tokens_of_the_largest_share() -> None:
     local = local_of(graph, sizes, Training(mesh=Mesh(tp=8, sp=True)))
     assert local.bytes((("batch",), ("seq",), ("vocab",)), 4) == 4 * 100 * 6283
     assert local.bytes((("batch",), ("seq",), ("d_model",)), 2) == 2 * 13 * 12288
+
+
+def test_the_one_key_head_that_ranks_hold_copies_of_is_of_the_whole_sequence() -> None:
+    """Sequence parallelism splits what tensor parallelism leaves whole, but keys are made of the gathered sequence."""
+    from transformer_calc.readings.memory.training import local_of
+
+    graph = load("falcon-7b").graph
+    sizes = graph.sizes(load("falcon-7b").workload(batch=1, seq=100))
+    local = local_of(graph, sizes, Training(mesh=Mesh(tp=2, sp=True)))
+    assert local.bytes((("batch",), ("kv_heads",), ("seq",), ("d_head",)), 2) == 2 * 1 * 100 * 64
+    assert local.bytes((("batch",), ("seq",), ("d_model",)), 2) == 2 * 50 * 4544

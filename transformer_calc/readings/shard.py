@@ -14,14 +14,14 @@ them so).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.expr import number_of
-from transformer_calc.graph.core import Block, Dims, Graph, Sizes
+from transformer_calc.graph.core import Block, Dims, Graph, Sizes, product
 from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.params import Component, components
 
@@ -43,6 +43,7 @@ RULES = {
 }
 PADDED = ("vocab", "padded_vocab")  # rounded up to a multiple of the ranks, as Megatron-LM pads the vocabulary
 REPLICATED = ("kv_heads",)  # kept whole where there are fewer than ranks
+WHOLE = ("", 1)  # split by no dimension
 ROUTED = ("experts",)  # split where they are matrices that a token is sent to, not numbers of a router
 
 
@@ -77,21 +78,20 @@ class Local(NamedTuple):
 
     def entries(self, dims: Dims) -> Any:
         """Entries of one device's share of a tensor, the largest one."""
-        return _entries(dims, self.sizes, self.ways(dims))
+        if self.mesh.tp == 1:
+            return product(dims, self.sizes)
+        split = splits(dims, self.mesh, self.sizes, local=True)
+        if self.between and not any(dimension for dimension, _ in split):
+            split = tuple(("tp", self.mesh.tp) if axis in self.between else WHOLE for dim in dims for axis in dim)
+        return _entries(dims, self.sizes, split)
 
     def bytes(self, dims: Dims, each: int) -> Any:
         """Bytes of them, so many an entry."""
         return each * self.entries(dims)
 
-    def ways(self, dims: Dims) -> tuple[int, ...]:
-        """Of each axis of a tensor, how many devices share it."""
-        if self.between and not self.divides(dims):
-            return tuple(self.mesh.tp if axis in self.between else 1 for dim in dims for axis in dim)
-        return splits(dims, self.mesh, self.sizes, local=True) if self.mesh.tp > 1 else ()
-
     def divides(self, dims: Dims) -> bool:
-        """Whether tensor parallelism splits a tensor, not as a part of the sequence."""
-        return self.mesh.tp > 1 and max(splits(dims, self.mesh, self.sizes, local=True), default=1) > 1
+        """Whether tensor parallelism gives ranks heads or columns of a tensor, not a part of the sequence."""
+        return any(dimension for dimension, _ in splits(dims, self.mesh, self.sizes, local=True))
 
 
 def content(stage: Stage) -> tuple[tuple[str, str, int], ...]:
@@ -141,40 +141,41 @@ def divisor(axis: str, mesh: Mesh, sizes: Sizes, *, routed: bool = False) -> tup
     """
     base = _rule(axis)
     if not base or (base in ROUTED and not routed):
-        return "", 1
+        return WHOLE
     ways = getattr(mesh, RULES[base])
     return RULES[base], min(number_of(sizes[axis]), ways) if base in REPLICATED else ways
 
 
-def splits(dims: Dims, mesh: Mesh, sizes: Sizes, *, routed: bool = False, local: bool = False) -> tuple[int, ...]:
-    """Of each axis of a tensor, how many devices share it: a mesh dimension splits a tensor once.
+def splits(
+    dims: Dims, mesh: Mesh, sizes: Sizes, *, routed: bool = False, local: bool = False
+) -> tuple[tuple[str, int], ...]:
+    """(mesh dimension, ways) of each axis of a tensor, as `divisor`: a mesh dimension splits a tensor once.
 
     routed:  it is of the experts' own weights; local:  sizes are those of one copy of the model, its batch one's part
     """
-    found, used = list[int](), {"dp"} if local else set[str]()
+    found, used = list[tuple[str, int]](), {"dp"} if local else set[str]()
     for dim in dims:
         for axis in dim:
-            dimension, ways = divisor(axis, mesh, sizes, routed=routed)
-            if ways > 1:
-                ways = 1 if dimension in used else ways
-                used.add(dimension)
-            found.append(ways)
+            split = divisor(axis, mesh, sizes, routed=routed)
+            if split[0]:
+                split = WHOLE if split[0] in used else split
+                used.add(split[0])
+            found.append(split)
     return tuple(found)
 
 
 def copies(dims: Dims, mesh: Mesh, sizes: Sizes) -> int:
     """Tensor-parallel ranks that hold the same share of a tensor: fewer heads than ranks, or none, leave some over."""
-    return mesh.tp // math.prod(splits(dims, mesh, sizes, local=True))
+    return mesh.tp // math.prod(ways for _, ways in splits(dims, mesh, sizes, local=True))
 
 
-def _entries(dims: Dims, sizes: Sizes, ways: tuple[int, ...]) -> Any:
-    """Entries of the largest share, each axis being shared so many ways; none: all are whole."""
+def _entries(dims: Dims, sizes: Sizes, split: Iterable[tuple[str, int]]) -> Any:
+    """Entries of the largest share, each axis being split so."""
     from transformer_calc.expr import ceil_div
 
     entries: Size = 1
-    whole = [sizes[axis] for dim in dims for axis in dim]
-    for size, count in zip(whole, ways or (1,) * len(whole), strict=True):
-        entries = entries * (size if count == 1 else ceil_div(size, count))
+    for axis, (_, ways) in zip((axis for dim in dims for axis in dim), split, strict=True):
+        entries = entries * (sizes[axis] if ways == 1 else ceil_div(sizes[axis], ways))
     return entries
 
 
@@ -193,9 +194,9 @@ class Share(NamedTuple):
 def share(part: Component, mesh: Mesh, sizes: Sizes) -> Share:
     """One device's share of a parameter tensor."""
     split = splits(part.dims, mesh, sizes, routed=bool(part.routed))
-    ways = iter(split)
-    shape = (_entries((dim,), sizes, tuple(islice(ways, len(dim)))) for dim in part.dims)
-    return Share(tuple(shape), math.prod(split))
+    axes = iter(split)
+    shape = (_entries((dim,), sizes, islice(axes, len(dim))) for dim in part.dims)
+    return Share(tuple(shape), math.prod(ways for _, ways in split))
 
 
 def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:

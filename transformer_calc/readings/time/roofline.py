@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device
-from transformer_calc.graph.core import KEPT, Block, Dims, Op, Sizes, Tensor, axes_of
+from transformer_calc.graph.core import KEPT, Block, Dim, Dims, Op, Sizes, Tensor, axes_of
 from transformer_calc.ops import rules
 from transformer_calc.ops.core import FMA
 from transformer_calc.ops.kind import (
@@ -36,7 +36,7 @@ from transformer_calc.ops.kind import (
 from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.flops import masks, visible_pairs
 from transformer_calc.readings.count.gradients import flow, learns
-from transformer_calc.readings.shard import copies, divisor
+from transformer_calc.readings.shard import copies, splits
 
 # rows × columns of a tile, and its rate against the largest: a smaller tile reads its operands more often
 TILES = (
@@ -261,31 +261,20 @@ class Reader:
 
     # --- sizes ----------------------------------------------------------------------------------------------
 
-    def ways(self, axis: str, used: set[str]) -> int:
-        """Devices that share an axis; a dimension of the mesh splits a tensor once, and is then `used`."""
-        dimension, ways = divisor(axis, self.how.mesh, self.sizes)
-        if dimension in ("", "dp") or dimension in used:
-            return 1
-        used.add(dimension)
-        return ways
+    def parts(self, axes: Dim) -> tuple[list[int], bool]:
+        """One device's part of each axis of a tensor, and whether tensor parallelism splits one of them."""
+        split = splits((axes,), self.how.mesh, self.sizes, local=True)
+        one = ("seq", "target") if self.how.last_only and self.block.role == "head" else ()
+        whole: list[Any] = [1 if axis in one else self.sizes[axis] for axis in axes]
+        held = [-(-size // ways) for size, (_, ways) in zip(whole, split, strict=True)]
+        return held, any(dimension == "tp" for dimension, _ in split)
 
     def entries(self, dims: Dims, *, whole: bool = False) -> float:
         """Entries of one device's share of an activation; `whole`: as a matmul takes it, gathered over the sequence."""
-        total, used, tokens = 1.0, set[str](), False
-        for axis in (axis for dim in dims for axis in dim):
-            total *= self.of(axis, used)
-            tokens = tokens or axis in ("seq", "target")
-        if self.how.mesh.sp and tokens and "tp" not in used and not whole:
-            total /= self.how.mesh.tp
-        return total
-
-    def of(self, axis: str, used: set[str]) -> float:
-        """One device's part of an axis."""
-        size: Any = self.sizes[axis]
-        if self.how.last_only and self.block.role == "head" and axis in ("seq", "target"):
-            size = 1
-        whole: int = math.ceil(size / self.ways(axis, used))
-        return whole
+        axes = tuple(axis for dim in dims for axis in dim)
+        held, divided = self.parts(axes)
+        between = self.how.mesh.sp and not (divided or whole) and ("seq" in axes or "target" in axes)
+        return math.prod(held) / (self.how.mesh.tp if between else 1)
 
     def bytes(self, tensor: Tensor | Dims) -> float:
         """Bytes of one device's share of an activation, or of a cache."""
@@ -382,8 +371,9 @@ class Reader:
         routed = bool(op.params) and op.params[0].routed
         if routed:  # a token meets the experts that it chose, which its own axis counts
             b = axes_of(op.params[0].dims[1:]).keys()
-        used = set[str]()
-        sizes = {axis: self.of(axis, used) for axis in sorted(a | b)}
+        axes = tuple(sorted(a | b))
+        held, divided = self.parts(axes)
+        sizes = dict(zip(axes, held, strict=True))
         if op.on_scores:
             for axis in axes_of((op.output if op.output.scores else op.inputs[0]).dims[-1:]):
                 sizes[axis] *= self.how.keys
@@ -393,7 +383,7 @@ class Reader:
 
         m, n = of(a - b), of(b - a)
         times, k = of(a & b & out), of((a & b) - out)
-        if op.params and self.how.mesh.sp and "tp" not in used:
+        if op.params and self.how.mesh.sp and not divided:
             m = -(-m // self.how.mesh.tp)
         weight = self.how.weight(op, self.block) if op.params else None
         if not routed:

@@ -204,7 +204,8 @@ def of_stages(
         reading = training.Reading(graph, sizes, plan)
         every = [_trained(reading.kept(stage)) for stage in cut]
     else:
-        every = [_served(of) for of in serving.of_stages(cut, graph, sizes, plan)]
+        served = serving.Reading(graph, sizes, plan)
+        every = [_served(served.held(stage)) for stage in cut]
     found = []
     for stage, (kinds, buffers, more) in zip(cut, every, strict=True):
         others = buffers | ({"overhead": overhead} if overhead else {})

@@ -137,6 +137,14 @@ class Block(NamedTuple):
         """The name under which other blocks know a tensor of this one."""
         return join(self.stack, name)
 
+    def times(self, sizes: Sizes) -> Any:
+        """How often it stands in the model."""
+        return sizes[self.repeat] if self.repeat else 1
+
+    def sets(self, sizes: Sizes) -> Any:
+        """How many sets of its parameters there are."""
+        return sizes[self.copies] if self.copies else 1
+
     def parameters_of(self, number: int, sizes: Sizes) -> Any:
         """The number of the parameter set that the block's repetition of a number uses."""
         if self.copies == self.repeat:

@@ -108,7 +108,7 @@ def _by_layer(graph: Graph, sizes: Any, letters: Any) -> Iterator[Entry]:
         if parts := [part for part in every if part.block is block]:
             entries: Any = sum(part.entries(sizes) for part in parts)
             short, _ = textbook(sum(part.entries(letters) for part in parts), rules)
-            repeat = sizes[block.copies] if block.copies else 1
+            repeat = block.sets(sizes)
             yield Entry(f"{block.title} {block.where}".strip(), [], [], repeat, entries, short)
 
 

@@ -59,7 +59,7 @@ def places(graph: Graph, sizes: Sizes) -> list[Place]:
     """Every block once, with its count."""
     found = []
     for block in graph.blocks:
-        count = sizes[block.repeat] if block.repeat else 1
+        count = block.times(sizes)
         assert isinstance(count, int)
         found.append(Place(block, block.path, _title(block, count), count))
     return found

@@ -35,7 +35,7 @@ def flops(graph: Graph, sizes: Sizes, adapters: Adapters, *, needed: bool = Fals
     learned: dict[str, bool] = {}  # stack -> whether a block of it so far has adapters
     for block in graph.blocks:
         own = [(row, thin) for row, thin in found if row.block is block]
-        times: Any = sizes[block.repeat] if block.repeat else 1
+        times: Any = block.times(sizes)
         warm = learned.get(block.stack, False) or (block.role in ("final", "head") and any(learned.values()))
         if not warm and any(thin for _, thin in own):  # of its layers the first gets an input that needs no gradient
             backward = backward.plus(_backward(block, own, _outside(block, learned, False)))

@@ -119,7 +119,7 @@ def given(model: Model, graph: Graph, sizes: Sizes, values: Mapping[str, Any]) -
             if isinstance(dims, str):
                 raise InputError(f"{name} is tied: it is {dims}", hint=f"give {dims} instead")
             found = array(name, value).astype(float)
-            _check(name, found, tuple(shape(dims, sizes)), graph, dims)  # type: ignore[arg-type]
+            _check(name, found, _whole(dims, sizes), graph, dims)
             weights |= dict.fromkeys(targets, found)
         else:
             right = [*names, *parameters]
@@ -150,6 +150,10 @@ def _parameters(graph: Graph, sizes: Sizes) -> dict[str, tuple[list[tuple[str, i
     return found
 
 
+def _whole(dims: Dims, sizes: Sizes) -> tuple[int, ...]:
+    return tuple(int(n) for n in shape(dims, sizes))  # type: ignore[arg-type]
+
+
 def _check(name: str, found: Array, wanted: tuple[int, ...], graph: Graph, dims: Dims) -> None:
     if found.shape != wanted:
         symbols = ", ".join(symbols_of(dims, graph))
@@ -163,7 +167,7 @@ def _input(name: str, found: Array, run_name: str, stack: Stack | None, graph: G
     if dims is None:
         ids = next(b.ops[0] for b in graph.blocks if b.role == "embed" and (not stack or b.stack in ("", stack.name)))
         dims = ids.output.dims if own == "vectors" else ids.output.dims[:2]
-    wanted: tuple[int, ...] = tuple(int(n) for n in shape(dims, sizes))  # type: ignore[arg-type]
+    wanted = _whole(dims, sizes)
     if name != "A" and found.ndim == len(wanted) - 1:
         found = found[None]
     if name != "A" and found.ndim == len(wanted) and len(found) == 1:
@@ -219,7 +223,7 @@ def seeded_inputs(model: Model, graph: Graph, sizes: Sizes, known: Mapping[str, 
         if own == "vectors" and stack and not isinstance(stack.embedding, Vectors):
             continue
         tensor = next(t for b in graph.blocks for op in b.ops for t in op.inputs if _is(t, b.stack, run_name))
-        size = tuple(int(n) for n in shape(tensor.dims, sizes))  # type: ignore[arg-type]
+        size = _whole(tensor.dims, sizes)
         rng = random.Random(f"{name}/{seed}")
         if own == "token_ids" and stack and isinstance(stack.embedding, Tokens):
             vocab, tokens = stack.embedding.vocab, size[-1]
@@ -247,25 +251,26 @@ def seeded_weights(
     }
     made = dict(known)
 
+    def fresh(path: str, copy: int) -> Array:
+        block, op, param = ops[path]
+        size, rng = _whole(param.dims, sizes), random.Random(f"{path}/{copy}/{seed}")
+        if op.attrs.get("fixed"):  # a stored table of sines and cosines is no matter of choice
+            table: Array = sinusoids(np.arange(size[0]), size[1], op.attrs["order"], op.attrs["spread"])
+            return table
+        if NORMS in rules(op).traits:
+            one: Array = np.full(size, 1.0 - op.attrs["offset"] if param.name == "weight" else 0.0)
+            if style == "random":
+                one = (one + _small(rng, style, size, 0, 0) / 2).round(2)
+            return one
+        drawn = _small(rng, style, size, -1, 2 if LOOKS_UP in rules(op).traits else 1)
+        if param.name == "weight":
+            drawn /= 2 ** _halvings(op, block, graph, sizes)
+            drawn = drawn.round(2) if style == "random" else drawn
+        return drawn
+
     def weight(path: str, copy: int) -> Array:
         if (path, copy) not in made:
-            block, op, param = ops[path]
-            size = tuple(int(n) for n in shape(param.dims, sizes))  # type: ignore[arg-type]
-            rng = random.Random(f"{path}/{copy}/{seed}")
-            if op.attrs.get("fixed"):  # a stored table of sines and cosines is no matter of choice
-                made[path, copy] = sinusoids(np.arange(size[0]), size[1], op.attrs["order"], op.attrs["spread"])
-                return made[path, copy]
-            if NORMS in rules(op).traits:
-                first = 1.0 - op.attrs["offset"] if param.name == "weight" else 0.0
-                fresh = np.full(size, first)
-                if style == "random":
-                    fresh = (fresh + _small(rng, style, size, 0, 0) / 2).round(2)
-            else:
-                fresh = _small(rng, style, size, -1, 2 if LOOKS_UP in rules(op).traits else 1)
-                if param.name == "weight":
-                    fresh = fresh / 2 ** _halvings(op, block, graph, sizes)
-                    fresh = fresh.round(2) if style == "random" else fresh
-            made[path, copy] = fresh
+            made[path, copy] = fresh(path, copy)
         return made[path, copy]
 
     return weight
@@ -279,7 +284,7 @@ def _halvings(op: Op, block: Block, graph: Graph, sizes: Sizes) -> int:
     """
 
     def length(*dims: Dim) -> int:
-        return math.prod(int(n) for n in shape(dims, sizes))  # type: ignore[arg-type, misc]
+        return math.prod(_whole(dims, sizes))
 
     if LOOKS_UP in rules(op).traits and op.path.endswith("embed.tokens"):
         factor = next((o.attrs["factor"] for o in block.ops if o.path == "embed.scale"), 1.0)

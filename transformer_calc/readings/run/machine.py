@@ -74,7 +74,7 @@ class Machine:
         self.random = np.random.default_rng(0)  # for what is in a cache before the run
         self.entries: dict[tuple[str, int], int] = {}  # of every parameter tensor that was used
         self.progress = progress
-        repeats = (int(sizes[b.repeat]) if b.repeat else 1 for b in graph.blocks)  # type: ignore[arg-type]
+        repeats = (int(b.times(sizes)) for b in graph.blocks)
         self.blocks_left = self.blocks_in_all = sum(repeats)
 
     # --- what kernels ask for ---------------------------------------------------------------------------

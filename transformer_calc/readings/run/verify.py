@@ -13,7 +13,7 @@ import numpy as np
 
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError, check_choice
-from transformer_calc.graph.core import MASK, Block, Graph, Op, Sizes, join, product, shape
+from transformer_calc.graph.core import MASK, Graph, Sizes, join, product, shape
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import CONVOLUTION, GROWN, PART, SAME
 from transformer_calc.readings.count.params import params
@@ -284,7 +284,7 @@ def held(graph: Graph, sizes: Sizes, itemsize: int = 8) -> int:
         own: Any = 0
         most: Any = 0
         for op in block.ops:
-            weights += sum(product(p.dims, sizes) * _copies(block, sizes) for p in op.params if not p.tied)
+            weights += sum(product(p.dims, sizes) * block.sets(sizes) for p in op.params if not p.tied)
             made = product(op.output.dims, sizes) + sum(product(t.dims, sizes) for t in op.extra)
             kind = rules(op)
             if kind.memory in NOTHING_NEW:
@@ -292,7 +292,8 @@ def held(graph: Graph, sizes: Sizes, itemsize: int = 8) -> int:
             own += made
             entries: Any = made + sum(product(t.dims, sizes) for t in op.inputs)
             if kind.kernel == CONVOLUTION:  # each patch beside the next
-                entries += product(op.output.dims, sizes) * product(op.params[0].dims[1:], sizes) / _outputs(op, sizes)
+                channels, *patch = op.params[0].dims
+                entries += product((*op.output.dims, *patch), sizes) // product((channels,), sizes)  # type: ignore[operator]
             most = max(most, kind.copies(op) * entries)
         if block.repeat:
             output = next(op.output for op in block.ops if op.path == block.output)
@@ -314,24 +315,15 @@ class _Peak(NamedTuple):
     most: Any = 0
 
 
-def _copies(block: Block, sizes: Sizes) -> Any:
-    return sizes[block.copies] if block.copies else 1
-
-
-def _outputs(op: Op, sizes: Sizes) -> Any:
-    """Channels that a convolution puts out."""
-    return product(op.params[0].dims[:1], sizes)
-
-
 def _operations(graph: Graph, sizes: Sizes, observed: Sequence[Observed], itemsize: int) -> list[Check]:
     seen: dict[str, list[Observed]] = {}
     for one in observed:
         seen.setdefault(join(one.block, one.op.output.name), []).append(one)
     checks = []
     for block in graph.blocks:
-        repeat = sizes[block.repeat] if block.repeat else 1
+        repeat = block.times(sizes)
         for op in block.ops:
-            path = join(block.path, op.output.name)
+            path = block.full(op.output.name)
             runs = seen.pop(path, [])
             checks.append(Check(f"{path}: runs", repeat, len(runs)))
             if not runs:
@@ -356,7 +348,7 @@ def _operations(graph: Graph, sizes: Sizes, observed: Sequence[Observed], itemsi
 
 def _totals(graph: Graph, sizes: Any, outcome: Outcome, machine: Machine) -> list[Check]:
     work = [(block, sum(rules(op).forward(op, sizes).model for op in block.ops)) for block in graph.blocks]
-    total = sum(of_one * (sizes[block.repeat] if block.repeat else 1) for block, of_one in work)
+    total = sum(of_one * block.times(sizes) for block, of_one in work)
     per_layer = Counter[tuple[str, int]]()
     for one in outcome.observed:
         if one.layer is not None:
@@ -369,8 +361,8 @@ def _totals(graph: Graph, sizes: Any, outcome: Outcome, machine: Machine) -> lis
         mine = [(layer, got) for (path, layer), got in per_layer.items() if path == block.path]
         checks += [Check(f"{block.path}, layer {layer}: FLOPs", of_one, got) for layer, got in mine]
     for path, load in outcome.loads.items():
-        routers = [(b, o) for b in graph.blocks for o in b.ops if join(b.path, o.path) == path]
-        sent = [product(o.output.dims, sizes) * (sizes[b.repeat] if b.repeat else 1) for b, o in routers]
+        routers = [(b, o) for b in graph.blocks for o in b.ops if b.full(o.path) == path]
+        sent = [product(o.output.dims, sizes) * b.times(sizes) for b, o in routers]
         checks.append(Check(f"{path}: tokens sent to experts", sent, [int(load.sum())]))
     return checks
 

@@ -31,8 +31,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 UNSEEN = ("mask", "padding_mask")  # inputs that the run makes by itself
 STYLES = ("integers", "random")
 MOST_PARAMS = 50_000
-MOST_TOKENS = 64
-MOST_SEQUENCES = 64
+MOST = 64  # tokens, and sequences
 FEW = 12  # tokens of a model's usual workload that are still walked
 USUAL_TOKENS = 4  # where nothing is asked for and the model's usual ones are more
 FRACTIONS = {"pixels": "the image", "mel_spectrogram": "the spectrogram"}  # inputs that are never whole numbers
@@ -248,7 +247,7 @@ def walked(
     if checkpoint:
         used = _checkpoint(graph, sizes, checkpoint)
     run_graph = with_vectors(graph, inputs)
-    only = set(chosen(run_graph, step, "step")) if step is not None else None
+    only = chosen(run_graph, step, "step") if step is not None else None
     last = last_of(run_graph, until, "until") if until is not None else None
     steps = walk(run_graph, sizes, used, inputs, last)
     told = _told(known, inputs, weights, seed, steps, checkpoint)
@@ -292,13 +291,11 @@ def _refuse_if_too_many_parameters(graph: Graph, sizes: Sizes, of: Mapping[str, 
 
 def _refuse_if_too_long(model: Model, on: Workload) -> None:
     images = isinstance(model.stacks[0].embedding, Patches)
-    if on.seq > MOST_TOKENS and not images:
-        hint = f"`seq={USUAL_TOKENS}`"
-        raise InputError(f"`seq` is {on.seq:,}; a walk takes at most {MOST_TOKENS} tokens", hint)
-    if on.target and on.target > MOST_TOKENS:
-        raise InputError(f"`target_seq` is {on.target:,}; a walk takes at most {MOST_TOKENS} tokens")
-    if on.batch > MOST_SEQUENCES:
-        raise InputError(f"`batch` is {on.batch:,}; a walk takes at most {MOST_SEQUENCES} sequences")
+    asked = {"seq": (0 if images else on.seq, "tokens"), "target_seq": (on.target or 0, "tokens")}
+    for field, (size, what) in (asked | {"batch": (on.batch, "sequences")}).items():
+        if size > MOST:
+            hint = f"`seq={USUAL_TOKENS}`" if field == "seq" else None
+            raise InputError(f"`{field}` is {size:,}; a walk takes at most {MOST} {what}", hint)
     if wrong := too_long(model, on):
         raise InputError(wrong, hint="a shorter `seq` or `target_seq`")
 
@@ -319,12 +316,7 @@ def _checkpoint(graph: Graph, sizes: Sizes, path: Path) -> Loaded:
 
 
 def _told(
-    known: Given,
-    inputs: Mapping[str, Any],
-    weights: str,
-    seed: int,
-    steps: Sequence[Step],
-    checkpoint: Path | None,
+    known: Given, inputs: Mapping[str, Any], weights: str, seed: int, steps: Sequence[Step], checkpoint: Path | None
 ) -> str:
     """Where the numbers are from."""
     used = {seen.key: seen for step in steps for seen in step.weights}

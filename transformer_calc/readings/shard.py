@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.expr import number_of
-from transformer_calc.graph.core import Block, Dims, Graph, Sizes, product
+from transformer_calc.graph.core import Block, Dims, Graph, Sizes, plain, product
 from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.params import Component, components
 
@@ -40,6 +39,7 @@ RULES = {
     "padded_vocab": "tp",
     "experts": "ep",
     "batch": "dp",
+    "batch_images": "dp",
 }
 PADDED = ("vocab", "padded_vocab")  # rounded up to a multiple of the ranks, as Megatron-LM pads the vocabulary
 REPLICATED = ("kv_heads",)  # kept whole where there are fewer than ranks
@@ -117,21 +117,15 @@ def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
     if mesh.ep > 1 and "experts" not in graph.axes:
         raise InputError(f"`ep` is {mesh.ep}, but the model has no experts")
     for axis, dimension in RULES.items():
-        for name in (a for a in graph.axes if a == axis or a.startswith(f"{axis}_")):
+        for name in (a for a in graph.axes if plain(a) == axis):
             size, ways = sizes[name], getattr(mesh, dimension)
-            if name.startswith(PADDED) or axis == "batch":
+            if axis in PADDED or dimension == "dp":
                 continue
-            if name.startswith(REPLICATED) and isinstance(size, int) and size < ways and ways % size == 0:
+            if axis in REPLICATED and isinstance(size, int) and size < ways and ways % size == 0:
                 continue
             if size % ways:
                 what = graph.axes[name].meaning
                 raise InputError(f"`{dimension}` is {ways}; it must divide the {size:,} {what}")
-
-
-@cache
-def _rule(axis: str) -> str:
-    """The axis of RULES that this one is, or is a variety of."""
-    return next((rule for rule in RULES if axis == rule or axis.startswith(f"{rule}_")), "")
 
 
 def divisor(axis: str, mesh: Mesh, sizes: Sizes, *, routed: bool = False) -> tuple[str, int]:
@@ -139,8 +133,8 @@ def divisor(axis: str, mesh: Mesh, sizes: Sizes, *, routed: bool = False) -> tup
 
     routed:  it is an axis of the experts' own weights
     """
-    base = _rule(axis)
-    if not base or (base in ROUTED and not routed):
+    base = plain(axis)
+    if base not in RULES or (base in ROUTED and not routed):
         return WHOLE
     ways = getattr(mesh, RULES[base])
     return RULES[base], min(number_of(sizes[axis]), ways) if base in REPLICATED else ways

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import GROWN
-from transformer_calc.readings.count.flops import masks
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size
@@ -41,13 +40,10 @@ def cached(graph: Graph) -> list[Cached]:
     """Every tensor that is kept from one token to the next."""
     found = []
     for block in graph.blocks:
-        hidden = masks(block)
         for op in block.ops:
             if rules(op).memory == GROWN:
-                attrs: Any = hidden[op.scope].attrs if op.scope in hidden else {}
-                short = op.output.dims[-2][0].startswith("context_")  # the cache of a windowed layer
-                window = attrs["window"] or attrs["chunk"] if short else None
-                found.append(Cached(block.full(op.path), op, block, window, bool(op.attrs.get("once"))))
+                window, once = op.attrs.get("window"), bool(op.attrs.get("once"))
+                found.append(Cached(block.full(op.path), op, block, window, once))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import Expr, substitute, symbol, to_text
 from transformer_calc.expr import formula as text
-from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.graph.core import Graph, Sizes, plain
 from transformer_calc.readings.count.params import params
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ def identities(graph: Graph, sizes: Sizes) -> list[Identity]:
     """What textbook formulas take for granted and this model satisfies: H·E = D, F = 4·D."""
     found = []
     axes, letters = graph.axes, graph.symbols()
-    for heads in [a for a in axes if a.startswith("heads")]:
+    for heads in [a for a in axes if plain(a) == "heads"]:
         suffix = heads.removeprefix("heads")
         widths = [a for a in (f"d_head{suffix}", "d_head") if a in axes and not axes[a].rule][:1]
         models = [a for a in (f"d_model{suffix}", "d_model") if a in axes][:1]
         for width, model in zip(widths, models, strict=False):
             if sizes[heads] * sizes[width] == sizes[model]:
                 found.append(Identity(letters[heads] * letters[width], letters[model]))
-    for inner in [a for a in axes if a.startswith("d_ff")]:
+    for inner in [a for a in axes if plain(a) == "d_ff"]:
         suffix = inner.removeprefix("d_ff")
         model = f"d_model{suffix}" if f"d_model{suffix}" in axes else "d_model"
         found += [Identity(letters[inner], n * letters[model]) for n in MULTIPLES if sizes[inner] == n * sizes[model]]

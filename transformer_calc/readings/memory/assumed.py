@@ -6,6 +6,7 @@ from typing import Any
 
 from transformer_calc.answer import Assumption
 from transformer_calc.facts import Device
+from transformer_calc.graph.core import plain
 from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.memory import serving, training
 from transformer_calc.readings.memory.buffers import BUFFERS
@@ -174,7 +175,7 @@ def _stages(found: Held) -> Found:
 def _uneven(found: Held) -> Found:
     """What ranks hold of a vocabulary that they do not divide."""
     tp, graph = found.plan.mesh.tp, found.graph
-    axes = (axis for name, axis in graph.axes.items() if name.startswith(PADDED))
+    axes = (axis for name, axis in graph.axes.items() if plain(name) in PADDED)
     counts: Any = sorted({int(found.sizes[axis.name]) for axis in axes})  # type: ignore[arg-type]
     uneven = [f"{count:,} over {tp} ranks, {-(-count // tp):,} on most" for count in counts if count % tp]
     if not uneven:

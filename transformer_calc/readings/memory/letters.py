@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.expr import divide, evaluate, formula_of, number_of, paired, settled, symbol
-from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.graph.core import Graph, Sizes, plain
 from transformer_calc.plan import Mesh, Serving, Training
 from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.formulas import Identity, identities, merged_layers, textbook
@@ -68,6 +68,6 @@ def letters_of(graph: Graph, sizes: Sizes, plan: Serving | Training) -> Letters:
     if not sizes.get("cached"):
         pairs["cached"] = 0
         for name, axis in graph.axes.items():
-            if axis.rule and name.startswith("context"):
+            if axis.rule and plain(name) == "context":
                 pairs[name] = axis.rule(pairs)
     return Letters(graph, pairs, values)

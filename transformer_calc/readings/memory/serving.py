@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.expr import ceil_div, ceil_to, largest, number_of
-from transformer_calc.graph.core import Block, Dims, Graph, Sizes
+from transformer_calc.graph.core import Block, Dims, Graph, Sizes, axes_of, plain
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import OWN
 from transformer_calc.plan import Mesh, Serving
 from transformer_calc.readings.count.cache import Cached, cached
 from transformer_calc.readings.count.params import Component, of_block
-from transformer_calc.readings.shard import Local, Stage, content, copies, key, parts_of, share
+from transformer_calc.readings.shard import PADDED, Local, Stage, content, copies, key, parts_of, share
 from transformer_calc.storage import Storage, storage
 
 COPY = "dequantised_matrix"
@@ -90,7 +90,8 @@ def copied(block: Block, sizes: Sizes, plan: Serving, *, backward: bool = False)
 def local_of(sizes: Sizes, plan: Serving) -> Local:
     """One pass on one device: its sequences, and its part of each; keys and the cache are of whole sequences."""
     run = {name: ceil_div(sizes[name], plan.mesh.cp) for name in ("seq", "target") if name in sizes}
-    run |= {name: ceil_div(size, plan.mesh.dp) for name, size in sizes.items() if name.startswith("batch")}
+    batches = (name for name in ("batch", "batch_images") if name in sizes)
+    run |= {name: ceil_div(sizes[name], plan.mesh.dp) for name in batches}
     return Local({**sizes, **run}, plan.mesh)
 
 
@@ -122,9 +123,9 @@ def weight_type(part: Component, plan: Serving) -> Storage:
     chosen = storage(plan.weights)
     linear = part.path.endswith(".weight") and len(part.dims) >= 2 and bool(part.block.repeat) and not part.embedding
     outputs = part.dims[part.out] if part.dims else ()
-    routes = not part.routed and any(axis.startswith("experts") for axis in outputs)
-    words = len(part.dims) >= 2 and any("vocab" in axis for dim in part.dims for axis in dim)
-    joins = any(axis.startswith("d_pair") for dim in part.dims for axis in dim)  # kept in 16 bits, as DeepSeek-V3's
+    routes = not part.routed and any(plain(axis) == "experts" for axis in outputs)
+    words = len(part.dims) >= 2 and any(plain(axis) in PADDED for axis in axes_of(part.dims))
+    joins = any(plain(axis) == "d_pair" for axis in axes_of(part.dims))  # kept in 16 bits, as DeepSeek-V3's
     if (linear and not (routes or words or joins)) or chosen.name in PLAIN:
         return chosen
     if words and chosen.table:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device
-from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.graph.core import Graph, Sizes, plain
 from transformer_calc.plan import Mesh, Training
 from transformer_calc.readings.count.params import Component
 from transformer_calc.readings.memory import training
@@ -154,7 +154,7 @@ class _Search:
 
     def _experts(self, mesh: Mesh) -> int:
         """Experts are split over the copies of a node, or over as many as there are experts."""
-        axes = (axis for axis in self.graph.axes if axis == "experts" or axis.startswith("experts_"))
+        axes = (axis for axis in self.graph.axes if plain(axis) == "experts")
         count: Any = min(int(self.sizes[axis]) for axis in axes)  # type: ignore[arg-type]
         most = max(1, (self.device.node or 1) // (mesh.tp * mesh.cp))
         return max(n for n in range(1, most + 1) if count % n == 0 and (mesh.dp * mesh.cp) % n == 0)

@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from transformer_calc import __version__, streams
 from transformer_calc.cli import options
 from transformer_calc.cli.options import FIELDS, WORKLOAD_FIELDS, flag_of
-from transformer_calc.errors import InputError, shown
+from transformer_calc.errors import InputError, as_options, shown
 
 if TYPE_CHECKING:
     from transformer_calc.output import Format
@@ -224,17 +224,17 @@ def command(
             several = takes == "models"
             for model in () if several else loaded:
                 for note in (said := list(model.notes)):
-                    streams.say("note", note)
+                    _note(note)
             hows = [_plan_of(given, of_plan)] if plan else []
             report = body(loaded if several else loaded[0], sizes, *hows, **chosen)
             noted: Any = () if several else report.model.get("notes", ())
             for note in (note for note in noted if note not in said):
-                streams.say("note", note)
+                _note(note)
             for model in loaded if several else ():
                 for note in model.notes:
-                    streams.say("note", f"{model.spec.name}: {note}")
+                    _note(f"{model.spec.name}: {note}")
             for note in _of_checkpoint(report):
-                streams.say("note", note)
+                _note(note)
             _print(report, format)
 
         # Typer reads the options from the signature: own options, the plan's, shared ones.
@@ -249,6 +249,10 @@ def command(
         return body
 
     return register
+
+
+def _note(text: str) -> None:
+    streams.say("note", as_options(text))
 
 
 def _plan_of(given: Mapping[str, Any], of_plan: tuple[Parameter, ...]) -> dict[str, Any]:

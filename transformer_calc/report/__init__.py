@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from transformer_calc.errors import as_options
+
 SCHEMA = "tcalc/1"
 
 # What a value is, which decides how people see it. Machines (JSON, CSV) get it as it is.
@@ -115,7 +117,7 @@ class Report(NamedTuple):
         return {
             "schema": SCHEMA,
             "command": self.command,
-            "model": dict(self.model),
+            "model": in_options(self.model),
             "workload": dict(self.workload),
             **self.data,
         }
@@ -140,6 +142,12 @@ class Report(NamedTuple):
                 label = part[0] if part and isinstance(part[0], str) else key
                 rest += [(label, inner) for inner in part if type(inner) not in _FINITE]
         return None
+
+
+def in_options(model: Mapping[str, object]) -> dict[str, object]:
+    """What is said of a model, with its notes in the command line's words."""
+    notes = model.get("notes")
+    return {**model, "notes": [as_options(note) for note in notes]} if isinstance(notes, list) else dict(model)
 
 
 _FINITE = frozenset({str, int, bool, type(None)})

@@ -20,7 +20,7 @@ from transformer_calc.readings.count.cache import cached
 from transformer_calc.readings.count.flops import rows as flops_of
 from transformer_calc.readings.count.flops import totals
 from transformer_calc.readings.memory.assumed import stored_beside
-from transformer_calc.report import Column, Facts, Kind, Report, Section, Table, Text
+from transformer_calc.report import Column, Facts, Kind, Report, Section, Table, Text, in_options
 from transformer_calc.report.common import rests_on
 from transformer_calc.spec import (
     Attention,
@@ -545,7 +545,7 @@ def build(
         "compare": {
             "models": names,
             "rows": lines,
-            "described": [model.describe() for model in models],
+            "described": [in_options(model.describe()) for model in models],
             "workloads": [run.to_dict() if run else None for run in runs],
         },
         "assumptions": assumptions,

@@ -25,7 +25,7 @@ class Further(NamedTuple):
             return []
         own = f", {self.unique:,} without copies of the token table and the head"
         whose = "" if self.unique == self.params else own
-        return [f"{further_layers(self.layers)} not counted: {self.params:,} parameters{whose} (--mtp counts them)"]
+        return [f"{further_layers(self.layers)} not counted: {self.params:,} parameters{whose} (`mtp` counts them)"]
 
     @property
     def said(self) -> str:

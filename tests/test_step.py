@@ -292,7 +292,7 @@ def test_frozen_weights_that_zero_divides_are_gathered_and_their_gradients_are_n
 def test_plans_of_one_search_are_timed_as_each_by_itself() -> None:
     model, device = transformer_calc.load("mixtral-8x7b"), hardware.load("h100-sxm")
     sizes = model.graph.bind({"batch": 64, "seq": 2048, "cached": 0})
-    known: dict[Any, Any] = {}
+    clock = step.Clock(model.graph, sizes, Training(), device)
     for mesh in (
         Mesh(dp=8),
         Mesh(dp=8, ep=8),
@@ -306,7 +306,7 @@ def test_plans_of_one_search_are_timed_as_each_by_itself() -> None:
                 for zero in (1, 3):
                     plan = Training(mesh=mesh, recompute=recompute, micro_batch=micro, zero=zero)
                     alone = step.timed(model.graph, sizes, plan, device)
-                    assert step.timed(model.graph, sizes, plan, device, known=known) == alone
+                    assert clock.step(plan, sizes) == alone
 
 
 def test_no_stage_of_a_plan_is_fuller_than_those_that_are_looked_at() -> None:
@@ -330,13 +330,13 @@ def test_a_search_reads_each_block_once(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(activations._Walk, "rows", counted)
     tried: list[Any] = []
-    timed = step._Reader._block
+    kernels = roofline.kernels
 
-    def once(reader: Any, block: Any) -> Any:
+    def once(block: Any, *how: Any) -> Any:
         tried.append(block)
-        return timed(reader, block)
+        return kernels(block, *how)
 
-    monkeypatch.setattr(step._Reader, "_block", once)
+    monkeypatch.setattr(roofline, "kernels", once)
     transformer_calc.load("gpt3").cost()
     assert 0 < len(read) < 40
     assert 0 < len(tried) < 100

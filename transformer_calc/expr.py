@@ -325,6 +325,8 @@ def largest(sizes: Iterable[Any]) -> Any:
 
 def ceil_div(a: Any, b: Any) -> Any:
     """The quotient a / b, rounded up; ValueError unless b is positive."""
+    if type(a) is int and type(b) is int and b > 0:  # what most are, and are asked thousands of times
+        return -(-a // b)
     return _ceil("ceil_div", a, b)
 
 
@@ -558,8 +560,6 @@ def _map_args(atom: str, change: Callable[[Size], Any]) -> Any:
 
 
 def _ceil(function: str, a: Any, b: Any) -> Any:
-    if type(a) is int and type(b) is int and b > 0:  # what most are, and are asked thousands of times
-        return -(-a // b) * (b if function == "ceil_to" else 1)
     if isinstance(a, Pair) or isinstance(b, Pair):
         return _by_halves(lambda a, b: _ceil(function, a, b), a, b)
     a, b = as_size(a), as_size(b)

@@ -192,6 +192,8 @@ def storage(name: str) -> Storage:
     >>> storage("Q4_K").bits
     (9, 2)
     """
+    if name in STORAGE:
+        return STORAGE[name]
     if mix := re.fullmatch(r"(q[2-6]_k)_(xs|s|m|l|xl)", name.strip().lower()):
         hint = f"give the type that most of it is: {mix[1]}"
         raise InputError(f"{shown(name)} is no storage type: it mixes several, layer by layer", hint)
@@ -231,8 +233,8 @@ class Precision(NamedTuple):
     @property
     def bytes_per_parameter(self) -> tuple[int, int, int]:
         """Bytes of a weight, of its gradient and of its master copy."""
-        weights, gradients, master = (STORAGE[n].bytes if n else 0 for n in (self.weights, self.gradients, self.master))
-        return weights, gradients, master
+        weights, gradients = STORAGE[self.weights].bytes, STORAGE[self.gradients].bytes
+        return weights, gradients, STORAGE[self.master].bytes if self.master else 0
 
 
 ZERO = "Rajbhandari et al. 2019, arXiv 1910.02054, section 3.1"
@@ -396,6 +398,8 @@ def optimizer(name: str) -> Optimizer:
 
 
 def _entry(what: str, name: str, table: Mapping[str, T], aliases: Mapping[str, str]) -> T:
+    if name in table:
+        return table[name]
     wanted = name.strip().lower()
     wanted = aliases.get(wanted, wanted)
     for spelt in (wanted, wanted.replace("_", "-"), wanted.replace("-", "_")):

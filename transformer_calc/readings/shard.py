@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError
@@ -61,7 +61,7 @@ class Stage(NamedTuple):
     @property
     def counts(self) -> dict[tuple[str, str], int]:
         """How often each block stands here, by what `key` makes of it."""
-        return {key(block): count for block, count in self.blocks}
+        return {(block.path, block.title): count for block, count in self.blocks}
 
 
 def key(block: Block) -> tuple[str, str]:
@@ -96,7 +96,7 @@ class Local(NamedTuple):
 
 def content(stage: Stage) -> tuple[tuple[str, str, int], ...]:
     """What is alike in stages that hold the same: of a long pipeline nearly all of them do."""
-    return tuple((*key(block), count) for block, count in stage.blocks)
+    return tuple([(block.path, block.title, count) for block, count in stage.blocks])
 
 
 def layers_of(stage: Stage) -> int:
@@ -117,10 +117,11 @@ def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
     if mesh.ep > 1 and "experts" not in graph.axes:
         raise InputError(f"`ep` is {mesh.ep}, but the model has no experts")
     for axis, dimension in RULES.items():
-        for name in (a for a in graph.axes if plain(a) == axis):
-            size, ways = sizes[name], getattr(mesh, dimension)
-            if axis in PADDED or dimension == "dp":
-                continue
+        ways = getattr(mesh, dimension)
+        if ways == 1 or dimension == "dp" or axis in PADDED:
+            continue
+        for name in [name for name in graph.axes if plain(name) == axis]:
+            size = sizes[name]
             if axis in REPLICATED and isinstance(size, int) and size < ways and ways % size == 0:
                 continue
             if size % ways:
@@ -168,7 +169,7 @@ def _entries(dims: Dims, sizes: Sizes, split: Iterable[tuple[str, int]]) -> Any:
     from transformer_calc.expr import ceil_div
 
     entries: Size = 1
-    for axis, (_, ways) in zip((axis for dim in dims for axis in dim), split, strict=True):
+    for axis, (_, ways) in zip(chain.from_iterable(dims), split, strict=True):
         entries = entries * (sizes[axis] if ways == 1 else ceil_div(sizes[axis], ways))
     return entries
 
@@ -189,8 +190,8 @@ def share(part: Component, mesh: Mesh, sizes: Sizes) -> Share:
     """One device's share of a parameter tensor."""
     split = splits(part.dims, mesh, sizes, routed=bool(part.routed))
     axes = iter(split)
-    shape = (_entries((dim,), sizes, islice(axes, len(dim))) for dim in part.dims)
-    return Share(tuple(shape), math.prod(ways for _, ways in split))
+    shape = [_entries((dim,), sizes, islice(axes, len(dim))) for dim in part.dims]
+    return Share(tuple(shape), math.prod([ways for _, ways in split]))
 
 
 def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
@@ -207,9 +208,9 @@ def stages(graph: Graph, mesh: Mesh, virtual: int = 1) -> Iterator[Stage]:
             yield chunks[0]
             continue
         held: dict[tuple[str, str], tuple[Block, int]] = {}
-        for block, count in (pair for chunk in chunks for pair in chunk.blocks):
-            _, before = held.get(key(block), (block, 0))
-            held[key(block)] = block, before + count
+        for block, count in chain.from_iterable([chunk.blocks for chunk in chunks]):
+            one = block.path, block.title
+            held[one] = block, held[one][1] + count if one in held else count
         first, last = chunks[0].first, chunks[-1].last
         yield Stage(number, tuple(held.values()), first, last, chunks)
 
@@ -251,29 +252,37 @@ def _groups(graph: Graph, pp: int, virtual: int) -> Iterator[Stage]:
         those = " and ".join(f"{count:,} of the {name}" for name, count in stacks.items())
         raise InputError(f"{what}; {each:,} layers a stage do not divide the {those}", _dividing(stacks))
     bounds = _bounds(layers, wanted)
+    before_all = {name: _in_roles(graph, ("", name), "embed") for name in stacks}
+    after_all = {name: _in_roles(graph, ("", name), "final") for name in stacks}
+    ends = _in_roles(graph, ("", *stacks), "mtp", "head")  # with what predicts further tokens, as Megatron-LM has it
     for number in range(wanted):
         low, high, start = bounds[number], bounds[number + 1], 0
         held: dict[str, int] = {}
         for cycle, times in runs:
             for place, path in enumerate(cycle):
                 # layers start + place + i · len(cycle), i < times, that are in [low, high)
-                before = [min(max(-(-(bound - start - place) // len(cycle)), 0), times) for bound in (low, high)]
-                held[path] = held.get(path, 0) + before[1] - before[0]
+                before = min(max(-(-(low - start - place) // len(cycle)), 0), times)
+                here = min(max(-(-(high - start - place) // len(cycle)), 0), times) - before
+                held[path] = held.get(path, 0) + here
             start += len(cycle) * times
         first, last = number == 0, number == wanted - 1
         blocks = [(repeated[path], count) for path, count in held.items() if count]
         start = 0
         for name, count in stacks.items():
             end = start + count
-            ends = {"embed": first if not start else low <= start < high}
-            ends["final"] = last if end == layers else low < end <= high
-            of_stack = (block for block in graph.blocks if block.stack in ("", name))
-            blocks += [(block, 1) for block in of_stack if ends.get(block.role)]
+            if first if not start else low <= start < high:
+                blocks += before_all[name]
+            if last if end == layers else low < end <= high:
+                blocks += after_all[name]
             start += count
-        if last:  # with what predicts further tokens, as Megatron-LM has it
-            ends_of = (block for block in graph.blocks if block.role in ("mtp", "head"))
-            blocks += [(block, graph.axes[block.repeat].size or 1 if block.repeat else 1) for block in ends_of]
+        blocks += ends if last else []
         yield Stage(number, tuple(blocks), first, last)
+
+
+def _in_roles(graph: Graph, stacks: tuple[str, ...], *roles: str) -> list[tuple[Block, int]]:
+    """The blocks of some stacks in these roles, and how often each stands there."""
+    found = [block for block in graph.blocks if block.role in roles and block.stack in stacks]
+    return [(block, graph.axes[block.repeat].size or 1 if block.repeat else 1) for block in found]
 
 
 def _dividing(stacks: Mapping[str, int]) -> str:
@@ -283,26 +292,28 @@ def _dividing(stacks: Mapping[str, int]) -> str:
     return f"`pp={', '.join(map(str, ways))}`"
 
 
-def parts_of(stage: Stage, graph: Graph, sizes: Sizes) -> Iterator[tuple[Component, int]]:
-    """(parameter tensor, how many of it) on a stage.
+def parts_of(
+    stage: Stage, graph: Graph, sizes: Sizes, every: list[Component] | None = None
+) -> Iterator[tuple[Component, int]]:
+    """(parameter tensor, how many of it) on a stage; every: the graph's, where they have been found.
 
     A tied table that stands on another stage stands here once more: the head's, the decoder's.
     """
-    every, counts = components(graph), stage.counts
+    every, counts = every or components(graph), stage.counts
     for part in every:
-        count: Any = counts.get(key(part.block), 0)
+        count: Any = counts.get((part.block.path, part.block.title), 0)
         if part.block.copies != part.block.repeat:  # layers that share their parameters
             count = min(sizes[part.block.copies], count)
         if count:
             yield part, count
     shared = tied(stage)
-    yield from ((part, 1) for part in every if part.path in shared and key(part.block) not in counts)
+    yield from [(part, 1) for part in every if part.path in shared and key(part.block) not in counts]
 
 
 def tied(stage: Stage, *roles: str) -> frozenset[str]:
     """Paths of parameters that the stage's operations, or those of blocks in these roles, share with others."""
-    blocks = (block for block, _ in stage.blocks if not roles or block.role in roles)
-    return frozenset(param.tied for block in blocks for op in block.ops for param in op.params)
+    blocks = [block for block, _ in stage.blocks if not roles or block.role in roles]
+    return frozenset([param.tied for block in blocks for op in block.ops for param in op.params])
 
 
 def params_of(stage: Stage, graph: Graph, mesh: Mesh, sizes: Sizes) -> tuple[int, int]:

@@ -121,12 +121,14 @@ def weight_type(part: Component, plan: Serving) -> Storage:
     Files of llama.cpp have types of their own for token table, head, and what is not quantised.
     """
     chosen = storage(plan.weights)
+    if chosen.name in PLAIN:
+        return chosen
     linear = part.path.endswith(".weight") and len(part.dims) >= 2 and bool(part.block.repeat) and not part.embedding
     outputs = part.dims[part.out] if part.dims else ()
     routes = not part.routed and any(plain(axis) == "experts" for axis in outputs)
     words = len(part.dims) >= 2 and any(plain(axis) in PADDED for axis in axes_of(part.dims))
     joins = any(plain(axis) == "d_pair" for axis in axes_of(part.dims))  # kept in 16 bits, as DeepSeek-V3's
-    if (linear and not (routes or words or joins)) or chosen.name in PLAIN:
+    if linear and not (routes or words or joins):
         return chosen
     if words and chosen.table:
         return storage(chosen.table if part.embedding and not part.head else chosen.head)

@@ -23,10 +23,10 @@ from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.ops.kept import How
 from transformer_calc.plan import USUAL, Mesh, Serving, Training
 from transformer_calc.readings.count import lora
-from transformer_calc.readings.count.params import Component
+from transformer_calc.readings.count.params import Component, components
 from transformer_calc.readings.memory import activations, buffers, serving
 from transformer_calc.readings.memory.activations import Saved
-from transformer_calc.readings.shard import Local, Stage, content, key, parts_of, share, tied
+from transformer_calc.readings.shard import Local, Share, Stage, content, key, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
 LOSS = ("loss", "targets")  # roles of what the loss keeps
@@ -147,14 +147,64 @@ def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Kept:
     return Reading(graph, sizes, plan).kept(stage)
 
 
-class Reading:
-    """Training of one model by one plan: what is the same on several of its stages is read once."""
+class Parameters:
+    """A model's parameters as training keeps them, on any mesh: tensors of a block that are alike are read once."""
 
     def __init__(self, graph: Graph, sizes: Sizes, plan: Training) -> None:
         self.graph, self.plan, self.sizes = graph, plan, lora.bound(sizes, plan.adapters)
+        self.paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
+        self.tied = {param.tied for block in graph.blocks for op in block.ops for param in op.params}
+        self.every = components(graph)
+        self._stages: dict[Any, list[tuple[Component, int, Any]]] = {}
+        self.states = States(plan)
+        self._shares: dict[Any, Share] = {}
+        self._bytes: dict[Any, tuple[Any, Any, Any]] = {}
+
+    def on(self, stage: Stage) -> list[tuple[Component, int, Any]]:
+        """(a tensor, how many of its block are like it, how many such blocks there are) on a stage."""
+        held = content(stage)
+        if held not in self._stages:
+            alike: dict[Any, tuple[Component, int, Any]] = {}
+            for part, count in parts_of(stage, self.graph, self.sizes, self.every):
+                like = self._like(part)
+                first, number, _ = alike.get(like, (part, 0, count))
+                alike[like] = first, number + 1, count
+            self._stages[held] = list(alike.values())
+        return self._stages[held]
+
+    def _like(self, part: Component) -> Any:
+        """What tensors have in common of which as many bytes are kept."""
+        if self.plan.adapters or self.plan.frozen or part.embedding or part.path in self.tied:
+            return part.path
+        return part.block.path, part.block.title, part.dims, part.out, part.routed, part.path.endswith(".weight")
+
+    def bytes(self, part: Component, mesh: Mesh, zero: int) -> tuple[Any, Any, Any]:
+        """Bytes of (weights, gradients, states) of one device's share of a tensor and of its adapters."""
+        ranks = mesh.dp * mesh.cp if zero else 1  # which divide nothing otherwise
+        of = part.path, mesh.tp, mesh.ep, ranks, zero
+        if of not in self._bytes:
+            if self.plan.adapters or self.plan.frozen:
+                plan = self.plan._replace(mesh=mesh, zero=zero)
+                self._bytes[of] = part_bytes(part, self.sizes, plan, self.paths)
+            else:
+                if of[:3] not in self._shares:
+                    self._shares[of[:3]] = share(part, mesh, self.sizes)
+                self._bytes[of] = self.states.bytes(part, self._shares[of[:3]], ranks_of(part, mesh), zero)
+        return self._bytes[of]
+
+    def frozen(self, part: Component, mesh: Mesh) -> Any:
+        """Bytes of what does not learn of one device's share of a tensor beside its adapters."""
+        return frozen_bytes(part, self.sizes, self.plan._replace(mesh=mesh, zero=0)) if self.plan.adapters else 0
+
+
+class Reading:
+    """Training of one model by one plan: what is the same on several of its stages is read once."""
+
+    def __init__(self, graph: Graph, sizes: Sizes, plan: Training, parameters: Parameters | None = None) -> None:
+        self.graph, self.plan, self.sizes = graph, plan, lora.bound(sizes, plan.adapters)
+        self.parameters = parameters or Parameters(graph, sizes, plan)  # of several plans
         self.local = local_of(graph, sizes, plan)
         self.how = how_of(plan, graph, sizes)
-        self.paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
         self._stills: dict[Any, _Still] = {}  # by what stands on a stage
         self._passes: dict[Any, Pass] = {}
 
@@ -178,11 +228,11 @@ class Reading:
         weights = gradients = states = 0
         units, plan = list[buffers.Unit](), self.plan
         last = tied(stage, "head")
-        for part, count in parts_of(stage, self.graph, self.sizes):
-            w, g, s = part_bytes(part, self.sizes, plan, self.paths)
+        for part, number, count in self.parameters.on(stage):
+            w, g, s = [number * each for each in self.parameters.bytes(part, plan.mesh, plan.zero)]
             weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
             if ranks_of(part, plan.mesh) > 1:  # as it is where its ranks have it whole
-                w, g, _ = part_bytes(part, self.sizes, plan, self.paths, zero=0)
+                w, g, _ = [number * each for each in self.parameters.bytes(part, plan.mesh, 0)]
                 after = part.block.role in ("final", "head") or part.path in last
                 units.append(buffers.Unit(part.block, count, w, g, after))
         each = STORAGE[precision(plan.precision).activations].bytes
@@ -293,26 +343,36 @@ def part_bytes(
 
 
 def state_bytes(part: Component, sizes: Sizes, plan: Training) -> tuple[Any, Any, Any]:
-    """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor.
+    """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor."""
+    return States(plan).bytes(part, share(part, plan.mesh, sizes), ranks_of(part, plan.mesh), plan.zero)
 
-    ZeRO divides the tensor's entries: a rank has as many of each kind as the one that has the most of them.
-    """
-    recipe, held = precision(plan.precision), share(part, plan.mesh, sizes)
-    _, gradient, master = recipe.bytes_per_parameter
-    weight = serving.weight_type(part, Serving(weights=recipe.weights, rest=recipe.activations)).bytes
-    role = "embedding" if part.embedding else "hidden" if part.block.role in ("layer", "mtp") else "head"
-    chosen, ranks = optimizer(plan.optimizer), ranks_of(part, plan.mesh)
 
-    def of(stage: int) -> Any:
-        return ceil_div(held.entries, ranks) if plan.zero >= stage else held.entries
+class States:
+    """What training keeps of what learns: a plan's words, looked up once."""
 
-    if plan.zero >= 1 and not chosen.factored:  # of a stretch of entries, whose shape says nothing
-        entries = number_of(held.entries)
-        states = chosen.bytes_of((of(1),), role, recipe.states, entries, matrix=len(part.dims) > 1)
-    else:
-        whole: Any = chosen.bytes_of(held.shape, role, recipe.states, number_of(held.entries))
-        states = divide(whole, ranks if plan.zero >= 1 else 1)
-    return ceil_div(of(3) * weight, 1), ceil_div(of(2) * gradient, 1), ceil_div(of(1) * master + states, 1)
+    def __init__(self, plan: Training) -> None:
+        recipe = precision(plan.precision)
+        self.stored = Serving(weights=recipe.weights, rest=recipe.activations)
+        _, self.gradient, self.master = recipe.bytes_per_parameter
+        self.optimizer, self.type = optimizer(plan.optimizer), recipe.states
+
+    def bytes(self, part: Component, held: Share, ranks: int, zero: int) -> tuple[Any, Any, Any]:
+        """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor.
+
+        ZeRO divides the tensor's entries over its ranks: one has as many of each kind as that with the most of them.
+        """
+        entries, chosen = held.entries, self.optimizer
+        divided = ceil_div(entries, ranks) if zero else entries
+        weights = (divided if zero >= 3 else entries) * serving.weight_type(part, self.stored).bytes
+        gradients = (divided if zero >= 2 else entries) * self.gradient
+        role = "embedding" if part.embedding else "hidden" if part.block.role in ("layer", "mtp") else "head"
+        number = number_of(entries)
+        if zero and not chosen.factored:  # of a stretch of entries, whose shape says nothing
+            states = chosen.bytes_of((divided,), role, self.type, number, matrix=len(part.dims) > 1)
+        else:
+            states = chosen.bytes_of(held.shape, role, self.type, number)
+            states = divide(states, ranks) if zero else states
+        return ceil_div(weights, 1), ceil_div(gradients, 1), ceil_div(divided * self.master + states, 1)
 
 
 def passes(plan: Training, sizes: Sizes) -> int:

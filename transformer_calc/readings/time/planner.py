@@ -10,16 +10,16 @@ timed as a whole; not every plan there is is tried.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Graph, Sizes, plain
 from transformer_calc.plan import Mesh, Training
-from transformer_calc.readings.count.params import Component
 from transformer_calc.readings.memory import training
-from transformer_calc.readings.shard import Stage, check, parts_of, stages
+from transformer_calc.readings.shard import Stage, check, content
 from transformer_calc.readings.time import step
 
 MICRO_BATCHES = (1, 2, 4, 8, 16)
@@ -94,14 +94,12 @@ class _Search:
     ) -> None:
         self.graph, self.sizes, self.device, self.devices = graph, sizes, device, devices
         self.plan, self.fixed = plan, fixed
-        self.layers = sum(len(cycle) * times for runs in graph.orders.values() for cycle, times in runs)
-        self.known: dict[Any, Any] = {}  # times of blocks
+        self.layers = layers = sum(len(cycle) * times for runs in graph.orders.values() for cycle, times in runs)
+        self.divisors = [n for n in range(1, layers + 1) if layers % n == 0]
+        self.clock = step.Clock(graph, sizes, plan, device)
         self.seconds: dict[Training, float] = {}  # of the plans that were timed
         self.fitting: dict[tuple[Training, int], bool] = {}
-        self.states: dict[tuple[str, int, int, int, int], int] = {}
         self.stages: dict[tuple[int, int], list[Stage]] = {}
-        self.parts: dict[int, list[tuple[Component, int]]] = {}  # of a stage in `stages`
-        self.every: Stage | None = None  # the whole model as one
 
     def plans(self) -> Iterator[Training]:
         """Plans for each width of tensor parallelism: the shortest pipeline that fits, with each way to save memory.
@@ -116,7 +114,7 @@ class _Search:
             for zero in zeros:
                 for recompute in again:
                     first = True
-                    for pp in self._lengths():
+                    for pp in self.lengths:
                         found = self._plan(tp, pp, zero, recompute)
                         if found is None:
                             continue
@@ -130,7 +128,8 @@ class _Search:
                             if whole:
                                 break
 
-    def _lengths(self) -> list[int]:
+    @cached_property
+    def lengths(self) -> list[int]:
         """Pipelines that divide the layers, or nearly."""
         if "pp" in self.fixed:
             return [self.plan.mesh.pp]
@@ -186,7 +185,7 @@ class _Search:
         if key not in self.fitting:
             those = self._stages(plan)
             if may := all(self._at_least(stage, plan) <= room for stage in those):
-                reading = training.Reading(self.graph, padded, plan)
+                reading = training.Reading(self.graph, padded, plan, self.clock.parameters)
                 may = all(reading.kept(stage).total <= room for stage in those)
             self.fitting[key] = may
         return self.fitting[key]
@@ -199,29 +198,23 @@ class _Search:
         room = self.device.memory_bytes
         if room is None or plan.mesh.pp == 1:
             return True
-        if self.every is None:
-            (self.every,) = stages(self.graph, Mesh())
-        return self._at_least(self.every, plan) <= room * plan.mesh.pp
+        (whole,) = self.clock.cut(1, 1).stages
+        return self._at_least(whole, plan) <= room * plan.mesh.pp
 
     def _stages(self, plan: Training) -> list[Stage]:
         """The stages of which one is the fullest."""
         key = plan.mesh.pp, plan.virtual
         if key not in self.stages:
-            self.stages[key] = list(fullest(stages(self.graph, plan.mesh, plan.virtual)))
+            self.stages[key] = list(fullest(self.clock.cut(*key).stages))
         return self.stages[key]
 
     def _at_least(self, stage: Stage, plan: Training) -> int:
         """What a stage holds at the least, which is quickly said: what learns has weights, gradients and states."""
         if plan.adapters or plan.frozen:
             return 0
-        mesh, total = plan.mesh, 0
-        if id(stage) not in self.parts:
-            self.parts[id(stage)] = list(parts_of(stage, self.graph, self.sizes))
-        for part, count in self.parts[id(stage)]:
-            key = part.path, mesh.tp, mesh.ep, training.ranks_of(part, mesh), plan.zero
-            if key not in self.states:
-                self.states[key] = sum(training.state_bytes(part, self.sizes, plan))
-            total += count * self.states[key]
+        total, kept = 0, self.clock.parameters
+        for part, number, count in kept.on(stage):
+            total += number * count * sum(kept.bytes(part, plan.mesh, plan.zero))
         return total
 
     @property
@@ -239,7 +232,7 @@ class _Search:
                 if key in seen:
                     continue
                 seen.add(key)
-                groups = tuple(n for n in range(1, self.layers + 1) if self.layers % (n * plan.mesh.pp) == 0)
+                groups = tuple([n for n in self.divisors if self.layers % (n * plan.mesh.pp) == 0])
                 tried = self.timed(plan, best.seconds, groups or GROUPS) if self._valid(self._least(plan)) else None
                 if tried is not None and tried.seconds < best.seconds and self._fits(tried.plan):
                     best = tried
@@ -254,13 +247,13 @@ class _Search:
         mesh, fixed = plan.mesh, self.fixed
         widths = (mesh.tp,) if "tp" in fixed else _powers(min(self.device.node or 1, self.devices))
         meshes: list[tuple[int, int]] = []
-        equal = (pp for pp in self._lengths() if pp == mesh.pp or not self.layers % pp or not (self.layers + 2) % pp)
+        equal = [pp for pp in self.lengths if pp == mesh.pp or not self.layers % pp or not (self.layers + 2) % pp]
         lengths = [pp for pp in equal if self.devices % (mesh.tp * pp * mesh.cp) == 0]
         if mesh.pp in lengths:
             at = lengths.index(mesh.pp)
             meshes += [(mesh.tp, pp) for pp in lengths[max(at - 2, 0) : at + 3]]
-        for tp in (tp for tp in (mesh.tp // 2, 2 * mesh.tp) if tp in widths):
-            meshes += [(tp, mesh.pp), *((tp, pp) for pp in lengths if pp * tp == mesh.pp * mesh.tp)]
+        for tp in [tp for tp in (mesh.tp // 2, 2 * mesh.tp) if tp in widths]:
+            meshes += [(tp, mesh.pp), *[(tp, pp) for pp in lengths if pp * tp == mesh.pp * mesh.tp]]
         base = plan._replace(virtual=self.plan.virtual, schedule=self.plan.schedule)
         again = (plan.recompute,) if "recompute" in fixed else ("none", "full")
         zeros = (plan.zero,) if "zero" in fixed else (0, 1, 2, 3)
@@ -291,10 +284,10 @@ class _Search:
                 if not self._valid(plan):
                     continue
                 padded = self._padded(plan)
-                reading = training.Reading(self.graph, padded, plan)
+                reading = training.Reading(self.graph, padded, plan, self.clock.parameters)
                 needs = max(reading.kept(stage).total for stage in self._stages(plan))
                 if needs < least:
-                    seconds = sum(step.timed(self.graph, padded, plan, self.device, known=self.known).values())
+                    seconds = sum(self.clock.step(plan, padded).values())
                     self.seconds[plan] = seconds
                     best, least = Candidate(plan, padded["batch"], seconds), needs
         return best
@@ -317,7 +310,7 @@ class _Search:
                 continue
             padded = self._padded(how)
             if how not in self.seconds:
-                parts = step.timed(self.graph, padded, how, self.device, known=self.known)
+                parts = self.clock.step(how, padded)
                 self.seconds[how] = sum(parts.values())
             seconds = self.seconds[how]
             if seconds < best and (fastest is None or seconds < fastest.seconds) and not self._fits(how):
@@ -330,9 +323,13 @@ class _Search:
 def fullest(every: Iterable[Stage]) -> Iterator[Stage]:
     """Stages of which none before holds the same or more: the earlier, the more micro-batches at once."""
     before: list[dict[tuple[str, str], int]] = []
+    seen = set[Any]()
     for stage in every:
-        held = {(block.path, block.title): count for block, count in stage.blocks}
-        if not any(all(other.get(key, 0) >= count for key, count in held.items()) for other in before):
+        if (what := content(stage)) in seen:
+            continue
+        seen.add(what)
+        held = stage.counts
+        if not any(_holds(other, held) for other in before):
             before.append(held)
             yield stage
 
@@ -343,3 +340,8 @@ def _beside(micro: int) -> tuple[int, int]:
 
 def _powers(most: int) -> list[int]:
     return [2**i for i in range(int(math.log2(most)) + 1)]
+
+
+def _holds(stage: Mapping[Any, int], other: Mapping[Any, int]) -> bool:
+    """Whether a stage has all that another one has."""
+    return all(stage.get(block, 0) >= count for block, count in other.items())

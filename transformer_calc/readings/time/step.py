@@ -9,20 +9,20 @@ data-parallel ranks and the optimizer passes over its states.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Graph, Sizes
-from transformer_calc.plan import Training
+from transformer_calc.plan import Mesh, Training
 from transformer_calc.readings.count import flops, lora, tuning
-from transformer_calc.readings.count.params import Component
 from transformer_calc.readings.memory.serving import PLAIN
-from transformer_calc.readings.memory.training import check, frozen_bytes, micro_batch, passes, state_bytes
-from transformer_calc.readings.shard import Stage, parts_of, stages
+from transformer_calc.readings.memory.training import Parameters, check, micro_batch, passes
+from transformer_calc.readings.shard import Stage, content, stages
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.time import communication, roofline
-from transformer_calc.readings.time.communication import Link
+from transformer_calc.readings.time.communication import Link, Transfer
 from transformer_calc.readings.time.roofline import How, Rates
 from transformer_calc.storage import STORAGE, precision, storage
 
@@ -41,6 +41,9 @@ PARTS = {
     "dp": "summing gradients",
     "optimizer": "optimizer",
 }
+
+
+Content = tuple[bool, bool, tuple[tuple[str, str, int], ...]]  # of a stage: first, last, what stands on it
 
 
 class Estimate(NamedTuple):
@@ -66,7 +69,7 @@ class _Held(NamedTuple):
 
     def plus(self, more: _Held, times: int = 1) -> _Held:
         """The sum with `times` more."""
-        return _Held(*(a + times * b for a, b in zip(self, more, strict=True)))
+        return _Held(*[a + times * b for a, b in zip(self, more, strict=True)])
 
 
 class Times(NamedTuple):
@@ -84,7 +87,7 @@ class Times(NamedTuple):
 
     def plus(self, more: Times, times: int = 1) -> Times:
         """The sum with `times` more."""
-        return Times(*(a + times * b for a, b in zip(self, more, strict=True)))
+        return Times(*[a + times * b for a, b in zip(self, more, strict=True)])
 
 
 def estimate(graph: Graph, sizes: Sizes, plan: Training, device: Device, *, ideal: bool = False) -> Estimate:
@@ -107,56 +110,9 @@ def estimate(graph: Graph, sizes: Sizes, plan: Training, device: Device, *, idea
     return Estimate(seconds, shown, model, hardware, model / rate, hardware / rate, bound, assumptions(device, plan))
 
 
-def timed(
-    graph: Graph,
-    sizes: Sizes,
-    plan: Training,
-    device: Device,
-    *,
-    ideal: bool = False,
-    known: dict[Any, Any] | None = None,
-) -> dict[str, float]:
-    """Seconds of each part of a step on the slowest stage; `known` keeps what plans of one search have in common."""
-    check_mesh(plan.mesh, graph, sizes)
-    check(plan, sizes)
-    recipe, mesh = precision(plan.precision), plan.mesh
-    rates = roofline.rates(device, recipe.compute, ideal=ideal)
-    names = ("tp", "cp", "pp", "ep", "copies", "expert_copies")
-    links = {name: communication.link(mesh, name, device, ideal=ideal) for name in names}
-    run: dict[str, Any] = {"cached": 0, "batch": micro_batch(plan, sizes)}
-    run |= {name: int(sizes[name]) // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[arg-type]
-    local = graph.bind(run)
-    size = STORAGE[recipe.activations].bytes
-    narrow = NARROW.get(recipe.compute)
-    how = How(mesh=mesh, size=size, attention=plan.attention, keys=mesh.cp, narrow=narrow, near=links["ep"].near)
-    if plan.adapters:
-        stored = float(storage(plan.weights).of(1)) if plan.weights not in PLAIN else None
-        how = how._replace(
-            trainable=lambda path: False,
-            adapted=lora.targets(graph, plan.adapters),
-            rank=plan.adapters.rank,
-            stored=stored,
-        )
-    reader = _Reader(graph, local, how, plan, rates, links, {} if known is None else known)
-    cut = "stages", mesh.pp, plan.virtual
-    if cut not in reader.known:
-        reader.known[cut] = list(stages(graph, mesh, plan.virtual))
-    numbers = Counter(map(_same, reader.known[cut]))
-    alike = {_same(stage): stage for stage in reader.known[cut]}
-    times = {key: reader.stage(stage) for key, stage in alike.items()}
-    totals = {key: sum(one) for key, one in times.items()}
-    slowest = max(totals, key=totals.__getitem__)
-    micro = passes(plan, sizes)
-    parts = {name: micro * value for name, value in times[slowest]._asdict().items()}
-    parts["bubble"] = (sum(n * totals[key] for key, n in numbers.items()) - totals[slowest]) / plan.virtual
-    after = (reader.after(stage, sizes, last=totals[key]) for key, stage in alike.items())
-    parts["dp"], parts["optimizer"] = max(after, key=sum)
-    return parts
-
-
-def _same(stage: Stage) -> tuple[Any, ...]:
-    """What stages have in common that take the same time."""
-    return stage.first, stage.last, *((block.path, block.title, count) for block, count in stage.blocks)
+def timed(graph: Graph, sizes: Sizes, plan: Training, device: Device, *, ideal: bool = False) -> dict[str, float]:
+    """Seconds of each part of a step on the slowest stage."""
+    return Clock(graph, sizes, plan, device, ideal=ideal).step(plan, sizes)
 
 
 def assumptions(device: Device, plan: Training) -> dict[str, str]:
@@ -170,166 +126,240 @@ def assumptions(device: Device, plan: Training) -> dict[str, str]:
     return said
 
 
-class _Reader:
-    """Times of a plan's blocks, each read once; those in `known` are of the same model, device and precision."""
+class Cut(NamedTuple):
+    """A model in pipeline stages: those that take the same time, once each, and how many of each there are."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        local: Sizes,
-        how: How,
-        plan: Training,
-        rates: Rates,
-        links: dict[str, Link],
-        known: dict[Any, Any],
-    ) -> None:
-        self.graph, self.local, self.how, self.plan, self.rates, self.links = graph, local, how, plan, rates, links
-        self.known = known
-        # what a layer's time depends on: not how many copies or stages there are
-        self.key = plan.mesh._replace(dp=1, pp=1), local["batch"], plan.recompute, plan.attention, plan.kernels
+    stages: list[Stage]
+    alike: dict[Content, Stage]
+    numbers: Counter[Content]
 
-    def exposed(self, sent: float, busy: float) -> float:
+
+class _Run(NamedTuple):
+    """A plan at work; what a layer's time depends on is neither how many copies there are nor how many stages."""
+
+    plan: Training
+    batch: int  # sequences of one pass of a device
+    rates: Rates
+    links: Mapping[str, Link]
+    layer: tuple[int, ...]
+
+
+class _Read(NamedTuple):
+    """What a block costs on one device, whatever is computed again."""
+
+    kernels: list[tuple[str, bool, float, float]]  # kind, whether it works on a score matrix, seconds there and back
+    before: list[Transfer]
+    after: list[Transfer]
+    ring: float  # seconds in which keys and values go round once
+
+
+class Clock:
+    """Times steps of one model on one device: what plans of a precision, an optimizer … have in common is read once."""
+
+    def __init__(self, graph: Graph, sizes: Sizes, plan: Training, device: Device, *, ideal: bool = False) -> None:
+        recipe = precision(plan.precision)
+        self.graph, self.sizes, self.device, self.ideal = graph, sizes, device, ideal
+        self.compute = recipe.compute
+        self.parameters = Parameters(graph, sizes, plan)
+        self.per_parameter = recipe.bytes_per_parameter
+        narrow = NARROW.get(recipe.compute)
+        self.how = How(size=STORAGE[recipe.activations].bytes, attention=plan.attention, narrow=narrow)
+        if plan.adapters:
+            self.how = self.how._replace(
+                trainable=lambda path: False,
+                adapted=lora.targets(graph, plan.adapters),
+                rank=plan.adapters.rank,
+                stored=float(storage(plan.weights).of(1)) if plan.weights not in PLAIN else None,
+            )
+        self._links: dict[Mesh, dict[str, Link]] = {}
+        self._cuts: dict[tuple[int, int], Cut] = {}
+        self._reads: dict[Any, _Read] = {}
+        self._blocks: dict[Any, Times] = {}
+        self._handed: dict[Any, float] = {}
+        self._kept: dict[Any, dict[str, _Held]] = {}
+
+    @cached_property
+    def rates(self) -> Rates:
+        """What the device reaches."""
+        return roofline.rates(self.device, self.compute, ideal=self.ideal)
+
+    def step(self, plan: Training, sizes: Sizes) -> dict[str, float]:
+        """Seconds of each part of a step on the slowest stage."""
+        mesh = plan.mesh
+        check_mesh(mesh, self.graph, sizes)
+        check(plan, sizes)
+        batch = micro_batch(plan, sizes)
+        run = _Run(plan, batch, self.rates, self._joined(mesh), (mesh.tp, mesh.cp, mesh.ep, mesh.sp, batch))
+        cut = self.cut(mesh.pp, plan.virtual)
+        times = {key: self._stage(run, stage) for key, stage in cut.alike.items()}
+        totals = {key: sum(one) for key, one in times.items()}
+        slowest = max(totals, key=totals.__getitem__)
+        micro = passes(plan, sizes)
+        parts = {name: micro * value for name, value in zip(Times._fields, times[slowest], strict=True)}
+        every = sum([n * totals[key] for key, n in cut.numbers.items()])
+        parts["bubble"] = (every - totals[slowest]) / plan.virtual
+        after = [self._after(run, stage, last=totals[key]) for key, stage in cut.alike.items()]
+        parts["dp"], parts["optimizer"] = max(after, key=sum)
+        return parts
+
+    def cut(self, pp: int, virtual: int) -> Cut:
+        """The stages of a pipeline."""
+        if (pp, virtual) not in self._cuts:
+            every = list(stages(self.graph, Mesh(pp=pp), virtual))
+            keys = [(stage.first, stage.last, content(stage)) for stage in every]
+            self._cuts[pp, virtual] = Cut(every, dict(zip(keys, every, strict=True)), Counter(keys))
+        return self._cuts[pp, virtual]
+
+    def _joined(self, mesh: Mesh) -> dict[str, Link]:
+        """How the ranks of each dimension reach each other."""
+        if mesh not in self._links:
+            names = ("tp", "cp", "pp", "ep", "copies", "expert_copies")
+            self._links[mesh] = {name: communication.link(mesh, name, self.device, ideal=self.ideal) for name in names}
+        return self._links[mesh]
+
+    def _exposed(self, sent: float, busy: float) -> float:
         """Seconds that a collective costs beside kernels of so many seconds."""
         return communication.exposed(sent, busy, self.rates.kind)
 
-    def block(self, block: Block) -> Times:
-        """One layer, or what stands before or after them, forward and backward."""
-        key = (block.path, block.title, *self.key)
-        if key not in self.known:
-            self.known[key] = self._block(block)
-        times: Times = self.known[key]
-        return times
+    def _one_pass(self, run: _Run) -> tuple[Sizes, How]:
+        """The sizes of one micro-batch on one device, and how it is run."""
+        mesh, graph = run.plan.mesh, self.graph
+        given: dict[str, Any] = {"cached": 0, "batch": run.batch}
+        given |= {name: self.sizes[name] // mesh.cp for name in ("seq", "target") if name in graph.workload_axes}  # type: ignore[operator]
+        return graph.bind(given), self.how._replace(mesh=mesh, keys=mesh.cp, near=run.links["ep"].near)
 
-    def _block(self, block: Block) -> Times:
-        plan, times = self.plan, Times()
-        recompute = plan.recompute if block.role == "layer" else "none"
+    def _read(self, run: _Run, block: Block) -> _Read:
+        """A block on one device."""
+        key = block.path, block.title, run.layer
+        if key not in self._reads:
+            local, how = self._one_pass(run)
+            kernels = [
+                (
+                    kernel.kind,
+                    kernel.core,
+                    sum(roofline.spent(kernel, self.rates, how.size)),
+                    roofline.backward(kernel, self.rates, how.size),
+                )
+                for kernel in roofline.kernels(block, local, how)
+            ]
+            ring = communication.ring(block, local, how, run.links["cp"]) if how.keys > 1 else 0.0
+            self._reads[key] = _Read(kernels, *communication.transfers(block, local, how), ring)
+        return self._reads[key]
+
+    def _block(self, run: _Run, block: Block) -> Times:
+        """One layer, or what stands before or after them, forward and backward."""
+        recompute = run.plan.recompute if block.role == "layer" else "none"
+        key = block.path, block.title, run.layer, recompute
+        if key not in self._blocks:
+            self._blocks[key] = self._timed(self._read(run, block), run.links, recompute)
+        return self._blocks[key]
+
+    def _timed(self, read: _Read, links: Mapping[str, Link], recompute: str) -> Times:
+        spent = dict.fromkeys(Times._fields, 0.0)
         wide = 0.0  # matmuls of the backward pass, beside which collectives may run
-        for kernel in roofline.kernels(block, self.local, self.how):
-            forward = sum(roofline.spent(kernel, self.rates, self.how.size))
-            backward = roofline.backward(kernel, self.rates, self.how.size)
-            again = recompute == "full" or (recompute == "selective" and kernel.core and kernel.kind != "attention")
-            times = times._replace(
-                **{kernel.kind: getattr(times, kernel.kind) + forward + backward},
-                again=times.again + (forward if again else 0.0),
-            )
-            wide += backward if kernel.kind == "matmul" else 0.0
-        before, after = communication.transfers(block, self.local, self.how)
-        spent = {"tp": 0.0, "ep": 0.0}
-        for transfer in before:
-            one = communication.seconds(transfer.kind, transfer.bytes, self.links[transfer.over])
+        for kind, core, forward, backward in read.kernels:
+            spent[kind] += forward + backward
+            again = recompute == "full" or (recompute == "selective" and core and kind != "attention")
+            spent["again"] += forward if again else 0.0
+            wide += backward if kind == "matmul" else 0.0
+        for transfer in read.before:
+            one = communication.seconds(transfer.kind, transfer.bytes, links[transfer.over])
             spent[transfer.over] += one * (2 if recompute == "full" else 1)
         if self.rates.kind == "TPU":  # its compiler sends a part while it multiplies another
-            spent["tp"] = self.exposed(spent["tp"], times.matmul)
+            spent["tp"] = self._exposed(spent["tp"], spent["matmul"])
         beside = 0.0
-        for transfer in after:
-            one = communication.seconds(transfer.kind, transfer.bytes, self.links[transfer.over])
+        for transfer in read.after:
+            one = communication.seconds(transfer.kind, transfer.bytes, links[transfer.over])
             if transfer.hidden:
                 beside += one
             else:
                 spent[transfer.over] += one
-        spent["tp"] += self.exposed(beside, wide)
-        return times._replace(**spent, cp=self._ring(block, times))
+        spent["tp"] += self._exposed(beside, wide)
+        # keys and values go round the context-parallel ranks, beside attention; gradients too
+        spent["cp"] = self._exposed(3 * read.ring, spent["attention"])
+        return Times(**spent)
 
-    def _ring(self, block: Block, times: Times) -> float:
-        """Keys and values go round the context-parallel ranks, beside attention; gradients too."""
-        if self.plan.mesh.cp == 1:
-            return 0.0
-        once = communication.ring(block, self.local, self.how, self.links["cp"])
-        return self.exposed(3 * once, times.attention)
-
-    def stage(self, stage: Stage) -> Times:
+    def _stage(self, run: _Run, stage: Stage) -> Times:
         """One micro-batch on one device of a stage."""
         total = Times()
         for block, count in stage.blocks:
-            total = total.plus(self.block(block), count)
-        mesh = self.plan.mesh
-        if mesh.pp > 1:
-            total = total._replace(send=self._send(stage))
-        if self.plan.zero >= 3:
-            total = total._replace(zero=self._gather(stage, total))
+            total = total.plus(self._block(run, block), count)
+        if run.plan.mesh.pp > 1:
+            total = total._replace(send=self._send(run, stage))
+        if run.plan.zero >= 3:
+            total = total._replace(zero=self._gather(run, stage, total))
         return total
 
-    def _send(self, stage: Stage) -> float:
+    def _send(self, run: _Run, stage: Stage) -> float:
         """Activations to the next stage, gradients to the one before: each group of layers does."""
-        mesh, layers = self.plan.mesh, [block for block, _ in stage.blocks if block.repeat]
+        mesh, layers = run.plan.mesh, [block for block, _ in stage.blocks if block.repeat]
         block = (layers or [block for block in self.graph.blocks if block.repeat])[0]  # a stage may be but an end
-        reader = roofline.Reader(block, self.local, self.how)
-        made = {op.path: op for op in block.ops}[block.output]
-        whole = self.how.size * reader.entries(made.output.dims, whole=True)
+        key = block.path, block.title, run.layer
+        if key not in self._handed:
+            local, how = self._one_pass(run)
+            made = {op.path: op for op in block.ops}[block.output]
+            self._handed[key] = how.size * roofline.Reader(block, local, how).entries(made.output.dims, whole=True)
+        whole = self._handed[key]
         # each tensor-parallel rank sends its part, and the parts are gathered in the node (2104.04473, section 4.1)
-        one = whole / mesh.tp / self.links["pp"].port + self.links["pp"].hop
+        one = whole / mesh.tp / run.links["pp"].port + run.links["pp"].hop
         if mesh.tp > 1 and not mesh.sp:
-            one += communication.seconds("all-gather", whole, self.links["tp"])
+            one += communication.seconds("all-gather", whole, run.links["tp"])
         ends = (0 if stage.first else 1) + (0 if stage.last else 1)
-        return one * (2 * (self.plan.virtual - 1) + ends)
+        return one * (2 * (run.plan.virtual - 1) + ends)
 
-    def _gather(self, stage: Stage, busy: Times) -> float:
+    def _gather(self, run: _Run, stage: Stage, busy: Times) -> float:
         """ZeRO 3: weights are gathered before each use, and gradients scattered, beside the layers' kernels."""
-        spent, units = 0.0, sum(count for _, count in stage.blocks)
-        for group, held in self._held(stage, self.local).items():  # a layer at a time
-            spent += 2 * communication.seconds("all-gather", held.weights / units, self.links[group])
-            spent += communication.seconds("reduce-scatter", held.gradients / units, self.links[group])
-        return self.exposed(spent * units, sum(busy))
+        spent, units = 0.0, sum([count for _, count in stage.blocks])
+        for group, held in self._held(stage, run.plan.mesh).items():  # a layer at a time
+            spent += 2 * communication.seconds("all-gather", held.weights / units, run.links[group])
+            spent += communication.seconds("reduce-scatter", held.gradients / units, run.links[group])
+        return self._exposed(spent * units, sum(busy))
 
-    def after(self, stage: Stage, sizes: Sizes, last: float) -> tuple[float, float]:
+    def _after(self, run: _Run, stage: Stage, last: float) -> tuple[float, float]:
         """(gradients' collectives, optimizer) once a step, on one device of a stage; last: seconds of a micro-batch."""
-        spent, moved = 0.0, 0.0
-        for group, held in self._held(stage, sizes).items():
-            joined = self.links[group]
-            moved += held.traffic / (joined.ranks if self.plan.zero >= 1 else 1)
-            if self.plan.zero == 0:
+        spent, moved, zero = 0.0, 0.0, run.plan.zero
+        for group, held in self._held(stage, run.plan.mesh).items():
+            joined = run.links[group]
+            moved += held.traffic / (joined.ranks if zero >= 1 else 1)
+            if zero == 0:
                 spent += communication.seconds("all-reduce", held.gradients, joined)
-            elif self.plan.zero < 3:
+            elif zero < 3:
                 spent += communication.seconds("reduce-scatter", held.gradients, joined)
                 spent += communication.seconds("all-gather", held.learning, joined)
-        return self.exposed(spent, last / 2) + self._tied(stage), moved / self.rates.memory
+        return self._exposed(spent, last / 2) + self._tied(run, stage), moved / self.rates.memory
 
-    def _tied(self, stage: Stage) -> float:
+    def _tied(self, run: _Run, stage: Stage) -> float:
         """The first and the last stage of a pipeline sum the gradients of a token table that is the head, too."""
-        if self.plan.mesh.pp == 1 or not (stage.first or stage.last):
+        if run.plan.mesh.pp == 1 or not (stage.first or stage.last):
             return 0.0
-        paths = {param.tied for block in self.graph.blocks for op in block.ops for param in op.params}
-        size = sum(
-            self.known["held", part.path, self.plan.mesh.tp, self.plan.mesh.ep].gradients
-            for part, _ in self.known["parts", *_same(stage)]
-            if part.path in paths
-        )
-        joined = self.links["pp"]
+        tables = [part for part, *_ in self.parameters.on(stage) if part.path in self.parameters.tied]
+        size = sum([self.parameters.bytes(part, run.plan.mesh, 0)[1] for part in tables])
+        joined = run.links["pp"]
         return size / joined.port + 2 * joined.hop if size else 0.0
 
-    def _held(self, stage: Stage, sizes: Sizes) -> dict[str, _Held]:
+    def _held(self, stage: Stage, mesh: Mesh) -> dict[str, _Held]:
         """Bytes of a device's parameters before ZeRO divides them, by the group of ranks that hold the same ones."""
-        groups: dict[str, _Held] = {}
-        cut = ("parts", *_same(stage))
-        if cut not in self.known:
-            self.known[cut] = list(parts_of(stage, self.graph, sizes))
-        for part, count in self.known[cut]:
-            key = ("held", part.path, self.plan.mesh.tp, self.plan.mesh.ep)
-            if key not in self.known:
-                self.known[key] = self._part(part, sizes)
-            group = "expert_copies" if part.routed else "copies"
-            groups[group] = groups.get(group, _Held()).plus(self.known[key], count)
-        return groups
-
-    def _part(self, part: Component, sizes: Sizes) -> _Held:
-        plain, found = self.plan._replace(zero=0), _Held()
-        if plain.adapters is None:
-            weights, gradients, states = state_bytes(part, sizes, plain)
-            return _Held(weights, weights, gradients, traffic(plain, weights, gradients, states))
-        bound = lora.bound(sizes, plain.adapters)
-        for learning in lora.adapters(part, self.how.adapted):
-            weights, gradients, states = state_bytes(learning, bound, plain)
-            found = found.plus(_Held(weights, weights, gradients, traffic(plain, weights, gradients, states)))
-        return found.plus(_Held(weights=frozen_bytes(part, sizes, plain)))
+        key = content(stage), mesh.tp, mesh.ep
+        if key not in self._kept:
+            groups: dict[str, _Held] = {}
+            for part, number, count in self.parameters.on(stage):
+                group = "expert_copies" if part.routed else "copies"
+                weights, gradients, states = self.parameters.bytes(part, mesh, 0)
+                learning = weights - self.parameters.frozen(part, mesh)
+                moved = traffic(self.per_parameter, learning, gradients, states)
+                one = _Held(weights, learning, gradients, moved)
+                groups[group] = groups.get(group, _Held()).plus(one, number * count)
+            self._kept[key] = groups
+        return self._kept[key]
 
 
-def traffic(plan: Training, weights: float, gradients: float, states: float) -> float:
+def traffic(per_parameter: tuple[int, int, int], weights: float, gradients: float, states: float) -> float:
     """Bytes that an update moves for a tensor with so many bytes of each.
 
     As mixed-precision optimizers go about it, one pass after the other: gradients to the master copy's type, their
     norm, their clipping, the update, the weights in their own type, gradients to zero.
     """
-    weight, _, master = precision(plan.precision).bytes_per_parameter
+    weight, _, master = per_parameter
     wide = weights / weight * (master or weight)  # gradients in the master copy's type
     cast = gradients + wide if master else 0.0
     back = wide + weights if master else 0.0

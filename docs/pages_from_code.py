@@ -210,7 +210,17 @@ def comments(cls: type) -> dict[str, str]:
 
 def hints(thing: Any) -> dict[str, Any]:
     """The types of a class's fields, or of a function's parameters, with those that only a type checker imports."""
-    return typing.get_type_hints(thing, None, _for_checkers(sys.modules[thing.__module__]))
+    names: dict[str, Any] = {}
+    for one in reversed(getattr(thing, "__mro__", [thing])):
+        if one.__module__.startswith(PACKAGE):
+            names |= _for_checkers(sys.modules[one.__module__])
+    while True:
+        try:
+            return typing.get_type_hints(thing, None, names)
+        except NameError as error:  # of a name for a type that another module has in quotes
+            modules = [vars(module) for name, module in sys.modules.items() if name.startswith(PACKAGE)]
+            missing = str(error.name)
+            names[missing] = next((module[missing] for module in modules if missing in module), object)
 
 
 def _for_checkers(module: Any) -> dict[str, Any]:
@@ -525,7 +535,10 @@ def storage_page() -> str:
 
 def python_page() -> str:
     """What the package exports, and the records that its answers are made of."""
-    parts = ["# The library"]
+    parts = [
+        "# The library",
+        "A method that takes `**how` takes the [fields of a plan](plans.md) by their names, and `mode`.",
+    ]
     answers: list[Any] = []
     names = sorted(transformer_calc.__all__, key=lambda name: (name != "load", name != "Transformer", name))
     for name in names:

@@ -20,7 +20,7 @@ from transformer_calc.plan import Adapters, Mesh, Serving, Training
 from transformer_calc.readings.count.lora import trainable
 from transformer_calc.readings.count.params import components
 from transformer_calc.readings.memory.fit import _fewest, least_bytes
-from transformer_calc.readings.memory.held import Bytes
+from transformer_calc.readings.memory.parts import Bytes
 from transformer_calc.readings.memory.serving import weight_type
 from transformer_calc.readings.memory.training import Reading, in_flight
 from transformer_calc.readings.shard import stages

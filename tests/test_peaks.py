@@ -13,19 +13,20 @@ from transformer_calc import Transformer, load
 from transformer_calc.expr import Expr, evaluate
 from transformer_calc.plan import Mesh, Training
 from transformer_calc.readings.memory.letters import letters_of
-from transformer_calc.readings.memory.training import START, Kept, kept
+from transformer_calc.readings.memory.parts import StageMemory
+from transformer_calc.readings.memory.training import START, Reading
 from transformer_calc.readings.shard import stages
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "peaks.json").read_text())["models"]
 RECIPES = {"bfloat16": "bf16", "float32": "fp32", "float16": "fp16-mixed"}  # by the type of the activations
 
 
-def held(model: Transformer, plan: Training, workload: Any) -> Kept:
+def held(model: Transformer, plan: Training, workload: Any) -> StageMemory:
     (stage,) = stages(model.graph, plan.mesh)
-    return kept(stage, model.graph, model.graph.sizes(workload), plan)
+    return Reading(model.graph, model.graph.sizes(workload), plan).held(stage)
 
 
-def predicted(name: str, kind: str, size: list[int]) -> Kept:
+def predicted(name: str, kind: str, size: list[int]) -> StageMemory:
     model = load(config=GOLDEN[name]["config"])
     attention, dtype, outputs = kind.split()
     batch, seq, target = size
@@ -46,7 +47,7 @@ def test_the_peak_is_what_pytorch_allocates(name: str) -> None:
     assert GOLDEN[name]["at"] == ["aten._log_softmax_backward_data.default"]
     for kind, measured in GOLDEN[name]["bytes"].items():
         found = [predicted(name, kind, size) for size in GOLDEN[name]["sizes"]]
-        assert [of.activations for of in found] == measured, kind
+        assert [of.bytes.activations for of in found] == measured, kind
         assert {of.peak_at for of in found} == {START}
 
 
@@ -62,10 +63,10 @@ def test_bytes_of_a_logit(recipe: str, outputs: str, each: float) -> None:
     for kernels in ("eager", "fused"):
         plan = Training(precision=recipe, kernels=kernels, outputs=outputs)
         found = held(model, plan, model.workload(batch=1, seq=1024))
-        assert found.loss == (12 + width * (outputs == "held")) * logits
-    assert found.activations / logits == pytest.approx(each, abs=0.15)
+        assert found.logits_and_loss == (12 + width * (outputs == "held")) * logits
+    assert found.bytes.activations / logits == pytest.approx(each, abs=0.15)
     eager = held(model, plan._replace(kernels="eager"), model.workload(batch=1, seq=1024))
-    assert eager.activations / logits == pytest.approx(each, abs=0.01)
+    assert eager.bytes.activations / logits == pytest.approx(each, abs=0.01)
 
 
 def test_a_softcap_adds_a_copy() -> None:
@@ -74,7 +75,7 @@ def test_a_softcap_adds_a_copy() -> None:
     logits = 1024 * 32768
     for outputs, each in (("held", 16), ("released", 14)):
         found = held(model, Training(precision="bf16", outputs=outputs), model.workload(batch=1, seq=1024))
-        assert found.loss == each * logits
+        assert found.logits_and_loss == each * logits
         assert 2 * logits < found.saved < 3 * logits
 
 
@@ -111,8 +112,8 @@ def test_what_the_loop_holds_is_there_in_the_layers_too() -> None:
     plan = Training(recompute="full", recompute_every=8)
     both = [held(model, plan._replace(outputs=outputs), run) for outputs in ("held", "released")]
     assert {of.peak_at for of in both} == {"recomputation of a layer in the backward pass"}
-    assert [of.loss for of in both] == [2 * 2048 * 4096, 0]
-    assert both[0].activations - both[1].activations == 2 * 2048 * 4096
+    assert [of.logits_and_loss for of in both] == [2 * 2048 * 4096, 0]
+    assert both[0].bytes.activations - both[1].bytes.activations == 2 * 2048 * 4096
 
 
 def test_micro_batches_bound_the_loss() -> None:
@@ -123,11 +124,11 @@ def test_micro_batches_bound_the_loss() -> None:
         counts = []
         for stage in stages(model.graph, plan.mesh):
             run = model.graph.sizes(model.workload(batch=4, seq=64))
-            counts.append(kept(stage, model.graph, run, plan).loss)
+            counts.append(Reading(model.graph, run, plan).held(stage).logits_and_loss)
         logits, targets = 64 * 50257, 8 * 64
         assert counts == [0, times * (4 + 2) * logits + 8 * logits + (times - 1) * targets]
     plan = Training(micro_batch=1)
-    assert held(model, plan, model.workload(batch=4, seq=64)).loss == 14 * logits
+    assert held(model, plan, model.workload(batch=4, seq=64)).logits_and_loss == 14 * logits
 
 
 @pytest.mark.parametrize("outputs", ["held", "released"])
@@ -140,8 +141,8 @@ def test_formulas_say_the_same(name: str, recompute: str, outputs: str) -> None:
     sizes, found = model.graph.sizes(run), held(model, plan, run)
     letters = letters_of(model.graph, sizes, plan)
     (stage,) = stages(model.graph, plan.mesh)
-    both = kept(letters.stage(stage, plan.mesh), model.graph, letters.sizes, plan)
+    both = Reading(model.graph, letters.sizes, plan).held(letters.stage(stage, plan.mesh))
     assert both == found
-    formulas, _ = letters.textbook({"activations": both.activations, "gradients": both.gradients})
-    assert evaluate(formulas["activations"], letters.values) == found.activations
+    formulas, _ = letters.textbook({"activations": both.bytes.activations, "gradients": both.bytes.gradients})
+    assert evaluate(formulas["activations"], letters.values) == found.bytes.activations
     assert isinstance(formulas["activations"], Expr)

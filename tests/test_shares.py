@@ -15,7 +15,7 @@ from transformer_calc import InputError, Transformer, Workload, load
 from transformer_calc.plan import Adapters, Mesh, Serving, Training
 from transformer_calc.readings.count.params import components
 from transformer_calc.readings.memory.serving import live, local_of
-from transformer_calc.readings.memory.training import kept, part_bytes, ranks_of, state_bytes
+from transformer_calc.readings.memory.training import Reading, part_bytes, ranks_of, state_bytes
 from transformer_calc.readings.shard import check, parts_of, share, stages
 from transformer_calc.readings.time import roofline
 from transformer_calc.storage import optimizer, precision
@@ -125,7 +125,7 @@ def test_weights_of_a_rank_are_those_that_megatron_counts(name: str, mesh: Mesh,
     model = load(name)
     sizes = sizes_of(model, batch=mesh.dp, seq=512)
     (stage,) = stages(model.graph, mesh)
-    weights = kept(stage, model.graph, sizes, Training(precision="bf16", mesh=mesh)).weights
+    weights = Reading(model.graph, sizes, Training(precision="bf16", mesh=mesh)).held(stage).bytes.weights
     assert weights == 2 * megatron(name, mesh)
     assert expected in (None, weights)
 
@@ -223,7 +223,7 @@ def test_the_largest_share_of_gpt3s_vocabulary() -> None:
     entries = 6283 * 12288
     assert state_bytes(table, sizes, Training(mesh=mesh)) == (2 * entries, 2 * entries, 12 * entries)
     (stage,) = stages(model.graph, mesh)
-    whole = kept(stage, model.graph, sizes, Training(mesh=mesh))
+    whole = Reading(model.graph, sizes, Training(mesh=mesh)).held(stage).bytes
     assert whole.optimizer == 6 * whole.weights == 6 * whole.gradients
     said: Any = memory_report(model, model.workload(batch=1, seq=2048), Training(mesh=mesh)).to_dict()["assumptions"]
     assert said["vocabulary"]["text"].startswith("50,257 over 8 ranks, 6,283 on most, not padded")

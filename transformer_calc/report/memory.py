@@ -11,7 +11,8 @@ from transformer_calc.report import Column, Facts, Report, Table
 from transformer_calc.report.common import device_data, legend, of_checkpoint, rests_on
 
 if TYPE_CHECKING:
-    from transformer_calc.readings.memory.held import Formulas, Memory, StageMemory
+    from transformer_calc.readings.memory.held import Formulas, Memory
+    from transformer_calc.readings.memory.parts import StageMemory
 
 COLUMNS = (Column("part", "per device", "text"), Column("bytes", "", "bytes"), Column("share", "share", "share"))
 STAGES = (

@@ -13,8 +13,9 @@ from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.plan import Mesh, Serving, Training
 from transformer_calc.readings.count.cache import cached
 from transformer_calc.readings.count.params import Component
-from transformer_calc.readings.memory.held import Bytes, Held, room_of, tokens_in_cache
-from transformer_calc.readings.memory.serving import weight_bytes
+from transformer_calc.readings.memory.held import Held, room_of
+from transformer_calc.readings.memory.parts import Bytes
+from transformer_calc.readings.memory.serving import tokens_in_cache, weight_bytes
 from transformer_calc.readings.memory.training import state_bytes
 from transformer_calc.readings.shard import check, parts_of, stages
 from transformer_calc.spec import Workload
@@ -188,7 +189,7 @@ class _Search:
 
     def length(self, run: Workload) -> int:
         """Tokens in the cache; of a sequence, in training and where nothing is cached."""
-        return (tokens_in_cache(self.subject.graph, run) if self.caches else 0) or run.seq
+        return (tokens_in_cache(self.subject.graph, self.subject.graph.sizes(run)) if self.caches else 0) or run.seq
 
     def tokens(self, run: Workload) -> int:
         """Tokens of a sequence, which a model may be made for or not."""

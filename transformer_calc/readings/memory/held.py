@@ -11,55 +11,16 @@ from transformer_calc.facts import Device
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.count import lora
-from transformer_calc.readings.count.cache import cached, elements, per_token
+from transformer_calc.readings.count.cache import elements, per_token
 from transformer_calc.readings.count.formulas import Identity
 from transformer_calc.readings.count.legend import Symbol
 from transformer_calc.readings.count.params import components
 from transformer_calc.readings.memory import serving, training
-from transformer_calc.readings.shard import Stage, layers_of, stages
+from transformer_calc.readings.memory.parts import Bytes, StageMemory
+from transformer_calc.readings.shard import Stage, stages
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.spec import Workload
 from transformer_calc.storage import storage
-
-
-class Bytes(NamedTuple):
-    """Bytes on one device, by what they are for."""
-
-    weights: int = 0
-    gradients: int = 0
-    optimizer: int = 0
-    activations: int = 0
-    kv_cache: int = 0
-    other: int = 0  # buffers of communication, a copy of a matrix, overhead
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return sum(self)
-
-    def to_dict(self) -> dict[str, int]:
-        """For reports."""
-        return self._asdict() | {"total": self.total}
-
-
-class StageMemory(NamedTuple):
-    """What one device of a pipeline stage holds when it holds the most."""
-
-    stage: int
-    layers: int
-    bytes: Bytes
-    other_parts: dict[str, int]  # what `other` is made of
-    peak_at: str = ""  # of training: when that is
-    logits_and_loss: int = 0  # of the activations
-    saved: int = 0  # of the activations, what autograd keeps of the forward passes, the loss apart
-    of_layers: Mapping[str, int] = {}  # of the activations, what one layer of each kind keeps, by its path
-
-    @property
-    def parts(self) -> dict[str, int]:
-        """Its bytes by kind, those of logits and loss apart, and each part of what is other."""
-        found = self.bytes._asdict() | {"logits_and_loss": self.logits_and_loss}
-        found["activations"] -= self.logits_and_loss
-        return {name: size for name, size in found.items() if name != "other"} | self.other_parts
 
 
 class KvCache(NamedTuple):
@@ -191,7 +152,7 @@ def held(graph: Graph, workload: Workload, plan: Serving | Training, *, overhead
         context, groups = 0, plan.virtual
     else:
         serving.check(plan, sizes)
-        context, groups = tokens_in_cache(graph, workload), 1
+        context, groups = serving.tokens_in_cache(graph, sizes), 1
     cut = tuple(stages(graph, plan.mesh, groups))
     return Held(graph, sizes, plan, context, cut, of_stages(cut, graph, sizes, plan, overhead))
 
@@ -200,30 +161,12 @@ def of_stages(
     cut: Sequence[Stage], graph: Graph, sizes: Sizes, plan: Serving | Training, overhead: int = 0
 ) -> tuple[StageMemory, ...]:
     """What one device of each stage holds; of sizes with their symbols, each number of bytes with its formula."""
-    if isinstance(plan, Training):
-        reading = training.Reading(graph, sizes, plan)
-        every = [_trained(reading.kept(stage)) for stage in cut]
-    else:
-        served = serving.Reading(graph, sizes, plan)
-        every = [_served(served.held(stage)) for stage in cut]
-    found = []
-    for stage, (kinds, buffers, more) in zip(cut, every, strict=True):
-        others = buffers | ({"overhead": overhead} if overhead else {})
-        size = Bytes(**kinds, other=sum(others.values()))
-        found.append(StageMemory(stage.number, layers_of(stage), size, others, **more))
-    return tuple(found)
-
-
-def _trained(of: training.Kept) -> tuple[dict[str, int], dict[str, int], dict[str, Any]]:
-    """Bytes by kind, those of what is other, and the rest of what is known of a stage."""
-    kinds = {name: getattr(of, name) for name in ("weights", "gradients", "optimizer", "activations")}
-    more = {"peak_at": of.peak_at, "logits_and_loss": of.loss, "saved": of.saved, "of_layers": of.layers}
-    return kinds, of.buffers, more
-
-
-def _served(of: serving.Held) -> tuple[dict[str, int], dict[str, int], dict[str, Any]]:
-    kinds = {name: getattr(of, name) for name in ("weights", "kv_cache", "activations")}
-    return kinds, of.buffers, {}
+    read = (
+        training.Reading(graph, sizes, plan).held
+        if isinstance(plan, Training)
+        else serving.Reading(graph, sizes, plan).held
+    )
+    return tuple(read(stage).beside(overhead=overhead) for stage in cut)
 
 
 def memory(
@@ -249,11 +192,6 @@ def memory(
         learning=learning(found),
         assumptions=assumptions,
     )
-
-
-def tokens_in_cache(graph: Graph, workload: Workload) -> int:
-    """Tokens of each sequence in the cache: those given, else those that the pass itself puts there."""
-    return (workload.context or workload.target or workload.seq) if cached(graph) else 0
 
 
 def kv_cache(graph: Graph, sizes: Sizes, kv_dtype: str, context: int) -> KvCache:

@@ -16,53 +16,42 @@ from transformer_calc.ops.kind import OWN
 from transformer_calc.plan import Mesh, Serving
 from transformer_calc.readings.count.cache import Cached, cached
 from transformer_calc.readings.count.params import Component, of_block
-from transformer_calc.readings.shard import PADDED, Local, Stage, content, copies, key, parts_of, share
+from transformer_calc.readings.memory.parts import Bytes, StageMemory
+from transformer_calc.readings.shard import PADDED, Local, Stage, content, copies, key, layers_of, parts_of, share
 from transformer_calc.storage import Storage, storage
 
 COPY = "dequantised_matrix"
 PLAIN = ("fp64", "fp32", "tf32", "bf16", "fp16")  # types that everything is stored in
 
 
-class Held(NamedTuple):
-    """Bytes on one device of a stage."""
-
-    weights: int
-    kv_cache: int
-    activations: int
-    buffers: dict[str, int]  # a matrix that is computed with in a copy
-
-
 class Reading:
     """Serving of one model by one plan: what is the same on several of its stages is read once."""
 
     def __init__(self, graph: Graph, sizes: Sizes, plan: Serving) -> None:
-        self.graph, self.sizes, self.plan, self.local = graph, sizes, plan, local_of(sizes, plan)
-        self._held: dict[Any, Held] = {}  # by what stands on a stage
+        self.graph, self.sizes, self.plan = graph, sizes, plan
+        self.local, self.context = local_of(sizes, plan), tokens_in_cache(graph, sizes)
+        self._held: dict[Any, StageMemory] = {}  # by what stands on a stage
 
-    def held(self, stage: Stage) -> Held:
+    def held(self, stage: Stage) -> StageMemory:
         """One device of a stage, at the end of a pass."""
         if (alike := content(stage)) not in self._held:
             self._held[alike] = self._of(stage)
-        return self._held[alike]
+        return self._held[alike]._replace(stage=stage.number)
 
-    def _of(self, stage: Stage) -> Held:
+    def _of(self, stage: Stage) -> StageMemory:
         graph, sizes, plan, counts = self.graph, self.sizes, self.plan, stage.counts
         parts = parts_of(stage, graph, sizes)
         weights = sum(count * weight_bytes(part, plan.mesh, sizes, plan) for part, count in parts)
-        parts_kept = ((part, counts.get(key(part.block), 0)) for part in cached(graph))
-        cache = sum(count * cache_bytes(part, sizes, plan, self.local) for part, count in parts_kept if count)
+        kept, context = ((part, counts.get(key(part.block), 0)) for part in cached(graph)), self.context
+        cache = sum(count * cache_bytes(part, sizes, plan, self.local, context) for part, count in kept if count)
         working, copy = max((self._working(block) for block, _ in stage.blocks), key=sum)
-        return Held(weights, cache, working, {COPY: copy} if copy else {})
+        size = Bytes(weights=weights, kv_cache=cache, activations=working)
+        return StageMemory(stage.number, layers_of(stage), size, {}).beside(**{COPY: copy})
 
     def _working(self, block: Block) -> tuple[int, int]:
         """What a block takes at its peak: what operations read, write and still need; and a copy of a matrix."""
         copy = copied(block, self.sizes, self.plan)
         return live(block, self.local, self.plan), copy.bytes if copy else 0
-
-
-def held(stage: Stage, graph: Graph, sizes: Sizes, plan: Serving) -> Held:
-    """One device of a stage, at the end of a pass."""
-    return Reading(graph, sizes, plan).held(stage)
 
 
 class Copy(NamedTuple):
@@ -142,16 +131,16 @@ def beside(chosen: Storage, rest: str) -> dict[str, str]:
     return {"tables, norms, biases, routers, heads": rest}
 
 
-def tokens_in_cache(sizes: Sizes) -> Any:
+def tokens_in_cache(graph: Graph, sizes: Sizes) -> Any:
     """Tokens of each sequence in the cache: those that are there, else those that the pass itself puts there."""
-    return sizes.get("cached") or sizes.get("target", sizes.get("seq", 0))
+    return (sizes["cached"] or sizes.get("target", sizes["seq"])) if cached(graph) else 0
 
 
-def cache_bytes(part: Cached, sizes: Sizes, plan: Serving, local: Local) -> Any:
+def cache_bytes(part: Cached, sizes: Sizes, plan: Serving, local: Local, context: Any) -> Any:
     """Bytes of one device's share of one layer's cached tensor, in whole pages: each device's are its own."""
     dims = part.op.output.dims
     (keys,) = dims[-2]
-    own = ceil_to(ceil_div(part.kept(sizes, tokens_in_cache(sizes)), plan.mesh.cp), plan.block_size)
+    own = ceil_to(ceil_div(part.kept(sizes, context), plan.mesh.cp), plan.block_size)
     held = {**local.sizes, keys: own}
     if plan.kv_split == "batch":  # Pope et al. 2022, arXiv 2211.05102, section 3.3
         held["batch"] = ceil_div(held["batch"], copies(dims, plan.mesh, sizes))

@@ -26,33 +26,14 @@ from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.params import Component, components
 from transformer_calc.readings.memory import activations, buffers, serving
 from transformer_calc.readings.memory.activations import Saved
-from transformer_calc.readings.shard import Local, Share, Stage, content, key, parts_of, share, tied
+from transformer_calc.readings.memory.parts import Bytes, StageMemory
+from transformer_calc.readings.shard import Local, Share, Stage, content, key, layers_of, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
 LOSS = ("loss", "targets")  # roles of what the loss keeps
 START = "start of the backward pass"
 AGAIN = "recomputation of a layer in the backward pass"
 LAYER = "backward pass of a layer"
-
-
-class Kept(NamedTuple):
-    """Bytes on one device of a stage."""
-
-    weights: int
-    gradients: int
-    optimizer: int
-    activations: int
-    in_flight: int  # micro-batches whose activations these are; interleaved: of one group of layers each
-    peak_at: str
-    buffers: dict[str, int]  # of communication, and a matrix that is computed with in a copy, by name
-    loss: int  # of the activations, those of logits and loss
-    saved: int  # what autograd keeps of the forward passes that are under way, the loss apart
-    layers: dict[str, int]  # what one layer of each kind keeps, by its path
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.activations + sum(self.buffers.values())
 
 
 def check(plan: Training, sizes: Sizes) -> None:
@@ -142,11 +123,6 @@ class _Still(NamedTuple):
     buffers: buffers.Buffers
 
 
-def kept(stage: Stage, graph: Graph, sizes: Sizes, plan: Training) -> Kept:
-    """One device of a stage at the moment that needs the most."""
-    return Reading(graph, sizes, plan).kept(stage)
-
-
 class Parameters:
     """A model's parameters as training keeps them, on any mesh: tensors of a block that are alike are read once."""
 
@@ -208,20 +184,21 @@ class Reading:
         self._stills: dict[Any, _Still] = {}  # by what stands on a stage
         self._passes: dict[Any, Pass] = {}
 
-    def kept(self, stage: Stage) -> Kept:
+    def held(self, stage: Stage) -> StageMemory:
         """One device of a stage at the moment that needs the most."""
-        held, plan = content(stage), self.plan
-        if held not in self._stills:
-            self._stills[held] = self._still(stage)
-        weights, gradients, states, beside = self._stills[held]
+        alike, plan = content(stage), self.plan
+        if alike not in self._stills:
+            self._stills[alike] = self._still(stage)
+        weights, gradients, states, beside = self._stills[alike]
         start, layer, saved, layers = self._activations(stage)
         moments = (
             (start, START, beside.at_start),
             (layer, LAYER if plan.recompute == "none" else AGAIN, beside.in_layer),
         )
         most, peak, others = max(moments, key=lambda moment: moment[0].bytes + sum(moment[2].values()))
-        running = in_flight(stage, self.sizes, plan)
-        return Kept(weights, gradients, states, most.bytes, running, peak, others, most.loss, saved, layers)
+        size = Bytes(weights=weights, gradients=gradients, optimizer=states, activations=most.bytes)
+        found = StageMemory(stage.number, layers_of(stage), size, {}, peak, most.loss, saved, layers)
+        return found.beside(**others)
 
     def _still(self, stage: Stage) -> _Still:
         """One device of a stage, its activations apart."""

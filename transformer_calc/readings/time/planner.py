@@ -186,7 +186,7 @@ class _Search:
             those = self._stages(plan)
             if may := all(self._at_least(stage, plan) <= room for stage in those):
                 reading = training.Reading(self.graph, padded, plan, self.clock.parameters)
-                may = all(reading.kept(stage).total <= room for stage in those)
+                may = all(reading.held(stage).bytes.total <= room for stage in those)
             self.fitting[key] = may
         return self.fitting[key]
 
@@ -285,7 +285,7 @@ class _Search:
                     continue
                 padded = self._padded(plan)
                 reading = training.Reading(self.graph, padded, plan, self.clock.parameters)
-                needs = max(reading.kept(stage).total for stage in self._stages(plan))
+                needs = max(reading.held(stage).bytes.total for stage in self._stages(plan))
                 if needs < least:
                     seconds = sum(self.clock.step(plan, padded).values())
                     self.seconds[plan] = seconds

@@ -326,7 +326,10 @@ def section(cls: Any, records: Sequence[type]) -> str:
         takes = _takes(types[f.name], f.metadata.get("rule"), records)
         if names := next((one.names for one in f.metadata.values() if getattr(one, "names", "")), ""):
             takes = f"[a name](storage.md#{PLACES.get(names, '')})"
-        rows.append([code(f.name), takes, "as below" if is_dataclass(usual) else shown, plain(said.get(f.name, ""))])
+        name = code(f.name)
+        if (option := f.metadata.get("option")) and option != f.name:
+            name += f", as an option `{option}`"
+        rows.append([name, takes, "as below" if is_dataclass(usual) else shown, plain(said.get(f.name, ""))])
     body = table(("field", "takes", "default", "what it is"), rows) if rows else "It has no fields."
     return f"## {cls.__name__}\n\n{about}\n\n{body}"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import draw_picture
 import pages_from_code
 import pytest
 
-from transformer_calc import storage
+from transformer_calc import load, storage
 from transformer_calc.cli import command
 from transformer_calc.sources import families, hardware, presets
 
@@ -91,6 +93,21 @@ def test_the_library_has_every_public_method(pages: dict[str, str]) -> None:
     methods = [name for name, one in vars(Transformer).items() if callable(one) and not name.startswith("_")]
     assert methods
     assert not [name for name in methods if f":{{py:method}} {name}(" not in pages["python"]]
+
+
+EXAMPLES = [
+    path.relative_to(DOCS.parent).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    for path in sorted((DOCS.parent / "transformer_calc").rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_in_a_docstring_prints_what_is_shown(name: str) -> None:
+    runner = doctest.DocTestRunner()
+    for test in doctest.DocTestFinder().find(import_module(name), extraglobs={"load": load}):
+        runner.run(test)
+    assert runner.summarize().failed == 0
 
 
 def test_the_house_is_as_the_code_is() -> None:

@@ -447,7 +447,7 @@ class Transformer:
         in their place
 
         >>> load("llama-3-70b").memory(device="h100-sxm", tp=4, context=8192).total
-        36643614720
+        35950048512
         """
         from transformer_calc.readings.memory import assumed, held
 
@@ -489,7 +489,7 @@ class Transformer:
         both are, whether they fit; the others: as in `memory`.
 
         >>> load("llama-3-8b").fit(device="h100-sxm", context=8192).batch
-        60
+        64
         """
         from transformer_calc.readings.memory import assumed
         from transformer_calc.readings.memory.fit import Fit, fit

@@ -14,7 +14,7 @@ from shell import Shell
 import transformer_calc
 from transformer_calc import load, ops
 from transformer_calc.graph import layer
-from transformer_calc.graph.core import Builder, Param, Tensor
+from transformer_calc.graph.core import AXES, Builder, Param, Tensor
 from transformer_calc.ops.kind import Kind
 
 PACKAGE = Path(transformer_calc.__file__).parent
@@ -184,3 +184,24 @@ def test_what_asks_for_a_kind_is_found() -> None:
         "op.kind == 'linear'",
         "o.kind in ('mask', 'view')",
     ]
+
+
+def guessed(text: str) -> Iterator[str]:
+    """Beginnings and ends of names that are asked for in place of what an axis or a tensor says of itself."""
+    names = {*AXES, ".output"}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            words = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+            if node.func.attr in ("startswith", "endswith") and {word.rstrip("_") for word in words} & names:
+                yield ast.unparse(node)
+
+
+def test_no_reading_takes_a_name_apart() -> None:
+    """`plain` says what an axis counts, `Tensor.given` and `Tensor.handed` where a tensor is from."""
+    found = {path.name: [*guessed(path.read_text(encoding="utf-8"))] for path in (PACKAGE / "readings").rglob("*.py")}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_what_takes_a_name_apart_is_found() -> None:
+    text = 'axis.startswith(("context", "keys")) or name.endswith(".output") or path.endswith(".json")'
+    assert len([*guessed(text)]) == 2

@@ -146,7 +146,7 @@ def _indexer(b: Builder, i: Indexer, x: Tensor, low: Tensor, keys: str, *, causa
     """What each key is worth to each query, by a few cheap heads with one key for all: [B, 1, queries, keys]."""
     heads, width = b.axis("index_heads", i.n_heads), b.axis("d_index", i.d_head)
     batch, tokens, _ = x.dims
-    with b.scope("indexer"):
+    with b.scope("indexer", chooses=True):
         q = b.linear("q", low, (heads, width), bias=False, note="its queries, from the latent")
         q = _rotate(b, "q", _heads_first(b, "q", _split(b, "q", q)), i.rotary)
         k = b.norm("k_norm", b.linear("k", x, (width,), bias=False, note="one key for all heads"), i.norm)

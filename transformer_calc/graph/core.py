@@ -16,6 +16,8 @@ from transformer_calc.ops.core import DATA as DATA
 from transformer_calc.ops.core import IDS as IDS
 from transformer_calc.ops.core import KEPT as KEPT
 from transformer_calc.ops.core import MASK as MASK
+from transformer_calc.ops.core import POSITIONS as POSITIONS
+from transformer_calc.ops.core import SEGMENTS as SEGMENTS
 from transformer_calc.ops.core import Dim as Dim
 from transformer_calc.ops.core import Dims as Dims
 from transformer_calc.ops.core import Op as Op
@@ -115,7 +117,8 @@ class Block(NamedTuple):
     """A sequence of operations that stands `repeat` times in the model, with `copies` sets of parameters.
 
     `path` prefixes the paths of its operations; `stack` is its stack's name where there are several. `role` is embed,
-    layer, final (what follows the layers) or head; `output` names the tensor that it hands on.
+    layer, final (what follows the layers) or head; `output` names the tensor that it hands on; `masks`: each
+    attention's, by its scope.
     """
 
     path: str
@@ -128,6 +131,7 @@ class Block(NamedTuple):
     copies: str = ""  # the axis that counts its parameter sets
     where: str = ""  # the layers that it stands for
     turns: int = 1  # where sets are shared: so many take turns before the next share's begin
+    masks: Mapping[str, Op] = {}
 
     def full(self, path: str) -> str:
         """The path in the model of what stands in the block at a path."""
@@ -163,6 +167,7 @@ class Graph(NamedTuple):
     workload_axes: tuple[str, ...]
     tensor_names: tuple[tuple[str, str], ...] = ()
     execution: Execution = Execution()  # how the class computes, beyond what the operations say
+    continues: bool = False  # it is trained to continue its own input: the targets are the inputs, one token on
 
     def sizes(self, workload: Workload) -> dict[str, Size]:
         """Every axis as a number."""
@@ -222,6 +227,7 @@ class Builder:
         self._ops: list[Op] = []
         self._output = ""
         self._scope: list[str] = []
+        self._marks: dict[str, bool] = {}
 
     # --- axes ---------------------------------------------------------------------------------------------
 
@@ -282,8 +288,9 @@ class Builder:
         full = f"{self.stack}.{path}" if self.stack and path else self.stack or path
         title = f"{self.stack} {title}" if self.stack else title
         ops, output = tuple(self._ops), self._output or self._ops[-1].path
-        copies = copies or repeat
-        self.blocks.append(Block(full, self.stack, title, role, ops, output, repeat, copies, where, turns))
+        masks = {op.scope: op for op in ops if op.kind == "mask"}
+        made = Block(full, self.stack, title, role, ops, output, repeat, copies or repeat, where, turns, masks)
+        self.blocks.append(made)
 
     def hand_on(self, x: Tensor) -> Tensor:
         """Make this tensor the open block's output."""
@@ -291,11 +298,13 @@ class Builder:
         return x
 
     @contextmanager
-    def scope(self, name: str) -> Iterator[None]:
-        """Paths inside are prefixed with `name.`."""
+    def scope(self, name: str, **marks: bool) -> Iterator[None]:
+        """Paths inside are prefixed with `name.`; `marks` are attributes of every operation inside."""
         self._scope.append(name)
+        outside, self._marks = self._marks, {**self._marks, **marks}
         yield
         self._scope.pop()
+        self._marks = outside
 
     @contextmanager
     def unused(self, note: str) -> Iterator[None]:
@@ -329,7 +338,7 @@ class Builder:
         full = ".".join([*self._scope, path])
         last = dims[3][:1] if len(dims) == 4 else ()
         output = Tensor(full, dims, scores=bool(last) and plain(last[0]) in KEYS)
-        self._ops.append(Op(full, kind, inputs, output, params, attrs, extra, note))
+        self._ops.append(Op(full, kind, inputs, output, params, {**self._marks, **attrs}, extra, note))
         return output
 
     def linear(

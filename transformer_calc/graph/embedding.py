@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from transformer_calc.graph.attention import relative_bias_table, sinusoid_formula
-from transformer_calc.graph.core import DATA, IDS, KEPT, Builder, Dim, Dims, Param, Tensor, suffix_of
+from transformer_calc.graph.core import (
+    DATA,
+    IDS,
+    KEPT,
+    POSITIONS,
+    SEGMENTS,
+    Builder,
+    Dim,
+    Dims,
+    Param,
+    Tensor,
+    suffix_of,
+)
 from transformer_calc.spec import Attention, Audio, Patches, Positions, Stack, Tokens, Vectors
 
 
@@ -46,7 +58,7 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
     if project and not early:
         x = to_model(x)
     if e.positions:
-        where = Tensor("position_ids", ((queries,),), given=IDS)
+        where = Tensor("position_ids", ((queries,),), given=POSITIONS)
         if e.positions.kind == "sinusoidal":
             table_of = b.emit(
                 "sinusoid",
@@ -77,7 +89,7 @@ def _tokens(b: Builder, e: Tokens, stack: Stack, queries: str, d_model: str) -> 
         x = b.map("add_positions", "add", x, table_of)
     if e.segments:
         weight = Param("weight", ((b.axis("segments", e.segments),), x.dims[-1]))
-        given = (Tensor("segment_ids", dims, given=IDS),)
+        given = (Tensor("segment_ids", dims, given=SEGMENTS),)
         segment = b.emit("lookup", "segments", given, x.dims, (weight,), embedding=True, note="which sentence")
         x = b.map("add_segments", "add", x, segment)
     if project and early and e.norm_last:
@@ -180,7 +192,7 @@ def _audio(b: Builder, e: Audio, queries: str, d_model: str) -> Tensor:
     table = b.emit(
         "lookup",
         "positions",
-        (Tensor("position_ids", ((queries,),), given=IDS),),
+        (Tensor("position_ids", ((queries,),), given=POSITIONS),),
         ((queries,), (d_model,)),
         (Param("weight", ((rows,), (d_model,))),),
         offset=0,

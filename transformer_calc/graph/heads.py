@@ -81,7 +81,7 @@ def _take(b: Builder, head: Head, stack: Stack, x: Tensor, *, several: bool) -> 
 def _probe(b: Builder, p: Probe, x: Tensor) -> Tensor:
     """One learned query attends to every position of x, [B, S, D]; returns [B, D]."""
     batch, tokens, d_model = x.dims
-    with b.scope(p.name):
+    with b.scope(p.name, probe=True):
         dims: Dims = ((), (), d_model)
         query = b.emit("parameter", "query", (), dims, (Param("weight", dims),), note="a learned query")
         query = b.emit("repeat", "queries", (query,), (batch, (), d_model), note="the same for each")

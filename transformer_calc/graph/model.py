@@ -37,8 +37,17 @@ def build(model: Model, *, absorbed: bool = False) -> Graph:
             for other in results[1:]:
                 total = b.map("sum", "add", total, other)
             b.map("average", "scale", total, factor=1 / len(results))
-    workload = tuple(b.workload_axes)
-    return Graph(model.name, b.axes, tuple(b.blocks), orders, workload, model.tensor_names, model.execution)
+    causal = [mask.attrs["causal"] for block in b.blocks for mask in block.masks.values()]
+    return Graph(
+        model.name,
+        b.axes,
+        tuple(b.blocks),
+        orders,
+        tuple(b.workload_axes),
+        model.tensor_names,
+        model.execution,
+        continues=not several and bool(causal) and all(causal),
+    )
 
 
 def _token_axes(b: Builder, stack: Stack, *, decoding: bool) -> tuple[str, str]:

@@ -114,7 +114,9 @@ KEEP_BEST = Kind(
 
 def _tables(op: Op, how: How) -> Needs:
     """Tables of cosines and sines, for each token and rotated entry, made once for all layers."""
-    given = (f"{key} {value}" for key, value in sorted(op.attrs.items()) if value)
+    given = (
+        f"{key} {op.attrs[key]}" for key in ("interleaved", "over", "rotated", "scaling", "theta") if op.attrs[key]
+    )
     name = f"cosines and sines ({', '.join(given)})"
     dims, eager = (op.output.dims[-2],), how.eager
     each = FLOAT32 if eager.tables_float32 else how.bytes

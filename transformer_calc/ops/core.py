@@ -18,9 +18,9 @@ Sizes = Mapping[str, "Size"]
 
 FMA = 2  # a multiply-add is two FLOPs
 
-# what is handed to a model, through which no gradient flows: ids; where a query may look; other arrays; and the
-# padding mask in the activations' type, which is multiplied with them
-IDS, MASK, DATA, KEPT = "ids", "mask", "data", "kept"
+# what is handed to a model, through which no gradient flows: ids of tokens, positions, segments; where a query may
+# look; other arrays; and the padding mask in the activations' type, which is multiplied with them
+IDS, POSITIONS, SEGMENTS, MASK, DATA, KEPT = "ids", "positions", "segments", "mask", "data", "kept"
 
 
 class Tensor(NamedTuple):

@@ -13,7 +13,6 @@ from transformer_calc.errors import InputError, check_choice
 from transformer_calc.graph.core import Block, Graph, Op, Sizes
 from transformer_calc.ops import rules
 from transformer_calc.ops.core import Work
-from transformer_calc.ops.kind import MASKS
 from transformer_calc.readings.count.gradients import flow, learns
 
 if TYPE_CHECKING:
@@ -71,22 +70,17 @@ def rows(
     for block in graph.blocks:
         if decode and _encodes(block, graph):
             continue
-        flows, hidden = flow(block), masks(block)
+        flows = flow(block)
         for op in block.ops:
             if decode and of_source_alone(op):
                 continue
-            used, mask, kind = sizes, hidden.get(op.scope), rules(op)
+            used, mask, kind = sizes, block.masks.get(op.scope), rules(op)
             if needed and op.on_scores and mask:
                 used = {**sizes, **mean_keys(mask, sizes)}
             forward = Work(*map(_whole, kind.forward(op, used)))
             backward = kind.backward(op, forward, flows.of(op), learns(op))
             again = block.role == "layer" and (recompute == "full" or (recompute == "selective" and op.on_scores))
             yield Row(block.full(op.path), op, block, forward, backward, forward if again else Work())
-
-
-def masks(block: Block) -> dict[str, Op]:
-    """The mask of each attention of a block, by its scope."""
-    return {op.scope: op for op in block.ops if MASKS in rules(op).traits}
 
 
 def totals(found: list[Row], sizes: Sizes) -> Totals:

@@ -11,7 +11,7 @@ from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes, plain
 from transformer_calc.ops.core import Work
 from transformer_calc.readings.count import formulas
-from transformer_calc.readings.count.flops import Row, Totals, check_options, masks, mean_keys, rows, totals
+from transformer_calc.readings.count.flops import Row, Totals, check_options, mean_keys, rows, totals
 from transformer_calc.readings.count.legend import Symbol, legend
 from transformer_calc.readings.count.params import components, params
 
@@ -180,7 +180,7 @@ def _seen(found: Iterable[Row], sizes: Sizes, letters: Sizes, shown: frozenset[s
     means = {
         str(letter): float(mean_keys(row.op, sizes)[keys])
         for row in found
-        if masks(row.block).get(row.op.scope) is row.op
+        if row.block.masks.get(row.op.scope) is row.op
         for keys, letter in mean_keys(row.op, letters).items()
     }
     meaning = "keys that a query sees, on average"

@@ -24,7 +24,22 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from transformer_calc.graph.core import IDS, KEPT, MASK, Block, Dim, Dims, Graph, Op, Sizes, Tensor, plain, product
+from transformer_calc.graph.core import (
+    DATA,
+    IDS,
+    KEPT,
+    MASK,
+    SEGMENTS,
+    Block,
+    Dim,
+    Dims,
+    Graph,
+    Op,
+    Sizes,
+    Tensor,
+    plain,
+    product,
+)
 from transformer_calc.ops import rules
 from transformer_calc.ops.kept import BOOL, FLOAT32, INT64, WEIGHT, How, Need, Storage
 from transformer_calc.ops.kind import (
@@ -45,7 +60,7 @@ from transformer_calc.ops.kind import (
     STORED,
     VIEW,
 )
-from transformer_calc.readings.count.flops import RECOMPUTE, masks
+from transformer_calc.readings.count.flops import RECOMPUTE
 from transformer_calc.readings.count.gradients import computed, flow, learns
 from transformer_calc.spec import Execution
 
@@ -137,17 +152,11 @@ def settings(
         every,
         float32_softmax=eager.softmax == "float32" or (not eager.softmax and ROTATES in traits),
         norm_keeps_input=BIASES in traits,
-        float32_loss=eager.loss == "float32" or (eager.loss != "own" and (kernels == "fused" or _continues(graph))),
+        float32_loss=eager.loss == "float32" or (eager.loss != "own" and (kernels == "fused" or graph.continues)),
         eager=eager,
         tokens=tokens,
         alone=alone,
     )
-
-
-def _continues(graph: Graph) -> bool:
-    """Whether the model is trained to continue its own input: then the targets are the inputs, one token on."""
-    causal = [mask.attrs["causal"] for block in graph.blocks for mask in masks(block).values()]
-    return len(graph.orders) == 1 and bool(causal) and all(causal)
 
 
 # ---- The reading
@@ -271,7 +280,7 @@ class _Walk:
                 seen.add(storage.name)
                 row = self.row(op.path, storage)
                 yield self.thinned(row) if storage.name == "x" and self.how.every > 1 else row
-            if rules(op).kernel == PRODUCT and op.scope == "cross" and op.output.scores:
+            if rules(op).kernel == PRODUCT and op.output.scores and plain(op.output.dims[-1][0]) == "source":
                 yield from (self.row(op.path, zeros) for zeros in self.zeros(op) if zeros.once)
             if ROTATES in rules(op).traits and self.how.kernels == "eager" and "position_ids" not in seen:
                 seen.add("position_ids")
@@ -320,21 +329,21 @@ class _Walk:
             return Storage(tensor.name, tensor.dims, self.how.bytes, once=tensor.name != "x")
         if tensor.given == KEPT:
             return Storage(tensor.name, tensor.dims, self.how.bytes, "mask", once=True)
-        if tensor.given != IDS:
+        if tensor.given in (MASK, DATA):
             return Storage(tensor.name, tensor.dims, self.how.bytes, given=True)
         return self.ids(tensor)
 
     def ids(self, tensor: Tensor) -> Storage:
         """Where ids stand: those of tokens are handed in, others are mostly made, as one row for all sequences."""
         dims, where, given = tensor.dims, self.how.eager.positions, False
-        if tensor.name == "segment_ids":  # a row of zeros
-            dims = dims if self.how.eager.segments == "batch" else dims[1:]
-        elif tensor.name != "position_ids":
+        if tensor.given == IDS:
             return Storage(tensor.name, dims, INT64, "indices", given=True)
+        if tensor.given == SEGMENTS:  # a row of zeros
+            dims = dims if self.how.eager.segments == "batch" else dims[1:]
         elif where == "batch" or (where == "encoder" and self.block.stack == "encoder"):
             dims = (("batch",), *dims)
         else:  # classes with segments (BERT) keep the positions as a buffer
-            given = where == "buffer" or any(t.name == "segment_ids" for op in self.block.ops for t in op.inputs)
+            given = where == "buffer" or any(t.given == SEGMENTS for op in self.block.ops for t in op.inputs)
         return Storage(tensor.name, dims, INT64, "indices", True, given)
 
     def stored(self, op: Op) -> Storage:
@@ -386,12 +395,12 @@ class _Walk:
 
     def mode(self, op: Op) -> str:
         """How the attention that an operation belongs to is computed: flash, eager, or plain (within PyTorch's)."""
-        if self.how.eager.probe_written_out and ".probe." in op.path:
+        if self.how.eager.probe_written_out and op.attrs.get("probe"):
             return "eager"
         return "plain" if op.scope in self.plain else self.how.attention
 
     def kept(self, op: Op) -> Iterator[Storage]:
-        if self.how.kernels == "eager" and ".indexer." in op.path:
+        if self.how.kernels == "eager" and op.attrs.get("chooses"):
             return  # it only chooses keys, through which no gradient goes
         made = self.stored(op)
         mode = self.mode(op)
@@ -400,7 +409,7 @@ class _Walk:
             yield from self.flash(op, made)
             return
         how = self.how
-        if how.eager.probe_written_out and ".probe." in op.path:
+        if how.eager.probe_written_out and op.attrs.get("probe"):
             how = how._replace(float32_softmax=False)
         if core and mode == "plain":  # the masks of its dropout are in float32, too
             how = how._replace(float32_softmax=True, mask_bytes=FLOAT32)
@@ -547,7 +556,7 @@ def _repeated_first(block: Block, op: Op) -> bool:
 def _mask_scopes(block: Block, how: How) -> frozenset[str]:
     """Attentions that are handed their mask as a matrix: those that do not see all the past."""
     found = set()
-    for op in masks(block).values():
+    for op in block.masks.values():
         if any(SLOPES in rules(o).traits and o.scope == op.scope for o in block.ops):
             continue
         span = op.attrs["window"] or op.attrs["chunk"]
@@ -572,7 +581,7 @@ def _loss(graph: Graph, block: Block, how: How) -> list[Saved]:
     words = axis in VOCABULARY
     if op is None or not (words or axis == "labels"):
         return []
-    continues = words and _continues(graph)
+    continues = words and graph.continues
     wide = how.float32_loss and (words or how.kernels == "fused")
     each = FLOAT32 if wide else how.bytes
     tokens, entries = op.output.dims[:-1], op.output.dims

@@ -34,7 +34,7 @@ from transformer_calc.ops.kind import (
     dims_of,
 )
 from transformer_calc.plan import Mesh
-from transformer_calc.readings.count.flops import masks, visible_pairs
+from transformer_calc.readings.count.flops import visible_pairs
 from transformer_calc.readings.count.gradients import flow, learns
 from transformer_calc.readings.shard import copies, splits
 
@@ -256,7 +256,6 @@ class Reader:
         for op in block.ops:
             for t in op.inputs:
                 self.users.setdefault(t.name, []).append(op)
-        self.masks = masks(block)
         self.flow = flow(block, lambda op: learns(op) and how.trainable(op.path))
 
     # --- sizes ----------------------------------------------------------------------------------------------
@@ -443,7 +442,7 @@ class Reader:
 
     def flash(self, scope: str, group: list[Op]) -> Kernel:
         """Attention without its score matrix in memory: of the scores, what the mask lets through."""
-        mask, part = self.masks.get(scope), 1.0
+        mask, part = self.block.masks.get(scope), 1.0
         if mask is not None:
             (queries,), (keys,) = mask.output.dims[-2:]
             n: Any = self.sizes[queries]

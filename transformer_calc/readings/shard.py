@@ -54,9 +54,7 @@ class Stage(NamedTuple):
     blocks: tuple[tuple[Block, int], ...]
     first: bool
     last: bool
-    chunks: tuple[
-        Stage, ...
-    ] = ()  # of an interleaved pipeline: its groups of layers, which follow other stages' groups
+    chunks: tuple[Stage, ...] = ()  # if interleaved: its groups of layers, which follow other stages' groups
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -106,10 +104,6 @@ def layers_of(stage: Stage) -> int:
 
 def check(mesh: Mesh, graph: Graph, sizes: Sizes) -> None:
     """Refuse a mesh that does not divide the model."""
-    for name in ("dp", "tp", "pp", "cp", "ep"):
-        ways = getattr(mesh, name)
-        if ways < 1:
-            raise InputError(f"`{name}` is {ways}; it must be at least 1")
     if mesh.sp and mesh.tp == 1:
         raise InputError("`sp` splits the sequence over the tensor-parallel ranks, but `tp` is 1")
     if mesh.dp * mesh.cp % mesh.ep:

@@ -114,15 +114,6 @@ def micro_batch(plan: Training, sizes: Sizes) -> int:
     return plan.micro_batch or (number_of(sizes["batch"]) // plan.mesh.dp if plan.mesh.pp == 1 else 1)
 
 
-class _Still(NamedTuple):
-    """What a device holds whatever is under way."""
-
-    weights: int
-    gradients: int
-    states: int
-    buffers: buffers.Buffers
-
-
 class Parameters:
     """A model's parameters as training keeps them, on any mesh: tensors of a block that are alike are read once."""
 
@@ -181,27 +172,33 @@ class Reading:
         self.parameters = parameters or Parameters(graph, sizes, plan)  # of several plans
         self.local = local_of(graph, sizes, plan)
         self.how = how_of(plan, graph, sizes)
-        self._stills: dict[Any, _Still] = {}  # by what stands on a stage
+        self._stills: dict[Any, tuple[Bytes, buffers.Buffers]] = {}  # by what stands on a stage
         self._passes: dict[Any, Pass] = {}
 
     def held(self, stage: Stage) -> StageMemory:
         """One device of a stage at the moment that needs the most."""
-        alike, plan = content(stage), self.plan
-        if alike not in self._stills:
+        if (alike := content(stage)) not in self._stills:
             self._stills[alike] = self._still(stage)
-        weights, gradients, states, beside = self._stills[alike]
-        start, layer, saved, layers = self._activations(stage)
-        moments = (
-            (start, START, beside.at_start),
-            (layer, LAYER if plan.recompute == "none" else AGAIN, beside.in_layer),
-        )
-        most, peak, others = max(moments, key=lambda moment: moment[0].bytes + sum(moment[2].values()))
-        size = Bytes(weights=weights, gradients=gradients, optimizer=states, activations=most.bytes)
-        found = StageMemory(stage.number, layers_of(stage), size, {}, peak, most.loss, saved, layers)
-        return found.beside(**others)
+        still, beside = self._stills[alike]
+        running = in_flight(stage, self.sizes, self.plan)
+        groups, counts = [self.one_pass(chunk) for chunk in stage.chunks or (stage,)], [running]
+        if stage.chunks:
+            waiting = [number_of(group.held) for group in groups]
+            counts = interleaved(waiting, running, passes(self.plan, self.sizes), self.plan.mesh.pp)
+        kept = sum(n * group.kept for n, group in zip(counts, groups, strict=True))
+        losses, last, working = counts[-1], groups[-1], largest(group.working for group in groups)
+        held, each = losses * last.output, last.loss + last.logits
+        # (activations, of these logits and loss, buffers); in a layer's that micro-batch's loss is no longer needed
+        start = kept + held + last.moment, losses * each + held + last.moment, beside.at_start
+        layer = kept + held + working - each, max(losses - 1, 0) * each + held, beside.in_layer
+        moments = {START: start, LAYER if self.plan.recompute == "none" else AGAIN: layer}
+        peak = max(moments, key=lambda name: moments[name][0] + sum(moments[name][2].values()))
+        activations, loss, others = moments[peak]
+        size, saved = still._replace(activations=activations), kept - losses * last.loss
+        return StageMemory(stage.number, layers_of(stage), size, {}, peak, loss, saved, last.layers).beside(**others)
 
-    def _still(self, stage: Stage) -> _Still:
-        """One device of a stage, its activations apart."""
+    def _still(self, stage: Stage) -> tuple[Bytes, buffers.Buffers]:
+        """What one device of a stage holds whatever is under way, and its buffers."""
         weights = gradients = states = 0
         units, plan = list[buffers.Unit](), self.plan
         last = tied(stage, "head")
@@ -216,25 +213,7 @@ class Reading:
         beside = buffers.of_stage(stage, self.graph, self.local, units, plan, each)
         if copy := copied(stage, self.sizes, plan):
             beside.in_layer[serving.COPY] = copy.bytes
-        return _Still(weights, gradients, states, beside)
-
-    def _activations(self, stage: Stage) -> tuple[AtOnce, AtOnce, int, dict[str, int]]:
-        """What the micro-batches in flight take at the start of the backward pass, and in that of its first layers.
-
-        And what autograd keeps of them, the loss apart; and of them one layer of each kind.
-        """
-        running = in_flight(stage, self.sizes, self.plan)
-        groups, counts = [self.one_pass(chunk) for chunk in stage.chunks or (stage,)], [running]
-        if stage.chunks:
-            sizes = [number_of(group.held) for group in groups]
-            counts = interleaved(sizes, running, passes(self.plan, self.sizes), self.plan.mesh.pp)
-        kept = sum(n * group.kept for n, group in zip(counts, groups, strict=True))
-        losses, last, working = counts[-1], groups[-1], largest(group.working for group in groups)
-        held, each = losses * last.output, last.loss + last.logits
-        start = AtOnce(kept + held + last.moment, losses * each + held + last.moment)
-        # in a layer's the loss of that micro-batch is no longer needed
-        layer = AtOnce(kept + held + working - each, max(losses - 1, 0) * each + held)
-        return start, layer, kept - losses * last.loss, last.layers
+        return Bytes(weights=weights, gradients=gradients, optimizer=states), beside
 
     def one_pass(self, stage: Stage) -> Pass:
         """What one micro-batch takes on one device of a stage, or of a group of its layers."""
@@ -303,14 +282,11 @@ def ranks_of(part: Component, mesh: Mesh) -> int:
     return mesh.dp * mesh.cp // (mesh.ep if part.routed else 1)
 
 
-def part_bytes(
-    part: Component, sizes: Sizes, plan: Training, paths: frozenset[str], zero: int | None = None
-) -> tuple[Any, Any, Any]:
+def part_bytes(part: Component, sizes: Sizes, plan: Training, paths: frozenset[str]) -> tuple[Any, Any, Any]:
     """Bytes of (weights, gradients, states) of one device's share of a tensor and of its adapters.
 
-    paths:  of the linear maps that have adapters; zero: another stage of ZeRO than the plan's
+    paths:  of the linear maps that have adapters
     """
-    plan = plan if zero is None or zero == plan.zero else plan._replace(zero=zero)
     if plan.adapters is None:
         weights, gradients, states = state_bytes(part, sizes, plan)
         return (weights, 0, 0) if plan.frozen and part.path in plan.frozen.params else (weights, gradients, states)
@@ -381,13 +357,6 @@ class Pass(NamedTuple):
     def held(self) -> int:
         """What a micro-batch that waits takes, the output that its caller holds included."""
         return self.kept + self.output
-
-
-class AtOnce(NamedTuple):
-    """Bytes of activations at a moment, and of these, those of logits and loss."""
-
-    bytes: int
-    loss: int
 
 
 def interleaved(kept: list[int], running: int, passes: int, pp: int) -> list[int]:

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from transformer_calc.errors import InputError, did_you_mean
-from transformer_calc.graph.core import Block, Dims, Graph, Op, Sizes
+from transformer_calc.graph.core import Block, Graph, Op, Sizes
 from transformer_calc.ops import rules
-from transformer_calc.ops.kept import How
 from transformer_calc.ops.kind import MATMUL, ROUTES
 from transformer_calc.plan import Adapters
 from transformer_calc.readings.count.params import Component, components
-from transformer_calc.readings.memory.activations import Saved
 
 RANK = "lora_rank"  # the axis between A and B
 ALL = "all"
@@ -33,7 +31,7 @@ def matrices(graph: Graph) -> Iterator[tuple[Block, Op]]:
 
 def targets(graph: Graph, lora: Adapters) -> frozenset[str]:
     """Paths of the linear maps with an adapter."""
-    return frozenset(block.full(op.path) for block, op in _chosen(graph, lora))
+    return frozenset(block.full(op.path) for block, op in adapted(graph, lora))
 
 
 def check(graph: Graph, lora: Adapters) -> None:
@@ -42,7 +40,7 @@ def check(graph: Graph, lora: Adapters) -> None:
         raise InputError(f"`lora_dropout` is {lora.dropout}; it must be at least 0 and less than 1")
     if lora.rank < 1:
         raise InputError(f"`lora_rank` is {lora.rank}; it must be at least 1")
-    names = sorted({_name(op) for _, op in matrices(graph)})
+    names = sorted({op.last for _, op in matrices(graph)})
     for target in lora.targets:
         if target not in (*names, ALL):
             hint = did_you_mean(target, [*names, ALL]) or f"this model's are {', '.join(names)}, or all of them: all"
@@ -72,29 +70,11 @@ def trainable(graph: Graph, sizes: Sizes, lora: Adapters) -> int:
     return sum(int(adapter.total(sizes)) for adapter in every)  # type: ignore[arg-type, misc]
 
 
-def saved(graph: Graph, how: How, lora: Adapters) -> list[Saved]:
-    """What every adapter keeps beside the frozen model: X·A, and with dropout its own X and the mask."""
-    if how.recompute == "full":
-        return []
-    rows = []
-    for block, op in _chosen(graph, lora):
-        x = op.inputs[0].dims
-        kept: list[tuple[str, Dims, int, str]] = [("lora_a", (*x[:-1], (RANK,)), how.bytes, "value")]
-        if lora.dropout:
-            kept += [("lora_dropped", x, how.bytes, "value"), ("lora_mask", x, how.mask_bytes, "mask")]
-        for name, dims, each, role in kept:
-            rows.append(Saved(block.full(op.path), f"{op.path}.{name}", dims, each, block, block.repeat, role))
-    return rows
-
-
 def keeps_input(graph: Graph, lora: Adapters) -> frozenset[str]:
     """Paths of the linear maps whose input is kept as it is, for A: none with dropout, which makes another of it."""
     return frozenset() if lora.dropout else targets(graph, lora)
 
 
-def _chosen(graph: Graph, lora: Adapters) -> Iterator[tuple[Block, Op]]:
-    return ((block, op) for block, op in matrices(graph) if ALL in lora.targets or _name(op) in lora.targets)
-
-
-def _name(op: Op) -> str:
-    return op.last
+def adapted(graph: Graph, lora: Adapters) -> Iterator[tuple[Block, Op]]:
+    """The linear maps that have one."""
+    return ((block, op) for block, op in matrices(graph) if ALL in lora.targets or op.last in lora.targets)

@@ -60,6 +60,8 @@ from transformer_calc.ops.kind import (
     STORED,
     VIEW,
 )
+from transformer_calc.plan import Adapters
+from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.flops import RECOMPUTE
 from transformer_calc.readings.count.gradients import computed, flow, learns
 from transformer_calc.spec import Execution
@@ -612,6 +614,19 @@ def _last_axis(dims: Dims) -> str:
     """What the last of a tensor's axes counts."""
     last = dims[-1] if dims else ()
     return plain(last[-1]) if last else ""
+
+
+def of_adapters(graph: Graph, how: How, adapters: Adapters) -> list[Saved]:
+    """What every adapter keeps beside the frozen model: X·A, and with dropout its own X and the mask."""
+    rows = []
+    for block, op in lora.adapted(graph, adapters) if how.recompute != "full" else ():
+        x = op.inputs[0].dims
+        kept: list[tuple[str, Dims, int, str]] = [("lora_a", (*x[:-1], (lora.RANK,)), how.bytes, "value")]
+        if adapters.dropout:
+            kept += [("lora_dropped", x, how.bytes, "value"), ("lora_mask", x, how.mask_bytes, "mask")]
+        for name, dims, each, role in kept:
+            rows.append(Saved(block.full(op.path), f"{op.path}.{name}", dims, each, block, block.repeat, role))
+    return rows
 
 
 # ---- Sums

@@ -425,4 +425,4 @@ def rows_of(stage: Stage, graph: Graph, how: How, plan: Training) -> list[Saved]
         return activations.saved(graph, how, blocks=blocks)
     learning = lora.keeps_input(graph, plan.adapters)
     rows = activations.saved(graph, how, trainable=learning.__contains__, blocks=blocks)
-    return rows + lora.saved(graph, how, plan.adapters)
+    return rows + activations.of_adapters(graph, how, plan.adapters)

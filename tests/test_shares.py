@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from reports import memory_report
 from transformer_calc import InputError, Transformer, Workload, load
 from transformer_calc.plan import Adapters, Mesh, Serving, Training
 from transformer_calc.readings.count.params import components
+from transformer_calc.readings.memory.serving import Reading as ServingReading
 from transformer_calc.readings.memory.serving import live, local_of
 from transformer_calc.readings.memory.training import Reading, part_bytes, ranks_of, state_bytes
 from transformer_calc.readings.shard import check, parts_of, share, stages
@@ -261,3 +263,17 @@ def test_the_one_key_head_that_ranks_hold_copies_of_is_of_the_whole_sequence() -
     local = local_of(graph, sizes, Training(mesh=Mesh(tp=2, sp=True)))
     assert local.bytes((("batch",), ("kv_heads",), ("seq",), ("d_head",)), 2) == 2 * 1 * 100 * 64
     assert local.bytes((("batch",), ("seq",), ("d_model",)), 2) == 2 * 50 * 4544
+
+
+def test_a_sweep_over_contexts_is_one_reading() -> None:
+    """The functions that read numbers read arrays of them."""
+    graph, contexts = load("mistral-7b-v0.1").graph, [100, 5000, 20_000]
+    (stage,) = stages(graph, Mesh())
+
+    def held(context: Any) -> Any:
+        sizes = graph.bind({"batch": 2, "seq": 1, "cached": context})
+        return ServingReading(graph, sizes, Serving(kv_dtype="int8", block_size=16)).held(stage).bytes
+
+    swept = held(np.array(contexts))
+    for place, one in enumerate(map(held, contexts)):
+        assert (swept.kv_cache[place], swept.activations, swept.weights) == (one.kv_cache, one.activations, one.weights)

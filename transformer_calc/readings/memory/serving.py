@@ -44,7 +44,10 @@ class Reading:
         weights = sum(count * weight_bytes(part, plan.mesh, sizes, plan) for part, count in parts)
         kept, context = ((part, counts.get(key(part.block), 0)) for part in cached(graph)), self.context
         cache = sum(count * cache_bytes(part, sizes, plan, self.local, context) for part, count in kept if count)
-        working, copy = max((self._working(block) for block, _ in stage.blocks), key=sum)
+        found = [self._working(block) for block, _ in stage.blocks]
+        working, copy = (
+            max(found, key=sum) if any(copy for _, copy in found) else (largest(size for size, _ in found), 0)
+        )
         size = Bytes(weights=weights, kv_cache=cache, activations=working)
         return StageMemory(stage.number, layers_of(stage), size, {}).beside(**{COPY: copy})
 
@@ -133,7 +136,10 @@ def beside(chosen: Storage, rest: str) -> dict[str, str]:
 
 def tokens_in_cache(graph: Graph, sizes: Sizes) -> Any:
     """Tokens of each sequence in the cache: those that are there, else those that the pass itself puts there."""
-    return (sizes["cached"] or sizes.get("target", sizes["seq"])) if cached(graph) else 0
+    if not cached(graph):
+        return 0
+    there: Any = sizes["cached"]
+    return sizes.get("target", sizes["seq"]) if isinstance(there, int) and not there else there
 
 
 def cache_bytes(part: Cached, sizes: Sizes, plan: Serving, local: Local, context: Any) -> Any:

@@ -931,11 +931,11 @@ def test_bad_input_is_one_sentence(capsys: pytest.CaptureFixture[str], line: str
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"mfu": 1.5}, "mfu is 1.5; it must be more than 0 and at most 1"),
-        ({"days": -1}, "days is -1.0; it must be more than 0"),
-        ({"tokens": 0}, "tokens is 0; it must be more than 0"),
-        ({"price": -1}, "price is -1; it must be at least 0"),
-        ({"pue": 0.5}, "pue is 0.5; it must be at least 1"),
+        ({"mfu": 1.5}, "`mfu` is 1.5; it must be more than 0 and at most 1"),
+        ({"days": -1}, "`days` is -1.0; it must be more than 0"),
+        ({"tokens": 0}, "`tokens` is 0; it must be more than 0"),
+        ({"price": -1}, "`price` is -1; it must be at least 0"),
+        ({"pue": 0.5}, "`pue` is 0.5; it must be at least 1"),
         ({"carbon": -1}, "g_per_kwh is -1"),
         ({"batch": 0}, "batch is 0"),
     ],

@@ -641,71 +641,124 @@ class Transformer:
         seq: int | None = None,
         target_seq: int | None = None,
         context: int | None = None,
+        tokens: int | None = None,
         batch_tokens: int | None = None,
+        serve_tokens: int | None = None,
         device: str | Device | None = None,
+        devices: int | None = None,
+        needed: bool = False,
+        mfu: float | None = None,
+        hfu: float | None = None,
+        tflops: float | None = None,
+        step_seconds: float | None = None,
+        tokens_per_second: float | None = None,
+        device_hours: float | None = None,
+        days: float | None = None,
+        price: float | None = None,
+        amortize: float | None = None,
+        power: float | None = None,
+        pue: float | None = None,
         carbon: str | float | None = None,
-        plan: Training | Serving | None = None,
-        given: frozenset[str] | None = None,
+        lr: float | None = None,
+        lr_schedule: str | None = None,
+        min_lr: float | None = None,
+        warmup: tuple[int, str] | None = None,
+        decay: tuple[int, str] | None = None,
         predict: bool = True,
-        **asked: Any,
+        plan: Training | Serving | None = None,
+        **how: Unpack[How],
     ) -> Reckoning:
         """What training costs: time, money, energy and carbon, with everything that they rest on.
 
-        batch, seq, target_seq, batch_tokens: of a step, in place of the published run's; device: its name; carbon: a
-        place, or g CO2e for a kWh; plan: how it is trained, or served; given: names of what of the plan is to be kept
-        where the fastest one is looked for (else what is not as usual); predict: time a step where no time is given.
-        Of mfu, hfu, tflops, step_seconds, tokens_per_second, device_hours and days one may be given, the others follow.
-        asked: the other fields of `reckoning.Asked`: tokens, devices, price, power, pue, learning_rate, …
+        batch, seq, target_seq, batch_tokens: of a step, in place of the published run's; tokens: of the run;
+        serve_tokens: that are served afterwards; device: its name; devices: of the whole machine; needed: count of
+        score matrices what the mask lets through; mfu, hfu, tflops, step_seconds, tokens_per_second, device_hours,
+        days: one of them, the others follow; price: dollars of a device for an hour; amortize: years over which a price
+        to buy is spread; power: watts of a device; pue: of the data centre; carbon: a place, or g CO2e for a kWh; lr,
+        lr_schedule, min_lr, warmup, decay: of the learning rate, the last two an amount and tokens or steps; predict:
+        time a step where no time is given; how, plan: how it is trained, or with mode="infer" served, as in `memory`,
+        of which what is not given is chosen for the devices.
 
         >>> f"{load('gpt3').cost(mfu=0.3, device='a100', devices=1024).cost.days:.1f}"
         '39.0'
         """
         from transformer_calc.facts import Grid
-        from transformer_calc.plan import Training
         from transformer_calc.readings.cost import reckoning
-        from transformer_calc.readings.cost.budget import PACES, chosen
+        from transformer_calc.readings.cost.budget import chosen
+        from transformer_calc.readings.cost.schedules import Span
+        from transformer_calc.readings.memory import assumed
+        from transformer_calc.readings.memory.fit import least_bytes
         from transformer_calc.sources import grid, hardware
 
-        pace = [(kind, float(asked.pop(kind))) for kind in PACES if asked.get(kind) is not None]
-        asked = {name: value for name, value in asked.items() if name not in PACES}
+        given = frozenset(how) if plan is None else chosen(plan)
+        if plan is None:
+            plan = made({"mode": "train"} | how, open_precision=True)
+        elif how:
+            plan = _planned(plan, how)
+        paces = {"mfu": mfu, "hfu": hfu, "tflops": tflops, "step_seconds": step_seconds}
+        paces |= {"tokens_per_second": tokens_per_second, "device_hours": device_hours, "days": days}
+        pace = [(kind, float(value)) for kind, value in paces.items() if value is not None]
         if len(pace) > 1:
-            options = " and ".join(f"--{kind.replace('_', '-')}" for kind, _ in pace)
-            raise InputError(f"{options} are given, which all say how fast it runs; give one of them")
+            fields = " and ".join(f"`{kind}`" for kind, _ in pace)
+            raise InputError(f"{fields} are given, which all say how fast it runs; give one of them")
         if batch is not None and batch_tokens is not None:
-            raise InputError("--batch and --batch-tokens are given; give one of them")
-        plan = Training(precision="") if plan is None else plan
+            raise InputError("`batch` and `batch_tokens` are given; give one of them")
+        if serve_tokens and isinstance(plan, Serving):
+            message = f"`serve_tokens` is {serve_tokens:,}, but `mode` is infer: there it is `tokens`"
+            raise InputError(message, "`tokens=N`")
         run = self.run if isinstance(plan, Training) else TrainingRun()
         if context and isinstance(plan, Training):
-            raise InputError(f"--context is {context}, but training has no cache", "--mode infer")
+            raise InputError(f"`context` is {context:,}, but training has no cache", "`mode=infer`")
         length = seq or run.seq or (None if context else self.max_positions)
         targets = target_seq or run.target_seq
-        workload = self.workload(batch, length, targets, context)
+        workload = self.unremarked(batch, length, targets, context)
         if batch is None and (wanted := batch_tokens or run.batch_tokens):
-            workload = self.workload(max(round(wanted / workload.seq), 1), length, targets, context)
+            workload = self.unremarked(max(round(wanted / workload.seq), 1), length, targets, context)
         known = run.hardware if hardware.exists(run.hardware) else None
         place = grid.load(carbon) if isinstance(carbon, str) else None
         if isinstance(carbon, int | float):
-            place = Grid(name="given", title="--carbon", g_per_kwh=carbon)
-        return reckoning.reckon(
+            place = Grid(name="given", title="`carbon`", g_per_kwh=carbon)
+        found = reckoning.reckon(
             self.graph,
             workload,
             run,
             reckoning.Asked(
+                tokens=tokens,
                 batch=batch,
                 batch_tokens=batch_tokens,
                 seq=seq,
-                device=hardware.load(device) if isinstance(device, str) else device,
+                device=_device(device),
+                devices=devices,
                 carbon=place,
                 pace=pace[0] if pace else None,
-                **asked,
+                needed=needed,
+                serve_tokens=serve_tokens,
+                price=price,
+                amortize=amortize,
+                power=power,
+                pue=pue,
+                learning_rate=lr,
+                schedule=lr_schedule,
+                min_learning_rate=min_lr,
+                warmup=Span(*warmup) if warmup else None,
+                decay=Span(*decay) if decay else None,
             ),
             plan,
-            given=chosen(plan) if given is None else given,
+            given=given,
             grid=grid.load(grid.WORLD),
             published_device=hardware.load(known) if known else None,
             name=self.spec.name,
             predict=predict,
+            changed=bool(self.changes),
+            need=lambda run, plan: self.held(run, plan).fullest.bytes,
+            least=lambda plan: least_bytes(self.subject(), plan),
         )
+        about = self._of(workload)
+        for note in found.pop("notes"):
+            about = noted(about, note)
+        said = assumed.stored_beside(found["plan"], self.checkpoint, self.further)
+        said |= found.pop("assumptions") | self._too_long(workload)
+        return reckoning.Reckoning(**about, **found, assumptions=said)
 
     def describe(self) -> dict[str, Any]:
         """For reports: what the model is."""

@@ -186,6 +186,29 @@ def format_usd(usd: float) -> str:
     return f"${usd:,.2f}" if usd < 1000 else f"${format_number(usd)}" if usd < 10**6 else f"${format_count(usd)}"
 
 
+def format_digits(value: float) -> str:
+    """Write a measure with three digits at least: `0.0421`, `7.00`, `120.5`, `1,720,320`."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 99.95 else f"{value:#.3g}"
+
+
+def format_days(days: float) -> str:
+    """Write days, or where these are less than one, hours, minutes or seconds."""
+    for unit, of_day in (("days", 1), ("hours", 24), ("minutes", 24 * 60)):
+        if days * of_day >= 1:
+            return f"{format_digits(days * of_day)} {unit}"
+    return f"{format_digits(days * 86_400)} seconds"
+
+
+def format_thousands(value: float, unit: str, thousand: str) -> str:
+    """Write a measure in its unit, or from a thousand on in a thousand of it."""
+    return f"{format_digits(value / 1000)} {thousand}" if value >= 1000 else f"{format_digits(value)} {unit}"
+
+
+def format_carbon(tonnes: float) -> str:
+    """Write tonnes of CO₂e, or what is less in kg."""
+    return f"{format_digits(tonnes)} t CO₂e" if tonnes >= 1 else f"{format_digits(tonnes * 1000)} kg CO₂e"
+
+
 def _scaled(n: float, base: int, units: tuple[str, ...]) -> str:
     """Write `n` in the largest unit in which it is at least 1 once it is rounded (999,999 -> 1.0M)."""
     if n != n or abs(n) == float("inf"):

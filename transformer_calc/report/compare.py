@@ -415,9 +415,7 @@ def _mwh(s: Subject) -> float | None:
 
 
 def _time(s: Subject) -> str | None:
-    from transformer_calc.report.cost import briefly
-
-    return briefly(s.run, "time") if s.run.cost.device_hours is not None else None
+    return s.run.briefly("time") if s.run.cost.device_hours is not None else None
 
 
 def _chinchilla(s: Subject) -> int | None:
@@ -427,9 +425,7 @@ def _chinchilla(s: Subject) -> int | None:
 
 
 def _to_chinchilla(s: Subject) -> float | None:
-    from transformer_calc.readings.cost.reckoning import compute_optimal
-
-    fits = compute_optimal(s.run)[0] if _chinchilla(s) else []
+    fits = s.run.optima if _chinchilla(s) else ()
     return fits[0].ratio if fits else None
 
 
@@ -602,12 +598,18 @@ def _on_device(terms: Terms, names: Sequence[str], subjects: Sequence[Subject]) 
         "device": terms.device and {"name": terms.device.name},
         "devices": terms.devices or 1,
         "served": {name: s.served and {"assumptions": rests_on(s.served.assumptions)[0]} for name, s in of.items()},
-        "trained": {name: {"assumptions": _of_run(s), "unknown": s.run.unknown} for name, s in of.items()},
+        "trained": {
+            name: {
+                "assumptions": _of_run(s),
+                "unknown": {key: as_options(one.text) for key, one in s.run.unknown.items()},
+            }
+            for name, s in of.items()
+        },
     }
 
 
 def _of_run(s: Subject) -> dict[str, Any]:
-    return rests_on({name: Assumption(text) for name, text in s.run.assumptions.items()})[0]
+    return rests_on(s.run.assumptions)[0]
 
 
 LISTED = (
@@ -630,7 +632,9 @@ def _rests(names: Sequence[str], subjects: Sequence[Subject]) -> Iterator[Facts]
     served = [
         {name: as_options(one.text) for name, one in s.served.assumptions.items()} if s.served else {} for s in subjects
     ]
-    trained = [{name: text for name, text in s.run.assumptions.items() if name in LISTED} for s in subjects]
+    trained = [
+        {name: as_options(one.text) for name, one in s.run.assumptions.items() if name in LISTED} for s in subjects
+    ]
     for what, found in (("training", trained), ("serving", served)):
         lines: list[tuple[str, str, Kind]] = []
         for name in dict.fromkeys(name for said in found for name in said):
@@ -647,24 +651,22 @@ def _rests(names: Sequence[str], subjects: Sequence[Subject]) -> Iterator[Facts]
 
 def _lacking(names: Sequence[str], subjects: Sequence[Subject]) -> Iterator[str]:
     """Which options would make known what is not known of training."""
-    from transformer_calc.report.cost import needs
-
     lacking: dict[str, list[str]] = {}
     for model, s in zip(names, subjects, strict=True):
         flags = {
             flag: None
             for key in ("usd", "days", "mfu", "step_seconds")
             if _cost(key)(s) is None
-            for flag in needs(s.run, key)
+            for flag in s.run.needs(key)
         }
-        known = [flag for flag in flags if flag in OPTIONS]
+        known = [f"--{flag}" for flag in flags if flag in OPTIONS]
         if known:
             lacking.setdefault(_and(known), []).append(model)
     for options, models in lacking.items():
         yield f"what is not known of training {_and(models)} needs {options}"
 
 
-OPTIONS = ("--tokens", "--devices", "--mfu", "--price", "--batch")
+OPTIONS = ("tokens", "devices", "mfu", "price", "batch")
 
 
 def _and(words: Sequence[str]) -> str:

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from transformer_calc import units
-from transformer_calc.answer import Assumption
-from transformer_calc.errors import InputError
+from transformer_calc.errors import as_options
 from transformer_calc.plan import Training
-from transformer_calc.readings.cost import budget, reckoning
-from transformer_calc.readings.cost.budget import Cost
-from transformer_calc.readings.cost.reckoning import Reckoning
-from transformer_calc.readings.cost.schedules import Span, points
-from transformer_calc.readings.memory.assumed import stored_beside
-from transformer_calc.readings.memory.fit import least_bytes
-from transformer_calc.readings.memory.training import idle_selective
 from transformer_calc.report import Column, Facts, Plot, Report, Section, Table, Text
 from transformer_calc.report.common import of_checkpoint, rests_on
 from transformer_calc.report.memory import devices_of
 
 if TYPE_CHECKING:
-    from transformer_calc.api import Transformer
+    from transformer_calc.readings.cost.reckoning import Reckoning
 
-ANSWERS = (
-    # key of the cost, what people call it, its unit, and what it rests on beside the counted FLOPs
-    ("days", "wall-clock time", "days", ("time", "devices", "tokens")),
-    ("device_hours", "device-hours", "hours", ("time", "tokens")),
-    ("usd", "dollars", "USD", ("time", "tokens", "price")),
-    ("kwh", "energy", "kWh", ("time", "tokens", "power", "PUE")),
-    ("tco2e", "carbon", "t CO2e", ("time", "tokens", "power", "PUE", "carbon")),
-    ("flops", "FLOPs of the model", "FLOP", ("tokens",)),
-    ("hardware_flops", "FLOPs with recomputation", "FLOP", ("tokens", "hardware FLOPs")),
-    ("tokens_per_second", "tokens per second", "1/s", ("time", "devices")),
-    ("step_seconds", "a step in full", "seconds", ("time", "devices", "batch")),
-    ("mfu", "MFU", "of the peak", ("time", "peak")),
-    ("hfu", "HFU", "of the peak", ("time", "peak")),
+ANSWERS = (  # key of the cost, what people call it, and its unit
+    ("days", "wall-clock time", "days"),
+    ("device_hours", "device-hours", "hours"),
+    ("usd", "dollars", "USD"),
+    ("kwh", "energy", "kWh"),
+    ("tco2e", "carbon", "t CO2e"),
+    ("flops", "FLOPs of the model", "FLOP"),
+    ("hardware_flops", "FLOPs with recomputation", "FLOP"),
+    ("tokens_per_second", "tokens per second", "1/s"),
+    ("step_seconds", "a step in full", "seconds"),
+    ("mfu", "MFU", "of the peak"),
+    ("hfu", "HFU", "of the peak"),
 )
 PLANNED = ("zero", "micro_batch", "schedule", "virtual", "recompute", "attention", "precision", "optimizer")
 FIRST = ("days", "device_hours", "usd", "kwh", "tco2e")  # answers that a published time gives, too
@@ -65,26 +55,11 @@ OPTIMA = (
 )
 
 
-def build(
-    model: Transformer, sizes: dict[str, int], plan: Any, given: frozenset[str] = frozenset(), **asked: Any
-) -> Report:
-    """What a run costs, what that rests on, and what stands beside it.
-
-    sizes: those of the workload that were given; plan, given, asked: see `Transformer.cost`; warmup and decay are
-    pairs of an amount and tokens or steps
-    """
-    everything: dict[str, Any] = {**sizes, **asked}
-    everything |= {name: Span(*asked[name]) for name in ("warmup", "decay") if asked.get(name)}
-    if asked.get("serve_tokens") and not isinstance(plan, Training):
-        message = f"--serve-tokens is {asked['serve_tokens']:,}, but --mode is infer: there it is --tokens"
-        raise InputError(message, "--tokens N")
-    found = model.cost(plan=plan, given=given, **everything)
-    long = "; ".join(model.beyond(found.workload))
-    found.assumptions.update(({"length": long} if long else {}) | _without_effect(model, found, given))
-    found.assumptions.update(_beyond_memory(model, found))
-    stored = stored_beside(found.plan, model.checkpoint, model.further)
-    assumptions, basis = rests_on(stored | {name: Assumption(text) for name, text in found.assumptions.items()})
+def build(found: Reckoning) -> Report:
+    """What a run costs, what that rests on, and what stands beside it."""
     train = isinstance(found.plan, Training)
+    assumptions, basis = rests_on(found.assumptions)
+    unknown = {name: as_options(one.text) for name, one in found.unknown.items()}
     rows = _rows(found)
     data: dict[str, Any] = {
         "cost": found.cost._asdict(),
@@ -92,66 +67,41 @@ def build(
         "tokens": found.tokens,
         "steps": found.steps,
         "batch_tokens": found.batch_tokens,
-        "mean_step_seconds": mean_step(found),
-        "flops_per_token": _per(found.work.model, found.work.tokens),
+        "mean_step_seconds": found.mean_step_seconds,
+        "flops_per_token": found.flops_per_token,
         "devices": found.terms.devices,
         "device": found.device and {"name": found.device.name, "peak_flops": found.terms.peak},
         "price": found.price and found.price.to_dict(),
         "six_nd": found.six_nd._asdict(),
-        "unknown": found.unknown,
+        "unknown": unknown,
         "assumptions": assumptions,
     }
-    data |= _plan(model, found)
-    facts = _facts(found)
-    facts = facts._replace(items=(*of_checkpoint(stored), *facts.items))
-    sections: list[Section] = [_answers(model, found, rows)]
-    sections += [facts] if facts.items else []
-    sections += [Text("\n".join(found.unknown.values()))] if found.unknown else []
+    data |= _plan(found)
+    lines = (*of_checkpoint(found.assumptions), *_facts(found))
+    sections: list[Section] = [_answers(found, rows)]
+    sections += [Facts("", lines)] if lines else []
+    sections += [Text("\n".join(unknown.values()))] if unknown else []
     if train:
-        data["published"], compared = _compared(model, found)
+        data["published"], compared = _compared(found)
         sections += compared
         data["step"], parts = _step(found)
         sections += parts
         optimal, shown = _optimal(found)
         data |= optimal
         sections += shown
-        data["checkpoint"], kept = _checkpoint(model, found)
+        data["checkpoint"], kept = _checkpoint(found)
         data["schedule"], drawn = _schedule(found)
         sections += [kept, *drawn]
     if found.serving:
         data["serving"] = found.serving._asdict()
-        lines: list[Any] = [(name, _person(key, getattr(found.serving, key)), "text") for key, name, *_ in ANSWERS[:6]]
-        sections.append(Facts(f"serving {asked['serve_tokens']:,} tokens", tuple(lines)))
-    sections.append(basis)
+        served = [(name, _person(key, getattr(found.serving, key)), "text") for key, name, _ in ANSWERS[:6]]
+        title = f"serving {found.assumptions['serving'].value:,} tokens"
+        sections.append(Facts(title, tuple(served)))  # type: ignore[arg-type]
     main = Table("cost", RAW, tuple(rows))
-    return Report("cost", model.describe(), found.workload.to_dict(), data, tuple(sections), main)
+    return Report("cost", found.model, found.workload, data, (*sections, basis), main)
 
 
-OF_MEMORY = ("kernels", "recompute_every", "bucket_size", "prefetch", "ddp_buckets", "buffer", "lora_dropout")
-
-
-def _without_effect(model: Transformer, found: Reckoning, given: frozenset[str]) -> dict[str, str]:
-    """What is asked for and changes no time: said, so that nobody reads a difference out of it."""
-    if not isinstance(found.plan, Training):
-        return {}
-    said = {}
-    flags = [f"--{name.replace('_', '-')}" for name in OF_MEMORY if name in given]
-    if flags:
-        verb = "changes" if len(flags) == 1 else "change"
-        said["memory alone"] = f"{' and '.join(flags)} {verb} what memory holds, not the time of a step"
-    if found.predicted and (why := idle_selective(found.plan)):
-        said["selective recomputation"] = f"{why}; HFU counts the attention core once more all the same"
-        model.remark(f"selective recomputation {said['selective recomputation']}")
-    if flags:
-        model.remark(said["memory alone"])
-    return said
-
-
-def _per(flops: int, tokens: int) -> int | float:
-    return flops / tokens if flops % tokens else flops // tokens
-
-
-def _title(model: Transformer, found: Reckoning) -> str:
+def _title(found: Reckoning) -> str:
     verb = "training" if isinstance(found.plan, Training) else "serving"
     word = "on" if verb == "training" else "of"
     of = f" {word} {found.tokens:,} tokens" if found.tokens is not None else ""
@@ -159,28 +109,27 @@ def _title(model: Transformer, found: Reckoning) -> str:
     if found.device:
         count = f"{found.terms.devices:,} × " if found.terms.devices else ""
         where = f", {count}{found.device.title or found.device.name}"
-    return f"{model.title}: {verb}{of}{where}"
+    return f"{found.title}: {verb}{of}{where}"
 
 
 def _rows(found: Reckoning) -> list[dict[str, Any]]:
     """An answer a row, raw: what it is, and what it rests on, or why it is unknown."""
     rows = []
-    for key, name, unit, rests in ANSWERS:
+    for key, name, unit in ANSWERS:
         value = getattr(found.cost, key)
         if key == "hardware_flops" and value == found.cost.flops:
             continue
         if value is None:
-            about = f"needs {_needed(found, key)}"
+            about = f"needs {found.needed(key)}"
         else:
-            told = [each for each in rests if each in found.assumptions and (each, rests[0]) != ("tokens", "time")]
-            about = ", ".join(briefly(found, each) for each in told)  # how many tokens stands in the title
-        rows.append({"key": key, "what": name, "value": value, "unit": unit, "rests_on": about})
+            about = ", ".join(map(found.briefly, found.rests_on(key)))
+        rows.append({"key": key, "what": name, "value": value, "unit": unit, "rests_on": as_options(about)})
     return rows
 
 
-def _answers(model: Transformer, found: Reckoning, rows: list[dict[str, Any]]) -> Table:
+def _answers(found: Reckoning, rows: list[dict[str, Any]]) -> Table:
     """The answers, with the devices and the steps that they are made of; published ones beside them."""
-    then = None if model.changes else found.published
+    then = None if found.model["changes"] else found.published
     shown = []
     for row in rows:
         key = row["key"]
@@ -189,26 +138,19 @@ def _answers(model: Transformer, found: Reckoning, rows: list[dict[str, Any]]) -
         if key == "days" and found.steps is not None:
             shown.append({"what": "steps", "value": f"{found.steps:,}", "published": "", "rests_on": _stepped(found)})
     if found.device and found.terms.devices:
-        origin = found.assumptions["devices"].partition("(")[2].rstrip(")")
+        origin = as_options(found.assumptions["devices"].source)
         origin = "as in " + origin if origin.startswith("the published") else origin
         used = {"what": "devices", "value": f"{found.terms.devices:,}", "published": ""}
         shown.insert(0, used | {"rests_on": f"{found.device.title or found.device.name}, {origin}"})
     if then is None:
-        return Table(_title(model, found), SHOWN, tuple(shown))
+        return Table(_title(found), SHOWN, tuple(shown))
     caption = "Published: as it was, or what follows from its time at the same prices and power; more below."
-    return Table(_title(model, found), (*SHOWN[:2], BESIDE, SHOWN[2]), tuple(shown), caption=caption)
-
-
-def mean_step(found: Reckoning) -> float | None:
-    """Seconds of a step on average, the smaller ones of a batch that grows included."""
-    if found.cost.days is None or not found.steps:
-        return None
-    return found.cost.days * budget.DAY / found.steps
+    return Table(_title(found), (*SHOWN[:2], BESIDE, SHOWN[2]), tuple(shown), caption=caption)
 
 
 def _stepped(found: Reckoning) -> str:
     """How the steps make up the time."""
-    mean, ramp = mean_step(found), found.ramp
+    mean, ramp = found.mean_step_seconds, found.ramp
     if mean is None:
         return f"{found.batch_tokens:,} tokens each in full"
     days = _person("days", found.cost.days)
@@ -219,42 +161,6 @@ def _stepped(found: Reckoning) -> str:
     return f"{each}: shorter while the batch grows, for {grown} tokens"
 
 
-def _needed(found: Reckoning, key: str) -> str:
-    """What would make an unknown answer known, in words: a time is predicted, or given."""
-    flags = needs(found, key)
-    predicts = [f"--{name}" for name in ("devices", "batch") if name in found.unknown]
-    if isinstance(found.plan, Training) and "--mfu" in flags and "device" in found.unknown:
-        # its peak is what an MFU is a part of, and what a step is predicted from
-        flags = [flag for flag in flags if flag != "--device"]
-        flags[flags.index("--mfu") : flags.index("--mfu") + 1] = ["--device", *(["--mfu"] if predicts else [])]
-    if isinstance(found.plan, Training) and "--mfu" in flags and predicts:
-        flags = [flag for flag in flags if flag not in ("--mfu", *predicts)]
-        if "--devices" in predicts and key in ("days", "tokens_per_second", "step_seconds"):
-            flags += ["--devices", *(["--batch or --mfu"] if "--batch" in predicts else [])]
-        else:
-            flags.append(f"{' and '.join(predicts)}, or --mfu")
-    return ", ".join(flags)
-
-
-def needs(found: Reckoning, key: str) -> list[str]:
-    """The options that would make an unknown answer known."""
-    rests = next(rests for name, _, _, rests in ANSWERS if name == key)
-    missing = [found.unknown[each] for each in rests if each in found.unknown]
-    flags = [flag[1] for flag in (re.search(r": (--[a-z-]+)", why) for why in missing) if flag]
-    return list(dict.fromkeys(flags))
-
-
-def briefly(found: Reckoning, assumption: str) -> str:
-    """An assumption in a few words: it is written out below."""
-    text = found.assumptions[assumption].partition(" (")[0].partition(";")[0].partition(":")[0]
-    if assumption == "time":
-        return text.partition(",")[0] if text.startswith(("MFU", "HFU")) else text
-    if assumption == "price" and found.price:
-        return f"{text}: {found.price.briefly}"
-    devices = "1 device" if text == "1" else f"{text} devices"
-    return {"devices": devices, "tokens": f"{text} tokens", "PUE": f"PUE {text}"}.get(assumption, text)
-
-
 def _seen(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "value": _person(row["key"], row["value"])}
 
@@ -263,67 +169,42 @@ def _person(key: str, value: Any) -> str:
     """A cost as people read it."""
     if value is None:
         return "unknown"
-    match key:
-        case "days":
-            for unit, of_day in (("days", 1), ("hours", 24), ("minutes", 24 * 60)):
-                if value * of_day >= 1:
-                    return f"{_digits(value * of_day)} {unit}"
-            return f"{_digits(value * budget.DAY)} seconds"
-        case "usd":
-            return f"${value:,.2f}" if value < 1000 else f"${value:,.0f}"
-        case "kwh":
-            return f"{_digits(value / 1000)} MWh" if value >= 1000 else f"{_digits(value)} kWh"
-        case "tco2e":
-            return f"{_digits(value)} t CO₂e" if value >= 1 else f"{_digits(value * 1000)} kg CO₂e"
-        case "flops" | "hardware_flops":
-            return f"{value:.3e}"
-        case "step_seconds":
-            return units.format_seconds(value)
-        case "mfu" | "hfu":
-            return f"{value:.1%}"
-    return _digits(value)
+    return WRITTEN.get(key, units.format_digits)(value)
 
 
-def _digits(value: float) -> str:
-    """Three digits at least."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 99.95 else f"{value:#.3g}"
+WRITTEN: dict[str, Callable[[Any], str]] = {
+    "days": units.format_days,
+    "usd": lambda value: f"${value:,.2f}" if value < 1000 else f"${value:,.0f}",
+    "kwh": lambda value: units.format_thousands(value, "kWh", "MWh"),
+    "tco2e": units.format_carbon,
+    "flops": lambda value: f"{value:.3e}",
+    "hardware_flops": lambda value: f"{value:.3e}",
+    "step_seconds": units.format_seconds,
+    "mfu": lambda value: f"{value:.1%}",
+    "hfu": lambda value: f"{value:.1%}",
+}
 
 
-def _plan(model: Transformer, found: Reckoning) -> dict[str, Any]:
+def _plan(found: Reckoning) -> dict[str, Any]:
     """The plan that was timed, whether memory holds it, and among how many it was found."""
-    predicted, device = found.predicted, found.device
+    predicted = found.predicted
     data: dict[str, Any] = dict.fromkeys(("plan", "memory", "fits", "searched", "fitting"))
-    if not predicted or not device:
-        return data | ({"fits": False} if "memory" in found.assumptions else {})
+    if not predicted or found.memory is None:
+        return data | {"fits": found.fits}
     how = predicted.plan
-    held = model.held(replace(found.workload, batch=predicted.batch), how).fullest.bytes.to_dict()
     of_plan = {name: getattr(how, name) for name in PLANNED}
-    memory = {"per_device": held, "fits": predicted.fits}
+    memory = {"per_device": found.memory.to_dict(), "fits": found.fits}
     ways = {name: getattr(how.mesh, name) for name in ("tp", "pp", "dp", "cp", "ep", "sp")}
     tried = {"searched": predicted.searched, "fitting": predicted.fitting}
-    return data | {"plan": ways | of_plan, "memory": memory, "fits": predicted.fits} | tried
-
-
-def _beyond_memory(model: Transformer, found: Reckoning) -> dict[str, str]:
-    """That the devices cannot hold the model however it is spread, where a time is given: it would not run there."""
-    device, devices = found.device, found.terms.devices
-    if found.predicted or not found.terms.pace or not device or not devices or not device.memory_bytes:
-        return {}
-    needs, room = least_bytes(model.subject(), found.plan), devices * device.memory_bytes
-    if needs <= room:
-        return {}
-    what = "weights, gradients and states" if isinstance(found.plan, Training) else "weights"
-    of = f"{devices:,} {'device has' if devices == 1 else 'devices have'} {units.format_bytes(room)}"
-    said = f"does not fit: {what} take {units.format_bytes(needs)}, {of}; the cost is what it would be"
-    model.remark(f"it {said}")
-    return {"memory": said}
+    return data | {"plan": ways | of_plan, "memory": memory, "fits": found.fits} | tried
 
 
 def _planned(found: Reckoning) -> list[Any]:
     """For people: the plan in a few words."""
     predicted = found.predicted
     if not predicted:
-        return [("memory", found.assumptions["memory"], "text")] if "memory" in found.assumptions else []
+        held = found.assumptions.get("memory")
+        return [("memory", held.text, "text")] if held else []
     mesh = devices_of(predicted.plan.mesh).partition("(")[2].rstrip(")") or "1 device"
     among = f"the fastest of {predicted.searched:,} tried that fits"
     if predicted.fits is False:
@@ -333,7 +214,7 @@ def _planned(found: Reckoning) -> list[Any]:
     return [("plan", f"{mesh}: {among}", "text")]
 
 
-def _facts(found: Reckoning) -> Facts:
+def _facts(found: Reckoning) -> list[Any]:
     rule = found.six_nd
     lines: list[Any] = _planned(found)
     if found.tokens is not None:
@@ -342,54 +223,30 @@ def _facts(found: Reckoning) -> Facts:
         lines.append(("batch in full", f"{found.batch_tokens:,} tokens", "text"))
     if rule.flops is not None:
         days = f", {_person('days', rule.days)}" if rule.days is not None else ""
-        lines.append((rule.rule, f"{rule.flops:.3e}, {_digits(rule.pf_days or 0)} PF-days{days}", "text"))
-    return Facts("", tuple(lines))
+        lines.append((rule.rule, f"{rule.flops:.3e}, {units.format_digits(rule.pf_days or 0)} PF-days{days}", "text"))
+    return lines
 
 
-def _compared(model: Transformer, found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
+def _compared(found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
     """The published figures, and what they mean, beside the predicted ones."""
-    run, then = model.run, found.published
-    if then is None or model.changes:
+    if not found.compared:
         return None, []
-    same = found.terms.devices == run.devices
-    pairs: list[tuple[str, str, float | None, float | None]] = [
-        ("device_hours", "device-hours", then.device_hours, found.cost.device_hours),
-        ("days", "wall-clock time", run.days, found.cost.days if same else None),
-        ("tflops", "TFLOP/s of a device", run.tflops_per_device or _tflops(found, then), _tflops(found, found.cost)),
-        ("mfu", "MFU", then.mfu, found.cost.mfu),
-        ("kwh", "energy", then.kwh, found.cost.kwh),
-        ("tco2e", "carbon", then.tco2e, found.cost.tco2e),
-        ("usd", "dollars", then.usd, found.cost.usd),
-        ("steps", "steps", run.steps, found.steps),
-    ]
-    direct = {"device_hours": run.device_hours, "days": run.days, "tflops": run.tflops_per_device, "steps": run.steps}
-    lines: list[dict[str, Any]] = []
-    for key, name, published, predicted in pairs:
-        if published is None:
-            continue
-        difference = None if predicted is None or not published else predicted / published - 1
-        lines.append(
-            {
-                "what": key,
-                "name": name if direct.get(key) else f"  {name}",
-                "published": published,
-                "given": bool(direct.get(key)),
-                "predicted": predicted,
-                "difference": difference,
-            }
-        )
     shown = tuple(
         {
-            "what": line["name"],
-            "published": _person(line["what"], line["published"]),
-            "predicted": _person(line["what"], line["predicted"]),
-            "difference": "" if line["difference"] is None else f"{line['difference']:+.1%}",
+            "what": one.name if one.given else f"  {one.name}",
+            "published": _person(one.what, one.published),
+            "predicted": _person(one.what, one.predicted),
+            "difference": "" if one.difference is None else f"{one.difference:+.1%}",
         }
-        for line in lines
+        for one in found.compared
     )
-    caption = f"Indented: what follows from the published time, here. {run.source}"
-    figures = {"source": run.source, "figures": [{k: v for k, v in line.items() if k != "name"} for line in lines]}
-    return figures, [Table("", COMPARED, shown, caption=caption)]
+    source = found.published_source
+    lines = [
+        {name: getattr(one, name) for name in ("what", "published", "given", "predicted", "difference")}
+        for one in found.compared
+    ]
+    caption = f"Indented: what follows from the published time, here. {source}"
+    return {"source": source, "figures": lines}, [Table("", COMPARED, shown, caption=caption)]
 
 
 def _step(found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
@@ -404,18 +261,11 @@ def _step(found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
     return {"sequences": batch, "seconds": whole, "parts": dict(parts)}, [Table("", PARTS, rows, total)]
 
 
-def _tflops(found: Reckoning, cost: Cost) -> float | None:
-    """What a device achieves, with what is computed again."""
-    peak = found.terms.peak
-    return None if cost.hfu is None or peak is None else cost.hfu * peak / budget.TERA
-
-
 def _optimal(found: Reckoning) -> tuple[dict[str, Any], list[Section]]:
     """How far the run is from compute-optimal."""
-    best, losses = reckoning.compute_optimal(found)
-    if not best or found.tokens is None:
+    best, losses, each = found.optima, found.losses, found.tokens_per_parameter
+    if not best or each is None:
         return {"compute_optimal": None}, []
-    each = found.tokens / found.six_nd.params
     shown = tuple(
         {
             "name": fit.name,
@@ -440,23 +290,22 @@ def _optimal(found: Reckoning) -> tuple[dict[str, Any], list[Section]]:
     return {"compute_optimal": data}, [Table("", OPTIMA, shown, caption=caption)]
 
 
-def _checkpoint(model: Transformer, found: Reckoning) -> tuple[dict[str, int], Section]:
+def _checkpoint(found: Reckoning) -> tuple[dict[str, int], Section]:
     """The sizes of checkpoints."""
     assert isinstance(found.plan, Training)
-    sizes = budget.checkpoint(model.graph, model.graph.sizes(found.workload), found.plan)
+    assert found.checkpoint
     lines: tuple[Any, ...] = (
-        ("weights in bf16", sizes.weights, "bytes"),
-        (f"to go on from ({found.plan.precision}, {found.plan.optimizer})", sizes.full, "bytes"),
+        ("weights in bf16", found.checkpoint.weights, "bytes"),
+        (f"to go on from ({found.plan.precision}, {found.plan.optimizer})", found.checkpoint.full, "bytes"),
     )
-    return sizes._asdict(), Facts("a checkpoint", lines)
+    return found.checkpoint._asdict(), Facts("a checkpoint", lines)
 
 
 def _schedule(found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
     """The learning rate and the batch from step to step."""
-    ramp, rate = found.ramp, found.rate
-    if ramp is None or found.tokens is None or found.steps is None:
+    ramp, rate, curve = found.ramp, found.rate, found.curve
+    if not curve or ramp is None:
         return None, []
-    curve = points(ramp, rate, found.tokens)
     data: dict[str, Any] = {
         "learning_rate": None
         if rate is None

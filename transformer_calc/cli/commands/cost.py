@@ -98,35 +98,34 @@ def cost(
     ] = None,
 ) -> Report:
     """Say what training costs: days, dollars, energy, carbon."""
-    from transformer_calc.plan import made
     from transformer_calc.report.cost import build
 
-    return build(
-        model,
-        sizes,
-        made({"mode": "train"} | how, open_precision=True),
-        frozenset(how),
-        device=machine.load(device or model.run.hardware or None, device_set) if device_set else device,
-        needed=needed,
-        schedule=lr_schedule,
-        warmup=warmup,
-        decay=decay,
+    known = machine.load(device or model.run.hardware or None, device_set) if device_set else device
+    answer = model.cost(
+        **sizes,
+        **how,
         tokens=tokens,
         batch_tokens=batch_tokens,
-        devices=devices,
         serve_tokens=serve_tokens,
-        step_seconds=step_seconds,
-        tokens_per_second=tokens_per_second,
-        tflops=tflops,
-        device_hours=device_hours,
-        days=days,
+        device=known,
+        devices=devices,
+        needed=needed,
         mfu=mfu,
         hfu=hfu,
+        tflops=tflops,
+        step_seconds=step_seconds,
+        tokens_per_second=tokens_per_second,
+        device_hours=device_hours,
+        days=days,
         price=price,
         amortize=amortize,
         power=power,
         pue=pue,
         carbon=carbon,
-        learning_rate=lr,
-        min_learning_rate=min_lr,
+        lr=lr,
+        lr_schedule=lr_schedule,
+        min_lr=min_lr,
+        warmup=warmup,
+        decay=decay,
     )
+    return build(answer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from transformer_calc.answer import Assumption
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.plan import Serving, Training
@@ -35,6 +36,13 @@ PACES = {
     "device_hours": "device-hours of the whole run",
     "days": "days of the whole run",
 }
+UNITS = {
+    "tflops": "TFLOP/s",
+    "step_seconds": "s",
+    "tokens_per_second": "1/s",
+    "device_hours": "h",
+    "days": "d",
+} | dict.fromkeys(("mfu", "hfu"), "")
 OF_FLOPS = ("mfu", "hfu", "tflops")
 
 
@@ -180,9 +188,9 @@ def devices_of(plan: Training | Serving, asked: int | None, published: int | Non
     whole = "dp" in given  # without it, copies take what the other ways leave
     devices = asked or (mesh.devices if whole else None) or published or (mesh.devices if mesh.devices > 1 else None)
     if devices is not None and (mesh.devices > devices or (whole and mesh.devices != devices)):
-        ways = [f"--{name} {getattr(mesh, name)}" for name in ("dp", "tp", "pp", "cp") if getattr(mesh, name) > 1]
+        ways = [f"`{name}={getattr(mesh, name)}`" for name in ("dp", "tp", "pp", "cp") if getattr(mesh, name) > 1]
         made = f"{' and '.join(ways)} {'make' if len(ways) > 1 else 'makes'} {mesh.devices:,} devices"
-        raise InputError(f"{made}, and there are {devices:,}", hint="--devices N")
+        raise InputError(f"{made}, and there are {devices:,}", hint="`devices=N`")
     return devices
 
 
@@ -193,7 +201,7 @@ class Predicted(NamedTuple):
     batch: int  # sequences that are timed
     tokens_per_second: float
     parts: tuple[tuple[str, float], ...]  # seconds of a step of them, by what they go to
-    assumptions: dict[str, str]
+    assumptions: dict[str, Assumption]
     fits: bool | None  # None: how much memory a device has is unknown
     searched: int  # plans that were timed
     fitting: int  # of those whose memory was counted, how many fit
@@ -230,8 +238,9 @@ def predict(
     parts = tuple((PARTS[name], seconds) for name, seconds in found.parts)
     fits = None if device.memory_bytes is None else choice.fits
     rate = tokens / found.seconds
-    said |= found.assumptions
-    return Predicted(choice.plan, choice.batch, rate, parts, said, fits, len(choice.tried), choice.fitting)
+    texts = said | found.assumptions
+    said_of = {name: Assumption(text) for name, text in texts.items()}
+    return Predicted(choice.plan, choice.batch, rate, parts, said_of, fits, len(choice.tried), choice.fitting)
 
 
 def _found(choice: planner.Choice) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device, Price
 
-YEARS = 4.0  # that a bought device is used: an assumption (--amortize); clouds write servers off over 4 to 6
+YEARS = 4.0  # that a bought device is used: an assumption (`amortize`); clouds write servers off over 4 to 6
 HOURS = 8766  # of a year of 365.25 days
 
 
@@ -27,19 +27,19 @@ class Paid(NamedTuple):
     def said(self) -> str:
         """On what it rests."""
         if self.price is None:
-            return "--price"
+            return "`price`"
         if self.years is None:
             return self.price.said
         return (
             f"bought for ${self.price.usd:,.0f} ({self.price.said}), spread over {self.years:g} years of {HOURS:,} "
-            "hours, all of them in use (--amortize); without host, network and power"
+            "hours, all of them in use (`amortize`); without host, network and power"
         )
 
     @property
     def briefly(self) -> str:
         """The same in a few words."""
         if self.price is None:
-            return "--price"
+            return "`price`"
         where = ", ".join(filter(None, (self.price.provider, self.price.date)))
         return where if self.years is None else f"bought for ${self.price.usd:,.0f}, {where}, over {self.years:g} years"
 
@@ -57,7 +57,7 @@ def paid(device: Device | None, given: float | None = None, years: float | None 
     years:  over which a purchase is spread; None: as usual
     """
     if years is not None and not 0.01 <= years <= 100:
-        raise InputError(f"--amortize is {years:g}; it must be at least 0.01 and at most 100 years")
+        raise InputError(f"`amortize` is {years:g}; it must be at least 0.01 and at most 100 years")
     if given is not None:
         return Paid(given)
     price = device.price if device else None

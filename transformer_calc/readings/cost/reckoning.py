@@ -7,19 +7,23 @@ something unknown stands in the way of is named in `unknown` with what would mak
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
 
+from transformer_calc.answer import Assumptions, OfModel
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device, Grid, TrainingRun
 from transformer_calc.graph.core import Graph, Sizes
 from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.cost import budget, scaling
-from transformer_calc.readings.cost.assumed import PUE, Assumed
+from transformer_calc.readings.cost.assumed import PUE, Assumed, Unknown
 from transformer_calc.readings.cost.budget import Cost, Terms, Work
 from transformer_calc.readings.cost.prices import Paid, paid
-from transformer_calc.readings.cost.schedules import LearningRate, Ramp, Span, check
+from transformer_calc.readings.cost.schedules import LearningRate, Point, Ramp, Span, check, points
 from transformer_calc.readings.count.lora import check as check_lora
 from transformer_calc.readings.count.params import params
+from transformer_calc.readings.memory.held import Bytes
 from transformer_calc.readings.memory.serving import check as check_serving
 from transformer_calc.readings.memory.training import check as check_training
 from transformer_calc.readings.shard import check as check_mesh
@@ -65,27 +69,141 @@ class SixND(NamedTuple):
     days: float | None  # at the assumed rate of FLOPs
 
 
-class Reckoning(NamedTuple):
-    """A run with its costs."""
+class Compared(NamedTuple):
+    """A figure of the published run beside the predicted one; None where it is unknown."""
+
+    what: str
+    name: str
+    published: float
+    given: bool  # as it was published, not what follows from its time
+    predicted: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """How far it is off, as a part of what was published."""
+        return None if self.predicted is None or not self.published else self.predicted / self.published - 1
+
+
+# of each cost: what it rests on beside the counted FLOPs, by the names of the assumptions
+RESTS: dict[str, tuple[str, ...]] = {
+    "days": ("time", "devices", "tokens"),
+    "device_hours": ("time", "tokens"),
+    "usd": ("time", "tokens", "price"),
+    "kwh": ("time", "tokens", "power", "PUE"),
+    "tco2e": ("time", "tokens", "power", "PUE", "carbon"),
+    "flops": ("tokens",),
+    "hardware_flops": ("tokens", "hardware FLOPs"),
+    "tokens_per_second": ("time", "devices"),
+    "step_seconds": ("time", "devices", "batch"),
+    "mfu": ("time", "peak"),
+    "hfu": ("time", "peak"),
+}
+TIMES = ("days", "tokens_per_second", "step_seconds")  # of all devices
+
+
+class Reckoning(OfModel):
+    """A run with its costs.
+
+    cost: FLOPs, hours, days, dollars, kWh, t CO2e, seconds of a step, parts of the peak; None where unknown; run: one
+    full batch; work: FLOPs of it; terms: what the costs rest on; tokens: of the run; steps: of it; batch_tokens: of a
+    full batch; ramp, rate: the growth of the batch, and the learning rate's way; curve: both, from step to step;
+    device: what it runs on; price: of one for an hour; plan: how it is trained, or served; six_nd: the rule of thumb;
+    serving: costs of the tokens that are to be served; published: what follows from the published times; compared:
+    published figures beside predicted ones, and published_source: who says so; predicted: a step, where nothing was
+    given of the time; memory: bytes on the fullest device of the plan that is timed; fits: whether memory holds it,
+    None where that is unknown; optima, losses: of published fits of how many tokens a model should see; checkpoint:
+    bytes on disk; unknown: what is not known, with the field that would tell it
+    """
 
     cost: Cost
-    workload: Workload
+    run: Workload
     work: Work
     terms: Terms
     tokens: int | None
     steps: int | None
-    batch_tokens: int | None  # of a full batch
+    batch_tokens: int | None
     ramp: Ramp | None
     rate: LearningRate | None
     device: Device | None
-    price: Paid | None  # of an hour of a device
+    price: Paid | None
     plan: Training | Serving
     six_nd: SixND
-    serving: Cost | None  # of the tokens that are to be served
-    published: Cost | None  # what follows from the published times, on the published devices
-    predicted: budget.Predicted | None  # a step, where nothing was given of the time
-    assumptions: dict[str, str]
-    unknown: dict[str, str]
+    serving: Cost | None
+    published: Cost | None
+    predicted: budget.Predicted | None
+    assumptions: Assumptions
+    unknown: Mapping[str, Unknown]
+    curve: tuple[Point, ...] = ()
+    compared: tuple[Compared, ...] = ()
+    published_source: str = ""
+    memory: Bytes | None = None
+    fits: bool | None = None
+    optima: tuple[scaling.Optimum, ...] = ()
+    losses: tuple[scaling.Predicted, ...] = ()
+    checkpoint: budget.Checkpoint | None = None
+
+    FIRST: ClassVar[Mapping[str, str]] = {
+        "title": "text",
+        "cost.days": "number",
+        "cost.device_hours": "number",
+        "cost.usd": "usd",
+        "cost.mfu": "share",
+        "cost.flops": "flops",
+        "fits": "text",
+    }
+
+    @property
+    def mean_step_seconds(self) -> float | None:
+        """Seconds of a step on average, the smaller ones of a batch that grows included."""
+        return None if self.cost.days is None or not self.steps else self.cost.days * budget.DAY / self.steps
+
+    @property
+    def flops_per_token(self) -> int | float:
+        """The model's FLOPs of a token."""
+        whole, tokens = self.work.model, self.work.tokens
+        return whole / tokens if whole % tokens else whole // tokens
+
+    @property
+    def tokens_per_parameter(self) -> float | None:
+        """Tokens of the run to parameters that are active."""
+        return None if self.tokens is None else self.tokens / self.six_nd.params
+
+    def rests_on(self, key: str) -> tuple[str, ...]:
+        """The names of the assumptions that a cost rests on; how many tokens is no matter of a time's."""
+        rests = RESTS[key]
+        return tuple(each for each in rests if each in self.assumptions and (each, rests[0]) != ("tokens", "time"))
+
+    def needs(self, key: str) -> list[str]:
+        """The fields that would make an unknown cost known."""
+        return list(dict.fromkeys(self.unknown[each].field for each in RESTS[key] if each in self.unknown))
+
+    def needed(self, key: str) -> str:
+        """The same in words: a time is predicted, or given."""
+        fields = self.needs(key)
+        predicts = [name for name in ("devices", "batch") if name in self.unknown]
+        trains = isinstance(self.plan, Training)
+        if trains and "mfu" in fields and "device" in self.unknown:
+            # its peak is what an MFU is a part of, and what a step is predicted from
+            fields = [name for name in fields if name != "device"]
+            fields[fields.index("mfu") : fields.index("mfu") + 1] = ["device", *(["mfu"] if predicts else [])]
+        said = [f"`{name}`" for name in fields]
+        if trains and "mfu" in fields and predicts:
+            said = [f"`{name}`" for name in fields if name not in ("mfu", *predicts)]
+            if "devices" in predicts and key in TIMES:
+                said += ["`devices`", *(["`batch` or `mfu`"] if "batch" in predicts else [])]
+            else:
+                said.append(f"{' and '.join(f'`{name}`' for name in predicts)}, or `mfu`")
+        return ", ".join(said)
+
+    def briefly(self, name: str) -> str:
+        """An assumption in a few words: it is written out elsewhere."""
+        text = self.assumptions[name].text.partition(" (")[0].partition(";")[0].partition(":")[0]
+        if name == "time":
+            return text.partition(",")[0] if text.startswith(("MFU", "HFU")) else text
+        if name == "price" and self.price:
+            return f"{text}: {self.price.briefly}"
+        devices = "1 device" if text == "1" else f"{text} devices"
+        return {"devices": devices, "tokens": f"{text} tokens", "PUE": f"PUE {text}"}.get(name, text)
 
 
 def reckon(
@@ -100,12 +218,16 @@ def reckon(
     published_device: Device | None = None,
     name: str = "",
     predict: bool = True,
-) -> Reckoning:
-    """The costs of training a model, or of serving it where the plan is one of serving.
+    changed: bool = False,
+    need: Callable[[Workload, Training], Bytes],
+    least: Callable[[Training | Serving], int],
+) -> dict[str, Any]:
+    """The costs of training a model, or of serving it where the plan is one of serving: the fields of the answer.
 
     workload: one full batch; run: what is published; given: the options of the plan that were given;
     grid: the electricity, if none is asked for; published_device: what the published run was on;
-    predict: time a step where nothing is given of the time, which takes longer than all the rest
+    predict: time a step where nothing is given of the time, which takes longer than all the rest; changed: the model is
+    not the one that was published; need: bytes on the fullest device; least: bytes that all devices share at best
     """
     _check(asked)
     train = isinstance(plan, Training)
@@ -166,25 +288,68 @@ def reckon(
     rate = learning_rate(run, asked, full) if train else None
     if train and rate is None and (run.learning_rate or asked.learning_rate):
         words.undrawn()
-    return Reckoning(
-        cost=cost,
-        workload=workload,
-        work=work,
-        terms=terms,
-        tokens=tokens,
-        steps=None if tokens is None or full is None else _steps(ramp, full, tokens),
-        batch_tokens=full,
-        ramp=ramp,
-        rate=rate,
-        device=device,
-        price=price,
-        plan=plan,
-        six_nd=_six_nd(graph, params(graph, sizes).active, tokens, plan, cost, asked.pace),
-        serving=serving,
-        published=_published(graph, sizes, terms, run, plan) if alike else None,
-        predicted=predicted,
-        assumptions=words.said,
-        unknown=words.unknown,
+    words.idle(plan, given, timed=bool(predicted))
+    if asked.pace and not predicted and device and devices and device.memory_bytes:
+        words.beyond(plan, least(plan), devices, devices * device.memory_bytes)
+    published = _published(graph, sizes, terms, run, plan) if alike else None
+    found: dict[str, Any] = {
+        "cost": cost,
+        "run": workload,
+        "work": work,
+        "terms": terms,
+        "tokens": tokens,
+        "steps": None if tokens is None or full is None else _steps(ramp, full, tokens),
+        "batch_tokens": full,
+        "ramp": ramp,
+        "rate": rate,
+        "device": device,
+        "price": price,
+        "plan": plan,
+        "six_nd": _six_nd(graph, params(graph, sizes).active, tokens, plan, cost, asked.pace),
+        "serving": serving,
+        "published": published,
+        "predicted": predicted,
+        "assumptions": words.said,
+        "unknown": words.unknown,
+        "notes": words.notes,
+        "fits": predicted.fits if predicted else False if "memory" in words.said else None,
+    }
+    if predicted:
+        found["memory"] = need(replace(workload, batch=predicted.batch), predicted.plan)
+    if not isinstance(plan, Training):
+        return found
+    if published and not changed:
+        found |= {"compared": _compared(run, published, found), "published_source": run.source}
+    if tokens is not None and not plan.adapters:
+        active = found["six_nd"].params
+        found |= {"optima": tuple(scaling.optima(active, tokens)), "losses": tuple(scaling.predicted(active, tokens))}
+    if ramp is not None and tokens is not None and found["steps"] is not None:
+        found["curve"] = tuple(points(ramp, rate, tokens))
+    return found | {"checkpoint": budget.checkpoint(graph, sizes, plan)}
+
+
+def _compared(run: TrainingRun, then: Cost, found: Mapping[str, Any]) -> tuple[Compared, ...]:
+    """The published figures, and what they mean, beside the predicted ones."""
+    cost, terms = found["cost"], found["terms"]
+
+    def rate(cost: Cost) -> float | None:
+        """TFLOP/s that a device achieves, with what is computed again."""
+        return None if cost.hfu is None or terms.peak is None else cost.hfu * terms.peak / budget.TERA
+
+    pairs: list[tuple[str, str, float | None, float | None, object]] = [
+        ("device_hours", "device-hours", then.device_hours, cost.device_hours, run.device_hours),
+        ("days", "wall-clock time", run.days, cost.days if terms.devices == run.devices else None, run.days),
+        ("tflops", "TFLOP/s of a device", run.tflops_per_device or rate(then), rate(cost), run.tflops_per_device),
+        ("mfu", "MFU", then.mfu, cost.mfu, None),
+        ("kwh", "energy", then.kwh, cost.kwh, None),
+        ("tco2e", "carbon", then.tco2e, cost.tco2e, None),
+        ("usd", "dollars", then.usd, cost.usd, None),
+        ("steps", "steps", run.steps, found["steps"], run.steps),
+    ]
+    return tuple(
+        Compared(what, name, published, bool(direct), predicted)
+        for what, name, published, predicted, direct in pairs
+        if published is not None
     )
 
 
@@ -207,11 +372,11 @@ def _check(asked: Asked) -> None:
         most = 1 if name in ("mfu", "hfu") else 10**18
         value = values.get(name)
         if value is not None and not 0 < value <= most:
-            raise InputError(f"{name} is {value}; it must be more than 0 and at most {most:g}")
+            raise InputError(f"`{name}` is {value}; it must be more than 0 and at most {most:g}")
     if asked.price is not None and not 0 <= asked.price < math.inf:
-        raise InputError(f"price is {asked.price}; it must be at least 0")
+        raise InputError(f"`price` is {asked.price}; it must be at least 0")
     if asked.pue is not None and not 1 <= asked.pue <= 10:
-        raise InputError(f"pue is {asked.pue}; it must be at least 1 and at most 10")
+        raise InputError(f"`pue` is {asked.pue}; it must be at least 1 and at most 10")
 
 
 def _check_peak(
@@ -228,11 +393,11 @@ def _check_peak(
         part = part if cost.mfu > MOST_OF_PEAK else f"an HFU of {cost.hfu:.1%}"
     peak: Any = device.peak(compute)
     rate = f"{peak / budget.TERA:,.6g} TFLOP/s of dense {compute}"
-    counts = "" if needed else "; or --needed, which counts of score matrices only what the mask lets through"
+    counts = "" if needed else "; or `needed`, which counts of score matrices only what the mask lets through"
     faster = isinstance(plan, Training) and compute != "fp8" and (device.peak("fp8") or 0) > peak
-    other = " or the precision (--precision fp8)" if faster else ""
+    other = " or the precision (`precision=fp8`)" if faster else ""
     raise InputError(
-        f"--{kind.replace('_', '-')} is {given}{again}: {part} of the {rate} that {device.title or device.name} has; "
+        f"`{kind}` is {given}{again}: {part} of the {rate} that {device.title or device.name} has; "
         "it must be at most 100%",
         f"the pace, the tokens, the devices{other} cannot be right{counts}",
     )
@@ -249,7 +414,7 @@ def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Serving, given: fro
         return
     if plan.freeze:
         raise InputError(
-            f"--freeze is {','.join(plan.freeze)}, but what frozen parts save of the FLOPs is not counted",
+            f"`freeze` is {','.join(plan.freeze)}, but what frozen parts save of the FLOPs is not counted",
             "tcalc memory and tcalc fit know it",
         )
     if plan.adapters:
@@ -349,23 +514,23 @@ def learning_rate(run: TrainingRun, asked: Asked, full: int | None = None) -> Le
     schedule = asked.schedule or run.schedule
     if peak is None:
         for flag, value in (
-            ("--lr-schedule", asked.schedule),
-            ("--min-lr", asked.min_learning_rate),
-            ("--warmup", asked.warmup),
-            ("--decay", asked.decay),
+            ("`lr_schedule`", asked.schedule),
+            ("`min_lr`", asked.min_learning_rate),
+            ("`warmup`", asked.warmup),
+            ("`decay`", asked.decay),
         ):
             if value is not None:
-                raise InputError(f"{flag} is given, but no learning rate is known", "--lr RATE")
+                raise InputError(f"{flag} is given, but no learning rate is known", "`lr=RATE`")
         return None
     if not schedule:
         return None
     other = asked.schedule is not None and asked.schedule != run.schedule
     warmup, decay = asked.warmup, asked.decay
-    for flag, span in (("--warmup", warmup), ("--decay", decay)):
+    for name, span in (("warmup", warmup), ("decay", decay)):
         if span and full and span.unit == "tokens" and span.amount < full:
             raise InputError(
-                f"{flag} is {span.amount:,} tokens, fewer than the {full:,} of a step; expected more, or steps",
-                hint=f"{flag} {span.amount}steps",
+                f"`{name}` is {span.amount:,} tokens, fewer than the {full:,} of a step; expected more, or steps",
+                hint=f"`{name}={span.amount}steps`",
             )
     if warmup is None and run.warmup_tokens:
         warmup = Span(run.warmup_tokens, "tokens")
@@ -382,10 +547,3 @@ def learning_rate(run: TrainingRun, asked: Asked, full: int | None = None) -> Le
     rate = LearningRate(schedule, peak, floor, warmup, decay, hold)
     check(rate)
     return rate
-
-
-def compute_optimal(found: Reckoning) -> tuple[list[scaling.Optimum], list[scaling.Predicted]]:
-    """How far the run is from the best by the published fits; empty where its tokens are unknown."""
-    if found.tokens is None or not isinstance(found.plan, Training) or found.plan.adapters:
-        return [], []
-    return scaling.optima(found.six_nd.params, found.tokens), scaling.predicted(found.six_nd.params, found.tokens)

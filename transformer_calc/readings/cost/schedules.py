@@ -129,9 +129,9 @@ class Point(NamedTuple):
 def check(rate: LearningRate) -> None:
     """Refuse what is no schedule."""
     if rate.schedule not in SCHEDULES:
-        raise InputError(f"--lr-schedule is {rate.schedule!r}; it must be one of {', '.join(SCHEDULES)}")
+        raise InputError(f"`lr_schedule` is {rate.schedule!r}; it must be one of {', '.join(SCHEDULES)}")
     if rate.floor > rate.peak:
-        raise InputError(f"--min-lr is {rate.floor:g}; it must be at most the peak, {rate.peak:g}")
+        raise InputError(f"`min_lr` is {rate.floor:g}; it must be at most the peak, {rate.peak:g}")
 
 
 def points(ramp: Ramp, rate: LearningRate | None, tokens: int) -> list[Point]:

@@ -44,7 +44,7 @@ BUFFERS: Mapping[str, tuple[str, str]] = {
         "Megatron-LM, p2p_communication",
     ),
     "gathered_sequence": (
-        "the whole sequence where a matrix is split over --tp, once",
+        "the whole sequence where a matrix is split over `tp`, once",
         "Korthikanti et al. 2022, arXiv 2205.05198, section 4.2.2",
     ),
     "expert_exchange": (

@@ -64,8 +64,8 @@ def choose(graph: Graph, sizes: Sizes, device: Device, devices: int, plan: Train
         best = search.climbed(best)
     if best is None:
         raise InputError(
-            f"--devices is {devices:,}, but no way to spread the model over them fits {device.name}",
-            hint="more devices, or tcalc fit --mode train",
+            f"`devices` is {devices:,}, but no way to spread the model over them fits {device.name}",
+            hint="more devices, or tcalc fit `mode=train`",
         )
     estimate = step.estimate(graph, {**sizes, "batch": best.batch}, best.plan, device)
     held = sum(search.fitting.values())

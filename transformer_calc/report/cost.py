@@ -254,7 +254,7 @@ def _step(found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
     if not found.predicted:
         return None, []
     parts, batch = found.predicted.parts, found.predicted.batch
-    whole = sum(seconds for _, seconds in parts)
+    whole = found.predicted.seconds
     ordered = sorted(parts, key=lambda part: -part[1])
     rows = tuple({"what": what, "seconds": seconds, "share": seconds / whole} for what, seconds in ordered)
     total = {"what": f"total, of {batch:,} {'sequence' if batch == 1 else 'sequences'}", "seconds": whole, "share": 1.0}
@@ -278,7 +278,7 @@ def _optimal(found: Reckoning) -> tuple[dict[str, Any], list[Section]]:
         for fit in best
     )
     told = "; ".join(
-        f"{law.loss:.3f} by {law.name}, {law.loss - law.best:.3f} above the best of the same compute" for law in losses
+        f"{law.loss:.3f} by {law.name}, {law.above:.3f} above the best of the same compute" for law in losses
     )
     caption = f"{each:,.1f} tokens a parameter. Compute is 6·N·tokens, as in the papers. Predicted loss, nats: {told}"
     data = {
@@ -327,7 +327,7 @@ def _schedule(found: Reckoning) -> tuple[dict[str, Any] | None, list[Section]]:
         drawn.append(Plot(_rate_title(rate), line, ends, (f"{rate.peak:.3g}", "0")))
     if len(ramp.points) > 1:
         batches = tuple((float(point.step), float(point.batch_tokens)) for point in curve)
-        top = units.format_count(max(point.batch_tokens for point in curve))
+        top = units.format_count(found.largest_batch_tokens)
         drawn.append(Plot("batch, tokens", batches, ends, (top, "0"), "steps" if ramp.growth == "steps" else "linear"))
     return data, drawn
 

@@ -206,6 +206,11 @@ class Predicted(NamedTuple):
     searched: int  # plans that were timed
     fitting: int  # of those whose memory was counted, how many fit
 
+    @property
+    def seconds(self) -> float:
+        """Of a step."""
+        return sum(seconds for _, seconds in self.parts)
+
 
 def predict(
     graph: Graph, sizes: Sizes, plan: Training, device: Device, devices: int, given: frozenset[str]

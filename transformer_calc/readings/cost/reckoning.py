@@ -168,6 +168,11 @@ class Reckoning(OfModel):
         """Tokens of the run to parameters that are active."""
         return None if self.tokens is None else self.tokens / self.six_nd.params
 
+    @property
+    def largest_batch_tokens(self) -> int:
+        """Tokens of the largest batch of the run."""
+        return max((point.batch_tokens for point in self.curve), default=0)
+
     def rests_on(self, key: str) -> tuple[str, ...]:
         """The names of the assumptions that a cost rests on; how many tokens is no matter of a time's."""
         rests = RESTS[key]

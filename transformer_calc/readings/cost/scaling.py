@@ -98,6 +98,11 @@ class Predicted(NamedTuple):
     best: float  # of the best size for the same compute
     source: str
 
+    @property
+    def above(self) -> float:
+        """How far it is above the best."""
+        return self.loss - self.best
+
 
 def optima(params: int, tokens: int) -> list[Optimum]:
     """How far a run is from the best, by each fit; its compute is 6·N·D."""

@@ -23,7 +23,7 @@ from transformer_calc.readings.cost.prices import Paid, paid
 from transformer_calc.readings.cost.schedules import LearningRate, Point, Ramp, Span, check, points
 from transformer_calc.readings.count.lora import check as check_lora
 from transformer_calc.readings.count.params import params
-from transformer_calc.readings.memory.held import Bytes
+from transformer_calc.readings.memory.parts import Bytes
 from transformer_calc.readings.memory.serving import check as check_serving
 from transformer_calc.readings.memory.training import check as check_training
 from transformer_calc.readings.shard import check as check_mesh

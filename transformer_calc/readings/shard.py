@@ -67,15 +67,21 @@ def key(block: Block) -> tuple[str, str]:
     return block.path, block.title
 
 
-class Local(NamedTuple):
+class Local:
     """One pass on one device: its sizes, and the mesh dimensions that split tensors further."""
 
-    sizes: Sizes
-    mesh: Mesh
-    between: tuple[str, ...] = ()  # axes that tp splits in tensors where it splits no other (sequence parallelism)
+    def __init__(self, sizes: Sizes, mesh: Mesh, between: tuple[str, ...] = ()) -> None:
+        """between: axes that tp splits in tensors where it splits no other (sequence parallelism)."""
+        self.sizes, self.mesh, self.between = sizes, mesh, between
+        self._entries: dict[Dims, Any] = {}
 
     def entries(self, dims: Dims) -> Any:
         """Entries of one device's share of a tensor, the largest one."""
+        if dims not in self._entries:
+            self._entries[dims] = self._counted(dims)
+        return self._entries[dims]
+
+    def _counted(self, dims: Dims) -> Any:
         if self.mesh.tp == 1:
             return product(dims, self.sizes)
         split = splits(dims, self.mesh, self.sizes, local=True)

@@ -19,7 +19,7 @@ from transformer_calc.readings.shard import Local, Stage
 from transformer_calc.storage import precision
 
 if TYPE_CHECKING:
-    from transformer_calc.plan import Training
+    from transformer_calc.plan import Mesh, Training
 
 # name -> (what it is, whose convention)
 BUFFERS: Mapping[str, tuple[str, str]] = {
@@ -82,10 +82,13 @@ def of_stage(
     units: list[Unit],
     plan: Training,
     each: int,
+    sent: Sent | None = None,
 ) -> Buffers:
-    """The buffers of one device of a stage; each: bytes of an entry of an activation."""
-    layers = [block for block, _ in stage.blocks if block.repeat]
-    rest = [block for block, _ in stage.blocks if not block.repeat and block.role != "embed"]
+    """The buffers of one device of a stage.
+
+    each: bytes of an entry of an activation; sent: what its blocks send, where that is known
+    """
+    sent = sent or sent_by(stage, local, plan.mesh, each)
     both: dict[str, Any] = {}
     summed = sum(unit.times * unit.gradients for unit in units)
     if plan.zero == 0 and plan.ddp_buckets == "copies":
@@ -94,7 +97,7 @@ def of_stage(
         bucket = plan.bucket_size * precision(plan.precision).bytes_per_parameter[1]
         both["gradient_bucket"] = min(bucket, summed)
     if plan.mesh.pp > 1:
-        both["pipeline_buffers"] = 2 * (largest(_outputs(layers, local, each)) + _beside(layers, local, each))
+        both["pipeline_buffers"] = sent.stages
     start, layer = dict(both), dict(both)
     if plan.zero >= 3:
         outside = sum(unit.weights for unit in units if not unit.block.repeat)
@@ -106,16 +109,37 @@ def of_stage(
         made = max(weight, each)  # bytes of a gradient as the backward pass makes it, before it is added up
         layer["unsharded_gradients"] = divide(made * last + (made + gradient) * largest(of_layers.values()), gradient)
     if plan.mesh.sp:
-        start["gathered_sequence"] = largest(_gathered(rest, local, each))
-        layer["gathered_sequence"] = largest(_gathered(layers, local, each))
+        start["gathered_sequence"], layer["gathered_sequence"] = sent.after, sent.inside
     if plan.mesh.ep > 1:
-        sent = (local.bytes(op.output.dims, each) for op in _ops(layers) if rules(op).mesh(op) == SENDS)
-        layer["expert_exchange"] = 2 * largest(sent)
+        layer["expert_exchange"] = sent.experts
     if plan.mesh.cp > 1:
-        blocks = min(2, plan.mesh.cp - 1)
-        layer["ring_keys_values"] = blocks * largest(_keys_and_values(layers, local, each))
+        layer["ring_keys_values"] = sent.ring
     chosen = dict(plan.buffers)
     return Buffers(*({name: size for name, size in (held | chosen).items() if size} for held in (start, layer)))
+
+
+class Sent(NamedTuple):
+    """Bytes of the buffers for activations that a stage's blocks send, one micro-batch's."""
+
+    stages: Any  # between stages
+    inside: Any  # the whole sequence, in layers
+    after: Any  # and behind them
+    experts: Any
+    ring: Any
+
+
+def sent_by(stage: Stage, local: Local, mesh: Mesh, each: int) -> Sent:
+    """What the blocks of a stage send; each: bytes of an entry of an activation."""
+    layers = [block for block, _ in stage.blocks if block.repeat]
+    rest = [block for block, _ in stage.blocks if not block.repeat and block.role != "embed"]
+    routed = [local.bytes(op.output.dims, each) for op in _ops(layers) if mesh.ep > 1 and rules(op).mesh(op) == SENDS]
+    return Sent(
+        2 * (largest(_outputs(layers, local, each)) + _beside(layers, local, each)),
+        largest(_gathered(layers, local, each)) if mesh.sp else 0,
+        largest(_gathered(rest, local, each)) if mesh.sp else 0,
+        2 * largest(routed),
+        min(2, mesh.cp - 1) * largest(_keys_and_values(layers, local, each)) if mesh.cp > 1 else 0,
+    )
 
 
 def _outputs(layers: list[Block], local: Local, each: int) -> Iterator[Any]:
@@ -126,7 +150,7 @@ def _outputs(layers: list[Block], local: Local, each: int) -> Iterator[Any]:
 def _beside(layers: list[Block], local: Local, each: int) -> Any:
     """And what the layers of all stages of a decoder read: the encoder's output."""
     read = {tensor.dims for op in _ops(layers) for tensor in op.inputs if tensor.handed}
-    return sum(local.bytes(dims, each) for dims in read)
+    return sum([local.bytes(dims, each) for dims in read])
 
 
 def _in_a_row(graph: Graph, units: list[Unit], layers: int) -> Iterator[Any]:
@@ -149,12 +173,13 @@ def _by_layer(sizes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _gathered(blocks: list[Block], local: Local, each: int) -> Iterator[Any]:
     """Inputs of matrices that are split along their outputs: each device needs all tokens for its part."""
+    whole = Local(local.sizes, local.mesh)
     for op in _ops(blocks):
         if rules(op).mesh(op) not in (MATRIX, EXPERTS):
             continue
         inputs = op.inputs[0].dims
         if _axes(inputs) & set(local.between) and local.divides(op.params[0].dims) and not local.divides(inputs):
-            yield local._replace(between=()).bytes(inputs, each)
+            yield whole.bytes(inputs, each)
 
 
 def _keys_and_values(blocks: list[Block], local: Local, each: int) -> Iterator[Any]:
@@ -171,8 +196,8 @@ def _keys_and_values(blocks: list[Block], local: Local, each: int) -> Iterator[A
         yield from of.values()
 
 
-def _ops(blocks: list[Block]) -> Iterator[Op]:
-    return (op for block in blocks for op in block.ops)
+def _ops(blocks: list[Block]) -> list[Op]:
+    return [op for block in blocks for op in block.ops]
 
 
 def _axes(dims: Dims) -> set[str]:

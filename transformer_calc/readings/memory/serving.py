@@ -150,7 +150,7 @@ def cache_bytes(part: Cached, sizes: Sizes, plan: Serving, local: Local, context
     held = {**local.sizes, keys: own}
     if plan.kv_split == "batch":  # Pope et al. 2022, arXiv 2211.05102, section 3.3
         held["batch"] = ceil_div(held["batch"], copies(dims, plan.mesh, sizes))
-    return ceil_div(storage(plan.kv_dtype).of(local._replace(sizes=held).entries(dims)), 1)
+    return ceil_div(storage(plan.kv_dtype).of(Local(held, local.mesh, local.between).entries(dims)), 1)
 
 
 def live(block: Block, local: Local, plan: Serving) -> Any:
@@ -172,7 +172,7 @@ def live(block: Block, local: Local, plan: Serving) -> Any:
     last[root(block.output)] = len(block.ops)
     made = local
     if block.role == "head" and plan.logits == "last":
-        made = local._replace(sizes={**local.sizes, "seq": 1, "target": 1})
+        made = Local({**local.sizes, "seq": 1, "target": 1}, local.mesh, local.between)
     there = {"x": size(block.ops[0].inputs[0].dims, local)} if block.ops[0].inputs else {}
     found = [sum(there.values())]
     for i, op in enumerate(block.ops):

@@ -15,6 +15,7 @@ the gradient of that and its own, and the logit itself while the loop holds the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
@@ -114,8 +115,22 @@ def micro_batch(plan: Training, sizes: Sizes) -> int:
     return plan.micro_batch or (number_of(sizes["batch"]) // plan.mesh.dp if plan.mesh.pp == 1 else 1)
 
 
-class Parameters:
-    """A model's parameters as training keeps them, on any mesh: tensors of a block that are alike are read once."""
+class Blocks(NamedTuple):
+    """What one micro-batch keeps on one device, of each block once: bytes."""
+
+    kept: list[tuple[Saved, Any]]  # a tensor, and bytes of all that stand as often
+    loss: Any
+    logits: Any
+    output: Any
+    moment: Any
+    layers: dict[str, Any]  # of one layer, by its path
+
+
+class Common:
+    """What plans of one model have in common, read once: parameters on any mesh, what a pass of a block keeps.
+
+    The plans differ in mesh, ZeRO, micro-batch, schedule and recomputation.
+    """
 
     def __init__(self, graph: Graph, sizes: Sizes, plan: Training) -> None:
         self.graph, self.plan, self.sizes = graph, plan, lora.bound(sizes, plan.adapters)
@@ -126,6 +141,66 @@ class Parameters:
         self.states = States(plan)
         self._shares: dict[Any, Share] = {}
         self._bytes: dict[Any, tuple[Any, Any, Any]] = {}
+        self._locals: dict[Any, Local] = {}
+        self._hows: dict[Any, How] = {}
+        self._blocks: dict[Any, Blocks] = {}
+        self._sent: dict[Any, buffers.Sent] = {}
+
+    def local(self, plan: Training, sizes: Sizes) -> Local:
+        """One micro-batch on one device."""
+        mesh = plan.mesh
+        of = mesh.tp, mesh.cp, mesh.sp, micro_batch(plan, sizes)
+        if of not in self._locals:
+            self._locals[of] = local_of(self.graph, sizes, plan)
+        return self._locals[of]
+
+    def how(self, plan: Training, sizes: Sizes) -> How:
+        """How a model is run by a plan."""
+        of = plan.recompute, micro_batch(plan, sizes) == 1
+        if of not in self._hows:
+            self._hows[of] = how_of(plan, self.graph, sizes)
+        return self._hows[of]
+
+    def blocks(self, stage: Stage, how: How, local: Local, plan: Training) -> Blocks:
+        """What the blocks of a stage keep."""
+        counts = stage.counts
+        of = tuple(counts), how, id(local)
+        if of not in self._blocks:
+            self._blocks[of] = self._kept(counts, rows_of(stage, self.graph, how, plan), local)
+        return self._blocks[of]
+
+    def sent(self, stage: Stage, local: Local, mesh: Mesh, each: int) -> buffers.Sent:
+        """What the blocks of a stage send."""
+        of = tuple(stage.counts), id(local), mesh.ep
+        if of not in self._sent:
+            self._sent[of] = buffers.sent_by(stage, local, mesh, each)
+        return self._sent[of]
+
+    def _kept(self, counts: Mapping[tuple[str, str], int], rows: list[Saved], local: Local) -> Blocks:
+        kept = dict[Any, tuple[Saved, Any]]()
+        loss = logits = output = moment = 0
+        layers = dict[str, Any]()
+        for row in rows:
+            block = key(row.block)
+            if block not in counts:
+                continue
+            each = local.bytes(row.dims, row.bytes * row.factor)
+            if row.kept and row.repeat:
+                layers[row.block.path] = layers.get(row.block.path, 0) + each
+            if row.given:
+                continue
+            if row.kept:
+                often = block, row.number, row.every, row.repeat
+                first, size = kept.get(often, (row, 0))
+                kept[often] = first, size + each
+                loss += each if row.role in LOSS else 0
+                moment -= each if row.role == "targets" else 0
+                logits += each if activations.of_logits(row) else 0
+            elif row.role == "loss":
+                moment += each
+            else:
+                output += each
+        return Blocks(list(kept.values()), loss, logits, output, moment, layers)
 
     def on(self, stage: Stage) -> list[tuple[Component, int, Any]]:
         """(a tensor, how many of its block are like it, how many such blocks there are) on a stage."""
@@ -167,11 +242,11 @@ class Parameters:
 class Reading:
     """Training of one model by one plan: what is the same on several of its stages is read once."""
 
-    def __init__(self, graph: Graph, sizes: Sizes, plan: Training, parameters: Parameters | None = None) -> None:
+    def __init__(self, graph: Graph, sizes: Sizes, plan: Training, common: Common | None = None) -> None:
         self.graph, self.plan, self.sizes = graph, plan, lora.bound(sizes, plan.adapters)
-        self.parameters = parameters or Parameters(graph, sizes, plan)  # of several plans
-        self.local = local_of(graph, sizes, plan)
-        self.how = how_of(plan, graph, sizes)
+        self.common = common or Common(graph, sizes, plan)
+        self.local = self.common.local(plan, sizes)
+        self.how = self.common.how(plan, sizes)
         self._stills: dict[Any, tuple[Bytes, buffers.Buffers]] = {}  # by what stands on a stage
         self._passes: dict[Any, Pass] = {}
 
@@ -202,15 +277,16 @@ class Reading:
         weights = gradients = states = 0
         units, plan = list[buffers.Unit](), self.plan
         last = tied(stage, "head")
-        for part, number, count in self.parameters.on(stage):
-            w, g, s = [number * each for each in self.parameters.bytes(part, plan.mesh, plan.zero)]
+        for part, number, count in self.common.on(stage):
+            w, g, s = [number * each for each in self.common.bytes(part, plan.mesh, plan.zero)]
             weights, gradients, states = weights + count * w, gradients + count * g, states + count * s
             if ranks_of(part, plan.mesh) > 1:  # as it is where its ranks have it whole
-                w, g, _ = [number * each for each in self.parameters.bytes(part, plan.mesh, 0)]
+                w, g, _ = [number * each for each in self.common.bytes(part, plan.mesh, 0)]
                 after = part.block.role in ("final", "head") or part.path in last
                 units.append(buffers.Unit(part.block, count, w, g, after))
         each = STORAGE[precision(plan.precision).activations].bytes
-        beside = buffers.of_stage(stage, self.graph, self.local, units, plan, each)
+        sent = self.common.sent(stage, self.local, plan.mesh, each)
+        beside = buffers.of_stage(stage, self.graph, self.local, units, plan, each, sent)
         if copy := copied(stage, self.sizes, plan):
             beside.in_layer[serving.COPY] = copy.bytes
         return Bytes(weights=weights, gradients=gradients, optimizer=states), beside
@@ -222,34 +298,16 @@ class Reading:
         return self._passes[held]
 
     def _pass(self, stage: Stage) -> Pass:
-        plan, how, local, counts = self.plan, self.how, self.local, stage.counts
-        kept = loss = logits = output = moment = working = 0
-        layers = {block.path: 0 for block, _ in stage.blocks if block.repeat}
-        for row in rows_of(stage, self.graph, how, plan):
-            count = counts.get(key(row.block), 0)
-            if not count or row.given:
-                continue
-            each = local.bytes(row.dims, row.bytes * row.factor)
-            if row.kept:
-                kept += times(row, count, local.sizes) * each
-                loss += each if row.role in LOSS else 0
-                moment -= each if row.role == "targets" else 0
-                logits += each if activations.of_logits(row) else 0
-                if row.repeat:
-                    layers[row.block.path] += each
-            elif row.role == "loss":
-                moment += each
-            elif plan.outputs == "held":
-                output += each
+        plan, counts = self.plan, stage.counts
+        found = self.common.blocks(stage, self.how, self.local, plan)
+        kept = sum([times(row, counts[key(row.block)], self.local.sizes) * each for row, each in found.kept])
+        working: Any = 0
         if plan.recompute != "none":
-            whole: dict[str, int] = {}
-            for row in rows_of(stage, self.graph, how._replace(recompute="none", every=1), plan):
-                if row.repeat and key(row.block) in counts:
-                    each = local.bytes(row.dims, row.bytes * row.factor)
-                    whole[row.block.path] = whole.get(row.block.path, 0) + each
-            segment = min(plan.recompute_every, sum(count for block, count in stage.blocks if block.repeat))
-            working = largest(segment * size - layers[path] for path, size in whole.items())
-        return Pass(kept, loss, logits, output, moment, working, layers)
+            whole = self.common.blocks(stage, self.how._replace(recompute="none", every=1), self.local, plan).layers
+            segment = min(plan.recompute_every, sum([count for block, count in stage.blocks if block.repeat]))
+            working = largest([segment * size - found.layers[path] for path, size in whole.items()])
+        output = found.output if plan.outputs == "held" else 0
+        return Pass(kept, found.loss, found.logits, output, found.moment, working, found.layers)
 
 
 def copied(stage: Stage, sizes: Sizes, plan: Training) -> serving.Copy | None:

@@ -142,6 +142,8 @@ def _mixes(op: Op) -> bool:
 def transfers(block: Block, sizes: Sizes, how: How) -> tuple[list[Transfer], list[Transfer]]:
     """(forward, backward) collectives of one block on one device."""
     mesh = how.mesh
+    if mesh.tp == mesh.ep == 1:
+        return [], []
     reader = Reader(block, sizes, how)
     forward: list[Transfer] = []
     backward: list[Transfer] = []

@@ -185,7 +185,7 @@ class _Search:
         if key not in self.fitting:
             those = self._stages(plan)
             if may := all(self._at_least(stage, plan) <= room for stage in those):
-                reading = training.Reading(self.graph, padded, plan, self.clock.parameters)
+                reading = training.Reading(self.graph, padded, plan, self.clock.common)
                 may = all(reading.held(stage).bytes.total <= room for stage in those)
             self.fitting[key] = may
         return self.fitting[key]
@@ -212,7 +212,7 @@ class _Search:
         """What a stage holds at the least, which is quickly said: what learns has weights, gradients and states."""
         if plan.adapters or plan.frozen:
             return 0
-        total, kept = 0, self.clock.parameters
+        total, kept = 0, self.clock.common
         for part, number, count in kept.on(stage):
             total += number * count * sum(kept.bytes(part, plan.mesh, plan.zero))
         return total
@@ -284,7 +284,7 @@ class _Search:
                 if not self._valid(plan):
                     continue
                 padded = self._padded(plan)
-                reading = training.Reading(self.graph, padded, plan, self.clock.parameters)
+                reading = training.Reading(self.graph, padded, plan, self.clock.common)
                 needs = max(reading.held(stage).bytes.total for stage in self._stages(plan))
                 if needs < least:
                     seconds = sum(self.clock.step(plan, padded).values())

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError
@@ -35,7 +37,7 @@ from transformer_calc.ops.kind import (
 )
 from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.flops import visible_pairs
-from transformer_calc.readings.count.gradients import flow, learns
+from transformer_calc.readings.count.gradients import Flow, flow, learns
 from transformer_calc.readings.shard import copies, splits
 
 # rows × columns of a tile, and its rate against the largest: a smaller tile reads its operands more often
@@ -193,8 +195,8 @@ def seconds(g: Gemm, rate: float, r: Rates, size: float) -> tuple[float, float]:
 def flash(gemms: tuple[Gemm, ...], r: Rates, part: float) -> float:
     """Seconds that flash attention computes."""
     if r.kind == "ideal":
-        return sum(g.flops for g in gemms) / r.scores
-    return sum(g.flops * (1 + FLASH_FILL / max(g.n, g.k)) / (r.flash * part) for g in gemms)
+        return sum([g.flops for g in gemms]) / r.scores
+    return sum([g.flops * (1 + FLASH_FILL / max(g.n, g.k)) / (r.flash * part) for g in gemms])
 
 
 def spent(kernel: Kernel, r: Rates, size: float) -> Spent:
@@ -205,8 +207,8 @@ def spent(kernel: Kernel, r: Rates, size: float) -> Spent:
         rate = r.scores if kernel.core else r.matmul
         times = [seconds(g, rate, r, size) for g in kernel.forward]
         times += [(0.0, kernel.read / r.memory)] if kernel.read else []
-    compute = sum(a for a, b in times if a >= b)
-    memory = sum(b for a, b in times if b > a)
+    compute = sum([a for a, b in times if a >= b])
+    memory = sum([b for a, b in times if b > a])
     return Spent(compute, memory, r.gap * len(times) * (kernel.times if not kernel.forward else 1))
 
 
@@ -216,7 +218,7 @@ def backward(kernel: Kernel, r: Rates, size: float) -> float:
         work = FLASH_AGAIN * flash(kernel.backward, r, FLASH_BACKWARD)
         return max(work, kernel.reread / r.memory) + r.gap if kernel.backward else 0.0
     rate = r.scores if kernel.core else r.matmul
-    matmuls = sum(max(seconds(g, rate, r, size)) + r.gap for g in kernel.backward)
+    matmuls = sum([max(seconds(g, rate, r, size)) + r.gap for g in kernel.backward])
     return matmuls + (kernel.reread / r.memory + r.gap * kernel.times if kernel.reread else 0.0)
 
 
@@ -256,7 +258,11 @@ class Reader:
         for op in block.ops:
             for t in op.inputs:
                 self.users.setdefault(t.name, []).append(op)
-        self.flow = flow(block, lambda op: learns(op) and how.trainable(op.path))
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Where a gradient flows."""
+        return flow(self.block, lambda op: learns(op) and self.how.trainable(op.path))
 
     # --- sizes ----------------------------------------------------------------------------------------------
 
@@ -266,11 +272,11 @@ class Reader:
         one = ("seq", "target") if self.how.last_only and self.block.role == "head" else ()
         whole: list[Any] = [1 if axis in one else self.sizes[axis] for axis in axes]
         held = [-(-size // ways) for size, (_, ways) in zip(whole, split, strict=True)]
-        return held, any(dimension == "tp" for dimension, _ in split)
+        return held, ("tp" in [dimension for dimension, _ in split])
 
     def entries(self, dims: Dims, *, whole: bool = False) -> float:
         """Entries of one device's share of an activation; `whole`: as a matmul takes it, gathered over the sequence."""
-        axes = tuple(axis for dim in dims for axis in dim)
+        axes = tuple(chain.from_iterable(dims))
         held, divided = self.parts(axes)
         between = self.how.mesh.sp and not (divided or whole) and ("seq" in axes or "target" in axes)
         return math.prod(held) / (self.how.mesh.tp if between else 1)
@@ -378,7 +384,7 @@ class Reader:
                 sizes[axis] *= self.how.keys
 
         def of(axes: Iterable[str]) -> int:
-            return int(math.prod(sizes[axis] for axis in axes))
+            return int(math.prod([sizes[axis] for axis in axes]))
 
         m, n = of(a - b), of(b - a)
         times, k = of(a & b & out), of((a & b) - out)

@@ -18,7 +18,7 @@ from transformer_calc.graph.core import Block, Graph, Sizes
 from transformer_calc.plan import Mesh, Training
 from transformer_calc.readings.count import flops, lora, tuning
 from transformer_calc.readings.memory.serving import PLAIN
-from transformer_calc.readings.memory.training import Parameters, check, micro_batch, passes
+from transformer_calc.readings.memory.training import Common, check, micro_batch, passes
 from transformer_calc.readings.shard import Stage, content, stages
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.time import communication, roofline
@@ -160,7 +160,7 @@ class Clock:
         recipe = precision(plan.precision)
         self.graph, self.sizes, self.device, self.ideal = graph, sizes, device, ideal
         self.compute = recipe.compute
-        self.parameters = Parameters(graph, sizes, plan)
+        self.common = Common(graph, sizes, plan)
         self.per_parameter = recipe.bytes_per_parameter
         narrow = NARROW.get(recipe.compute)
         self.how = How(size=STORAGE[recipe.activations].bytes, attention=plan.attention, narrow=narrow)
@@ -332,8 +332,8 @@ class Clock:
         """The first and the last stage of a pipeline sum the gradients of a token table that is the head, too."""
         if run.plan.mesh.pp == 1 or not (stage.first or stage.last):
             return 0.0
-        tables = [part for part, *_ in self.parameters.on(stage) if part.path in self.parameters.tied]
-        size = sum([self.parameters.bytes(part, run.plan.mesh, 0)[1] for part in tables])
+        tables = [part for part, *_ in self.common.on(stage) if part.path in self.common.tied]
+        size = sum([self.common.bytes(part, run.plan.mesh, 0)[1] for part in tables])
         joined = run.links["pp"]
         return size / joined.port + 2 * joined.hop if size else 0.0
 
@@ -342,10 +342,10 @@ class Clock:
         key = content(stage), mesh.tp, mesh.ep
         if key not in self._kept:
             groups: dict[str, _Held] = {}
-            for part, number, count in self.parameters.on(stage):
+            for part, number, count in self.common.on(stage):
                 group = "expert_copies" if part.routed else "copies"
-                weights, gradients, states = self.parameters.bytes(part, mesh, 0)
-                learning = weights - self.parameters.frozen(part, mesh)
+                weights, gradients, states = self.common.bytes(part, mesh, 0)
+                learning = weights - self.common.frozen(part, mesh)
                 moved = traffic(self.per_parameter, learning, gradients, states)
                 one = _Held(weights, learning, gradients, moved)
                 groups[group] = groups.get(group, _Held()).plus(one, number * count)

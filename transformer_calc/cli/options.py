@@ -91,14 +91,10 @@ def names(kind: str) -> Callable[[str], Iterable[str]]:
 
 
 def _known(kind: str) -> Iterable[str]:
-    if kind == "preset":
-        from transformer_calc.sources import presets
+    if kind in ("preset", "device"):
+        from transformer_calc.sources.catalogue import DEVICES, MODELS
 
-        return presets.names()
-    if kind == "device":
-        from transformer_calc.sources import hardware
-
-        return hardware.names()
+        return (MODELS if kind == "preset" else DEVICES).names()
     from transformer_calc import storage
 
     return {"storage": storage.STORAGE, "precision": storage.PRECISIONS, "optimizer": storage.OPTIMIZERS}[kind]

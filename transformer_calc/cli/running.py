@@ -41,7 +41,7 @@ def _answer(args: list[str]) -> int:
     if sys.stdout is None:
         return _fail("the answer cannot be written: standard output is closed", None, TcalcError.exit_code)
     try:
-        status = built(args).main(args, prog_name="tcalc", standalone_mode=False)
+        status = built(_before_completed() or args).main(args, prog_name="tcalc", standalone_mode=False)
         sys.stdout.flush()
     except TcalcError as error:
         hint = error.hint and as_options(error.hint)
@@ -62,6 +62,12 @@ def _answer(args: list[str]) -> int:
     except UnicodeEncodeError as error:  # of a stream that takes no other forms of characters
         return _fail(f"the answer cannot be written in {error.encoding}", "--json", TcalcError.exit_code)
     return status if isinstance(status, int) else 0
+
+
+def _before_completed() -> list[str]:
+    """The words of a line that a shell completes, which say of which command the options are."""
+    words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    return words.split()[1:] if "_TCALC_COMPLETE" in os.environ else []
 
 
 def _misused(error: Any) -> int:

@@ -97,6 +97,10 @@ class Catalogue(NamedTuple):
         return self.path(others[wanted]) if wanted in others else None
 
 
+MODELS = Catalogue("models", "preset", "presets")
+DEVICES = Catalogue("hardware", "device", "hardware", "a device")
+
+
 def read(path: Path, describes: str = "a model") -> dict[str, Any]:
     """An entry's file as a dictionary."""
     import tomllib

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.facts import Device, Price
-from transformer_calc.sources.catalogue import Catalogue, short
+from transformer_calc.sources.catalogue import DEVICES as DEVICES
+from transformer_calc.sources.catalogue import short
 from transformer_calc.units import parse_amount
 
 T = TypeVar("T")
-DEVICES = Catalogue("hardware", "device", "hardware", "a device")
 
 TEXTS = (
     "name",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
-from transformer_calc.sources.catalogue import Catalogue, short
-from transformer_calc.spec import Model
+from transformer_calc.sources.catalogue import MODELS as MODELS
+from transformer_calc.sources.catalogue import short
 
-MODELS = Catalogue("models", "preset", "presets")
+if TYPE_CHECKING:
+    from transformer_calc.spec import Model
+
 NULL = "null"  # TOML has none, and in a config.json it can mean something else than a missing key
 WORKLOAD = ("batch", "seq", "target_seq")
 TABLES = ("model", "config", "training", "workload", "expected", "values")

@@ -1,10 +1,17 @@
-"""Writes tests/golden/hf_defaults.json: what transformers' config classes fill in for keys a config.json leaves out.
+"""What transformers' config classes fill in for keys that a config.json leaves out.
 
     python tests/oracle/hf_defaults.py [output.json]
 
 Needs transformers 5.24 (torch 2.13 CPU) and no network; every class is only constructed, no model is built.
 
-Per model type:
+It writes transformer_calc/sources/families/defaults/TYPE.json, what the package reads, of every model type in GROUPS:
+  group          the module of `families` where the record of the type stands
+  keys           raw default of every key of the class's constructor but those that it leaves as the base class has
+                 them, of the keys that its __post_init__ takes out of further ones, and of rope_theta and rope_scaling
+  aliases        name -> the key that it stands for (attribute_map)
+  parts          the same of configurations inside it that are of no model type
+
+And tests/golden/hf_defaults.json, to compare with: per model type
   class          config class; attribute_map: alias -> real key (an alias is accepted wherever the key is)
   defaults       values of the object constructed with no arguments, after __post_init__ has run. Keys whose value is
                  the base class's (see "base") are left out, inside sub-configs too
@@ -16,6 +23,8 @@ Per model type:
 """
 
 import ast
+import dataclasses
+import importlib
 import inspect
 import json
 import os
@@ -45,6 +54,8 @@ ABSENT = {
     "kimi_k2": "no class of its own; its config.json has DeepSeek-V3's keys and is read by DeepseekV3Config "
     "(kimi_k25 renames a text_config of type kimi_k2 to deepseek_v3)",
 }
+
+ALIKE = {"kimi_k2": "deepseek_v3"}
 
 KV = "num_attention_heads when null"
 HD = "hidden_size // num_attention_heads when null"
@@ -376,6 +387,67 @@ def describe(model_type):
     return entry
 
 
+LITERAL = re.compile(r"kwargs\.(?:get|pop|setdefault)\(\s*[\"'](\w+)[\"'],\s*([^()]*?)\s*\)")
+
+
+def further_keys(cls):
+    """Keys that __post_init__ takes out of what is no argument, with what it takes where they are missing."""
+    for key, value in LITERAL.findall(own_source(cls)):
+        try:
+            yield key, eval(value, {"self": cls, "__builtins__": {}})
+        except (NameError, AttributeError):  # it follows from other keys
+            continue
+
+
+def keys_of(cls):
+    """The raw defaults of a configuration class."""
+    base = {f.name: f for f in PreTrainedConfig.__dataclass_fields__.values()}
+    found = {}
+    if "rope_parameters" in cls.__dataclass_fields__:
+        found |= {"rope_theta": getattr(cls, "default_theta", 10000.0), "rope_scaling": None}
+    found |= {key: value for key, value in further_keys(cls) if key not in base}
+    for field in cls.__dataclass_fields__.values():
+        value = field.default
+        if value is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        if value is dataclasses.MISSING or field.name in NOISE:
+            continue
+        if field.name not in base or value != base[field.name].default:
+            found[field.name] = plain(value)
+    turned = plain(getattr(cls(), "rope_parameters", None)) if "rope_parameters" in found else None
+    if turned and turned.get("rope_type", "default") != "default":  # where the class has a scaling of its own
+        found["rope_parameters"] = {key: value for key, value in turned.items() if key != "rope_theta"}
+    return dict(sorted(found.items()))
+
+
+def data_of(model_type, group):
+    """What the package reads of a model type."""
+    cls = CONFIG_MAPPING[ALIKE.get(model_type, model_type)]
+    names = {a: k for a, k in cls.attribute_map.items()}
+    keys = keys_of(cls)
+    backwards = {a: k for a, k in names.items() if a in keys and k not in keys}  # which transformers reads as it writes
+    names = {a: k for a, k in names.items() if a not in backwards} | {k: a for a, k in backwards.items()}
+    inner = {name: of for name, of in cls.sub_configs.items() if of.model_type not in CONFIG_MAPPING}
+    data = {"transformers": transformers.__version__, "class": cls.__name__, "group": group, "keys": keys}
+    return data | {"aliases": dict(sorted(names.items())), "parts": {name: keys_of(of) for name, of in inner.items()}}
+
+
+def written(data):
+    """As it stands in its file."""
+    return json.dumps({key: value for key, value in data.items() if value}, indent=1, ensure_ascii=False) + "\n"
+
+
+def groups():
+    """Model type -> the module where its record stands."""
+    from transformer_calc.sources import families
+
+    found = {}
+    for path in sorted(pathlib.Path(families.__file__).parent.glob("*.py")):
+        module = importlib.import_module(f"{families.__name__}.{path.stem}")
+        found |= dict.fromkeys(getattr(module, "TYPES", ()), path.stem)
+    return found
+
+
 def wrapped(mapping, indent, width=132):
     """A JSON object on as few lines as fit, keys sorted."""
     items = [f"{json.dumps(k)}: {json.dumps(mapping[k], sort_keys=True, ensure_ascii=False)}" for k in sorted(mapping)]
@@ -392,6 +464,9 @@ def wrapped(mapping, indent, width=132):
 
 def main():
     here = pathlib.Path(__file__).resolve()
+    folder = here.parents[2] / "transformer_calc" / "sources" / "families" / "defaults"
+    for model_type, group in groups().items():
+        (folder / f"{model_type}.json").write_text(written(data_of(model_type, group)))
     out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else here.parents[1] / "golden" / "hf_defaults.json"
     families = {m: describe(m) for m in sorted(FAMILIES)}
     parts = [

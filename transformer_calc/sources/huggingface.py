@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from transformer_calc import strict
 from transformer_calc.errors import InputError, NotSettable, did_you_mean, shown
 from transformer_calc.sources import families, files, further
-from transformer_calc.sources.families.base import FLAGS, Config, Family
+from transformer_calc.sources.families.base import Config, Entry, Family
 from transformer_calc.sources.families.execution import CLASSES
 from transformer_calc.spec import Model
 
@@ -39,22 +38,20 @@ def read(path: Path) -> dict[str, Any]:
     return data
 
 
-def family(data: Mapping[str, Any], where: str = "") -> Family:
+def family(data: Mapping[str, Any], where: str = "") -> Family | Entry:
     """The entry for a config's model_type."""
     model_type = data.get("model_type")
     if model_type is None:
         raise InputError(f"{where}model_type is missing; it names the family", hint='for example "model_type": "llama"')
     if not isinstance(model_type, str):
         raise InputError(f"{where}model_type is {model_type!r}; it must be a string")
-    module = families.module_of(model_type)
     if model_type in LATER.split():
         raise InputError(
             f"{where}model_type is {model_type!r}; state-space and linear-attention layers are not supported yet"
         )
-    if module is None:
+    if not families.is_known(model_type):
         raise _unknown(data, model_type, where)
-    entries: list[Family] = import_module(f"transformer_calc.sources.families.{module}").FAMILIES
-    return next(entry for entry in entries if entry.model_type == model_type)
+    return families.find(model_type)
 
 
 def _unknown(data: Mapping[str, Any], model_type: str, where: str) -> InputError:
@@ -65,7 +62,7 @@ def _unknown(data: Mapping[str, Any], model_type: str, where: str) -> InputError
     if part := families.WRAPPERS.get(model_type):
         inner = data.get(part)
         kind = inner.get("model_type") if isinstance(inner, dict) else None
-        known = isinstance(kind, str) and families.module_of(kind) is not None
+        known = isinstance(kind, str) and families.is_known(kind)
         hint = f"its {part} can be given on its own if its family is known"
         if not isinstance(inner, dict):
             hint = f"a {part}, which could be given on its own, is not in it"
@@ -100,8 +97,7 @@ def load(
     entry = family(data, where)
     ignore = tuple(ignore)
     changed = {key: value for key, value in data.items() if key != "architectures" or key not in ignore}
-    flags = FLAGS | dict(entry.flags)
-    keys = {field: [entry.aliases.get(key, key) for key in names.split()] for field, names in flags.items()}
+    keys = _keys(entry)
     for field, value in fields.items():
         for key in keys.get(field, [field]):
             for alias, name in entry.aliases.items():
@@ -144,11 +140,32 @@ def load(
     return model, notes + config.notes + further.unknown(model, config.given)
 
 
+def _keys(entry: Family | Entry) -> dict[str, list[str]]:
+    """The keys of a type for each field that can be set."""
+    if isinstance(entry, Entry):
+        flags = OLD_FLAGS | dict(entry.flags)
+        return {field: [entry.aliases.get(key, key) for key in names.split()] for field, names in flags.items()}
+    return entry.settable()
+
+
+OLD_FLAGS = {
+    "layers": "num_hidden_layers",
+    "d_model": "hidden_size",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "d_head": "head_dim",
+    "d_ff": "intermediate_size",
+    "vocab": "vocab_size",
+    "max_positions": "max_position_embeddings",
+    "window": "sliding_window",
+}
+
+
 def context_length(data: Mapping[str, Any]) -> int | None:
     """The longest sequence that a config says its model is made for, or that is its family's default."""
     entry = family(data)
     config = Config(data, entry)
-    for key in (FLAGS | dict(entry.flags))["max_positions"].split():
+    for key in _keys(entry)["max_positions"]:
         value = config.raw(key, None)
         if type(value) is int:
             return value

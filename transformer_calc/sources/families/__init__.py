@@ -1,34 +1,54 @@
 """Hugging Face families: which config.json key is which field, and what a missing key means.
 
-A family is found by its `model_type`; only the module that holds it is imported.
+A family is found by its `model_type`: what its configuration class says stands in `defaults/TYPE.json`, with the module
+that has its record; only that module is imported.
 """
 
 from __future__ import annotations
 
+from copy import copy
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformer_calc.sources.families.base import Entry, Family
+
+DEFAULTS = Path(__file__).parent / "defaults"
 MODULES = {
     "encoders": "bert ernie megatron-bert roberta xlm-roberta camembert data2vec-text roberta-prelayernorm "
     "xlm-roberta-xl mpnet albert distilbert electra deberta-v2 modernbert",
     "classic": "gpt2 gpt_bigcode openai-gpt gpt_neo gptj codegen gpt_neox persimmon falcon bloom mpt opt xglm biogpt",
-    "llama": "llama mistral mixtral qwen2 qwen3 qwen2_moe qwen3_moe",
-    "decoders": "gemma gemma2 gemma3_text phi phi3 phimoe cohere cohere2 olmo olmo2 olmo3 olmoe stablelm starcoder2 "
-    "granite granitemoe glm glm4 exaone4 nemotron smollm3 seed_oss ernie4_5 helium arcee hunyuan_v1_dense",
-    "experts": "glm4_moe glm4_moe_lite deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 llama4_text gpt_oss "
-    "ernie4_5_moe dbrx glm_moe_dsa",
-    "relatives": "ministral cwm dots1 solar_open exaone_moe minimax_m2 flex_olmo granitemoeshared "
-    "granitemoehybrid hunyuan_v1_moe vaultgemma",
     "seq2seq": "t5 mt5 umt5 switch_transformers bart mbart m2m_100 pegasus marian blenderbot blenderbot-small whisper",
     "vision": "vit deit dinov2 clip clip_text_model clip_vision_model siglip siglip_text_model siglip_vision_model",
 }
 
 
-def module_of(model_type: str) -> str | None:
-    """The module of `families` that holds a model_type."""
-    return next((module for module, types in MODULES.items() if model_type in types.split()), None)
+def is_known(model_type: str) -> bool:
+    """Whether there is a record of a model_type."""
+    return model_type in known()
 
 
 def known() -> list[str]:
     """Every model_type that is understood."""
-    return sorted(t for types in MODULES.values() for t in types.split())
+    return sorted({path.stem for path in DEFAULTS.iterdir()} | {t for types in MODULES.values() for t in types.split()})
+
+
+def find(model_type: str) -> Family | Entry:
+    """The record of a model_type that is known, with what its configuration class says."""
+    import json
+
+    old = next((module for module, types in MODULES.items() if model_type in types.split()), "")
+    if old:
+        entries: list[Entry] = import_module(f"{__name__}.{old}").FAMILIES
+        return next(entry for entry in entries if entry.model_type == model_type)
+    data: dict[str, Any] = json.loads((DEFAULTS / f"{model_type}.json").read_text(encoding="utf-8"))
+    record: Family = import_module(f"{__name__}.{data['group']}").TYPES[model_type]
+    found = copy(record)
+    found.model_type, found.parts = model_type, data.get("parts", {})
+    found.defaults = data["keys"] | record.own
+    found.aliases = {**data.get("aliases", {}), **record.renamed}
+    return found
 
 
 # model types around a text model, whose own config stands under this key

@@ -1,30 +1,14 @@
-"""What families are written with: a reader of config.json that knows what was understood, and common pieces."""
+"""What families are written with: the record of a model type, and a reader of its config.json."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from copy import copy
+from typing import Any, NamedTuple, Self
 
 from transformer_calc.errors import InputError, did_you_mean, shown
-from transformer_calc.spec import (
-    Attention,
-    Dense,
-    Head,
-    Layer,
-    Layers,
-    Mlp,
-    Model,
-    Mtp,
-    Norm,
-    NormStep,
-    Positions,
-    Rotary,
-    Stack,
-    Tokens,
-    divide,
-)
+from transformer_calc.spec import Execution, Model
 
 # keys of every config.json that say nothing about the structure: names, special tokens, generation, training
 INERT = frozenset(
@@ -63,32 +47,44 @@ STRUCTURAL = frozenset(
     """.split()
 )
 
-# our flags -> the keys that most families use
-FLAGS = {
-    "layers": "num_hidden_layers",
-    "d_model": "hidden_size",
-    "heads": "num_attention_heads",
-    "kv_heads": "num_key_value_heads",
-    "d_head": "head_dim",
-    "d_ff": "intermediate_size",
+# our name of a field that can be set -> the keys that stand for it: the first of them that a type's class has
+SETTABLE = {
+    "layers": "num_hidden_layers n_layer n_layers encoder_layers+decoder_layers num_layers+num_decoder_layers num_layers",
+    "d_model": "hidden_size n_embd d_model dim",
+    "heads": "num_attention_heads n_head n_heads num_heads attention_heads "
+    "encoder_attention_heads+decoder_attention_heads",
+    "kv_heads": "num_key_value_heads num_kv_heads kv_n_heads",
+    "d_head": "head_dim d_kv",
+    "d_ff": "intermediate_size n_inner ffn_dim ffn_hidden_size hidden_dim d_ff encoder_ffn_dim+decoder_ffn_dim",
     "vocab": "vocab_size",
-    "max_positions": "max_position_embeddings",
-    "window": "sliding_window",
+    "max_positions": "max_position_embeddings n_positions max_target_positions max_seq_len",
+    "window": "sliding_window window_size local_attention",
+    "encoder_layers": "encoder_layers",
+    "decoder_layers": "decoder_layers num_decoder_layers",
+    "experts": "num_experts num_local_experts n_routed_experts moe_num_experts",
+    "experts_per_token": "num_experts_per_tok moe_k moe_topk moe_top_k",
+    "d_expert": "moe_intermediate_size intermediate_size",
+    "d_shared": "shared_expert_intermediate_size shared_intermediate_size",
+}
+FIELDS = SETTABLE | {
+    "function": "hidden_act hidden_activation activation_function activation afn dense_act_fn",
+    "eps": "rms_norm_eps layer_norm_eps layer_norm_epsilon norm_eps norm_epsilon",
+    "attn_bias": "attention_bias use_bias qkv_bias use_qkv_bias enable_bias bias",
+    "ffn_bias": "mlp_bias use_bias enable_bias bias",
+    "turned": "partial_rotary_factor rotary_pct",
+    "further": "num_nextn_predict_layers num_mtp_layers",
+    "dropout": "resid_pdrop hidden_dropout resid_dropout residual_dropout hidden_dropout_prob dropout",
+    "attn_dropout": "attention_dropout attn_pdrop attention_probs_dropout_prob",
+    "ffn_dropout": "activation_dropout mlp_dropout",
+    "embed_dropout": "embd_pdrop embed_dropout embedding_dropout emb_pdrop",
 }
 
 MISSING: Any = object()
-MOST_LISTED = 10**5  # layers that a pattern may name one by one
-K = TypeVar("K")
 Count = int  # within Config, `int` is the method
 
 
-class Family(NamedTuple):
-    """One model_type: its config class's own defaults, and how a spec is made of the keys.
-
-    `flags` maps our flag names to its keys where they are not the usual ones (`encoder_layers decoder_layers`: to
-    both); `inert` are further keys without effect on the model; `aliases` are other names of keys. Of two that are
-    given the one counts that is not the config class's own field: the alias, or with `own_names` false the key.
-    """
+class Entry(NamedTuple):
+    """An entry of before."""
 
     model_type: str
     defaults: Mapping[str, Any]
@@ -99,45 +95,150 @@ class Family(NamedTuple):
     own_names: bool = True
 
 
+class Family:
+    """All that is true of a model type: its class's facts, and the parts that its spec is put together from.
+
+    A value of `layer`, `tokens`, `head`, `stack` and `model` may be a function of the config: what it gives is the
+    field then.
+    """
+
+    # of the configuration class: what `families.find` takes from the type's file
+    model_type: str = ""
+    defaults: Mapping[str, Any] = {}  # its keys
+    aliases: Mapping[str, str] = {}  # other names of keys; of two that are given the other one counts
+    parts: Mapping[str, Mapping[str, Any]] = {}  # keys of configurations inside it
+    # of it, what the file does not say
+    own: Mapping[str, Any] = {}  # values of keys that another than the configuration class reads
+    inert: str = ""  # further keys without effect on the model
+    flags: Mapping[str, str] = {}  # field -> its keys, where SETTABLE says something else; empty: it cannot be set
+    renamed: Mapping[str, str] = {}  # further aliases
+    must: Mapping[str, Any] = {}  # keys of which only one value is understood
+    # of the class
+    execution: Execution = Execution()
+    classes: str = ""  # what class names begin with, in small letters without underscores, where not the model type
+    names: Mapping[str, Any] = {}  # part of the graph -> its tensor; see `named`
+    base: str = ""  # what a class with a head puts before names
+    qa_base: str = ""  # the same of the class for question answering, where it is another
+    # of the spec: what the functions of `parts` are, and what is given to them
+    build: Callable[[Config], Model]
+    check: Callable[[Config], object] | None = None  # what refuses settings that are not understood
+    mixer: Callable[..., Any]
+    ffn: Callable[..., Any]
+    norm: Callable[..., Any]
+    final: Callable[..., Any]
+    layers: Callable[..., Any]
+    experts: Callable[..., Any]
+    embedding: Callable[..., Any]
+    heads: Callable[..., Any]
+    mtp: Callable[..., Any] | None = None
+    tokens: Mapping[str, Any] = {}
+    layer: Mapping[str, Any] = {}
+    stack: Mapping[str, Any] = {}
+    head: Mapping[str, Any] = {}
+    model: Mapping[str, Any] = {}
+
+    def __init__(self, **facts: Any) -> None:
+        for name, value in facts.items():
+            if name not in Family.__annotations__:
+                raise TypeError(f"Family has no {name}")
+            self.__dict__[name] = value
+
+    def but(self, **facts: Any) -> Self:
+        """The same with other facts; what is a mapping, or words, is added to."""
+        new = copy(self)
+        for name, value in facts.items():
+            now = getattr(self, name, None)
+            if isinstance(now, Execution):
+                value = now.changed(**value)
+            elif isinstance(now, dict):
+                value = now | value
+            elif name == "inert":
+                value = f"{now} {value}"
+            new.__init__(**{name: value})  # type: ignore[misc]
+        return new
+
+    def settable(self) -> dict[str, list[str]]:
+        """The keys that stand for each field that can be set, where the type reads them."""
+        found, inert = dict[str, list[str]](), self.inert.split()
+        for field, choices in SETTABLE.items():
+            each = [keys.split("+") for keys in self.flags.get(field, choices).split()]
+            own = [keys for keys in each if all(key in self.defaults and key not in inert for key in keys)]
+            if own and not (field == "d_expert" and "experts" not in found):
+                found[field] = own[0]
+            elif field == "d_head":  # classes read it where their configurations do not have it
+                found[field] = [self.aliases.get("head_dim", "head_dim")]
+        return found
+
+
 class Config:
     """A config.json with its family's defaults; remembers which keys were read, so that no other passes unseen."""
 
-    def __init__(self, data: Mapping[str, Any], family: Family, where: str = "") -> None:
+    def __init__(self, data: Mapping[str, Any], family: Family | Entry, where: str = "") -> None:
         self.family, self.where = family, where
         self.given = dict(data)
         self.called: dict[str, str] = {}  # keys that were given under another name -> that name
         for alias, key in family.aliases.items():
             if alias in self.given:
                 value = self.given.pop(alias)
-                if family.own_names or key not in self.given:
+                if getattr(family, "own_names", True) or key not in self.given:
                     self.given[key], self.called[key] = value, alias
+        self.keys: dict[str, str] = {}  # field -> the class's key
         self.read: set[str] = set()
         self.parts: dict[str, Config] = {}
         self.notes: list[str] = []  # what people are to know of what was made of a key
 
-    def part(self, key: str, family: Family) -> Config:
-        """The object under a key as a config of its own; its unknown keys are reported with this one's."""
+    def key(self, field: str) -> str:
+        """The class's key for a field of FIELDS; empty: it has none. Anything else is a key itself."""
+        if field not in FIELDS:
+            return field
+        if field not in self.keys:
+            keys, inert = self.family.defaults, self.family.inert.split()
+            self.keys[field] = next((k for k in FIELDS[field].split() if k in keys and k not in inert), "")
+        return self.keys[field]
+
+    def settled(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields, with what follows from the config worked out."""
+        return {name: value(self) if callable(value) else value for name, value in fields.items()}
+
+    def part(
+        self, key: str, family: Family | Entry | None = None, own: Mapping[str, Any] = {}, inert: str = ""
+    ) -> Config:
+        """The object under a key as a config of its own; its unknown keys are reported with this one's.
+
+        It is of a family, or of keys that belong to this one's class, with `own` and `inert` as they are of a family.
+        """
+        if family is None:
+            keys = {**getattr(self.family, "parts", {}).get(key, {}), **own}
+            family = Family(model_type=self.family.model_type, defaults=keys, inert=inert)
         self.parts[key] = Config(self.mapping(key, None), family, f"{self.where}{key}.")
         return self.parts[key]
 
     def called_by(self, key: str) -> str:
         """What the config itself calls a key, for messages."""
+        key = self.key(key)
         return f"{self.where}{self.called.get(key, key)}"
 
     def raw(self, key: str, default: Any = MISSING) -> Any:
-        """The value of a key as it stands, or the family's default."""
-        self.read.add(key)
-        if key in self.given:
-            return self.given[key]
-        value = self.family.defaults.get(key, default)
+        """The value of a key, or of a field's, as it stands, or the family's default."""
+        own = self.key(key)
+        self.read.add(own)
+        if own and own in self.given:
+            return self.given[own]
+        value = self.family.defaults.get(own, default)
         if value is MISSING:
-            raise InputError(f"{self.where}{key} is missing, and {self.family.model_type} has no default for it")
+            raise self._missing(key)
         return value
+
+    def _missing(self, key: str) -> InputError:
+        key = self.key(key) or key
+        return InputError(f"{self.where}{key} is missing, and {self.family.model_type} has no default for it")
 
     def _typed(self, key: str, default: Any, ok: Callable[[Any], bool], what: str) -> Any:
         value = self.raw(key, default)
         if not ok(value):
-            raise InputError(f"{self.called_by(key)} is {_short(value)}; it must be {what}")
+            if value is None and default is MISSING and self.key(key) not in self.given:  # it has no default but null
+                raise self._missing(key)
+            raise InputError(f"{self.called_by(key)} is {short(value)}; it must be {what}")
         return value
 
     def int(self, key: str, default: Any = MISSING, minimum: Count = 1) -> Count:
@@ -156,7 +257,7 @@ class Config:
 
     def num(self, key: str, default: Any = MISSING) -> float:
         """A number, in the range that its name asks for."""
-        ok, what = next((fits, words) for name, fits, words in RANGES if name.search(key))
+        ok, what = next((fits, words) for name, fits, words in RANGES if name.search(self.key(key)))
         return float(self._typed(key, default, lambda v: is_number(v) and ok(v), what))
 
     def maybe_num(self, key: str, default: Any = MISSING) -> float | None:
@@ -204,9 +305,9 @@ class Config:
         value = self.raw(key, right)
         if value != right and value is not None:
             because = f" ({why})" if why else ""
-            raise InputError(f"{self.called_by(key)} is {_short(value)}; only {_short(right)} is understood{because}")
+            raise InputError(f"{self.called_by(key)} is {short(value)}; only {short(right)} is understood{because}")
 
-    def activation(self, key: str = "hidden_act", default: Any = MISSING) -> str:
+    def activation(self, key: str = "function", default: Any = MISSING) -> str:
         """An activation function, by our name."""
         name = self.text(key, default)
         if name not in ACTIVATIONS:
@@ -223,7 +324,7 @@ class Config:
         if value is None or value == []:
             return ""
         if not isinstance(value, list) or not isinstance(value[0], str):
-            raise InputError(f"{self.where}architectures is {_short(value)}; it must be a list with a class name")
+            raise InputError(f"{self.where}architectures is {short(value)}; it must be a list with a class name")
         return value[0]
 
     @property
@@ -234,7 +335,7 @@ class Config:
             return self.int("num_labels")
         names = self.raw("id2label", None)
         if names is not None and (not isinstance(names, dict) or not names):
-            raise InputError(f"{self.where}id2label is {_short(names)}; it must be an object of labels")
+            raise InputError(f"{self.where}id2label is {short(names)}; it must be an object of labels")
         return len(names) if names else 2
 
     def unread(self, ignore: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -253,7 +354,7 @@ class Config:
     def shown(self, key: str) -> str:
         """The value of an unread key, for people."""
         name, _, inner = key.partition(".")
-        return self.parts[name].shown(inner) if name in self.parts and inner else _short(self.given[key])
+        return self.parts[name].shown(inner) if name in self.parts and inner else short(self.given[key])
 
 
 def is_number(value: Any) -> bool:
@@ -276,7 +377,7 @@ RANGES: tuple[tuple[re.Pattern[str], Callable[[float], bool], str], ...] = tuple
 )
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """A value of a config for a message: as JSON writes it, but no longer than a line."""
     import json
 
@@ -306,275 +407,3 @@ ACTIVATIONS = {
     "sigmoid": "sigmoid",
     "linear": "identity",
 }
-
-
-# --- common pieces ------------------------------------------------------------------------------------------
-
-
-def heads(c: Config, *, d_head: str = "head_dim", default: int | None = None) -> tuple[int, int, int]:
-    """(query heads, key/value heads, width of a head) from the usual keys."""
-    n, kv = c.int("num_attention_heads"), c.maybe_int("num_key_value_heads", None)
-    width = c.maybe_int(d_head, default) if d_head else None
-    if width is None:
-        width = divide("hidden_size", c.int("hidden_size"), "num_attention_heads", n)
-    return n, kv or n, width
-
-
-# what each type of rope_scaling cannot do without (transformers.modeling_rope_utils)
-ROPE_NEEDS = {
-    "default": "",
-    "linear": "factor",
-    "dynamic": "factor",
-    "yarn": "factor",
-    "longrope": "short_factor long_factor",
-    "llama3": "factor low_freq_factor high_freq_factor",
-    "proportional": "",
-    "ntk": "factor",
-}
-
-
-def rotary(
-    c: Config,
-    d_head: int,
-    *,
-    part: float | None = None,
-    interleaved: bool = False,
-    theta: float | None = None,
-    kind: str = "",
-    scaled: bool = True,
-) -> Rotary:
-    """Rotary settings from rope_theta and rope_scaling, or from the newer rope_parameters that holds both.
-
-    `theta` and `part` are what holds where these say nothing; `part` None: the class turns whole heads. `kind`: the
-    entry of rope_parameters, which has one for each kind of layer and nothing else; `scaled`: rope_scaling, which knows
-    of no kinds, is meant for this one, and changes its entry.
-    The scaling that comes out is complete: its type, and every number that the frequencies follow from.
-    """
-    old, given = c.mapping("rope_scaling", None), c.mapping("rope_parameters", None)
-    if kind:
-        entry = given.get(kind)
-        if not isinstance(entry, dict | None):
-            raise InputError(f"{c.where}rope_parameters.{kind} is {_short(entry)}; it must be an object")
-        given = {"rope_type": "default"} | (entry or {}) | (old if scaled else {})
-    elif old:
-        given = old
-    usual = c.num("rope_theta", 10000.0)
-    base, turned = given.get("rope_theta", usual if theta is None else theta), given.get("partial_rotary_factor")
-    if not is_number(base) or not 1 < base <= 1e15:
-        raise InputError(f"{c.where}rope_theta is {_short(base)}; it must be a number above 1 and at most 1e15")
-    scaling = _rope_scaling(c, given)
-    if turned is None:
-        turned = 1.0 if part is None else part
-    if not is_number(turned) or not 0 < turned <= 1:
-        raise InputError(f"{c.where}partial_rotary_factor is {_short(turned)}; it must be above 0 and at most 1")
-    if part is None and turned < 1:
-        if scaling:  # which the class's frequencies follow, and its heads do not
-            raise InputError(
-                f"{c.where}partial_rotary_factor is {_short(turned)}; {c.family.model_type} turns all of a head"
-            )
-        turned = 1.0
-    dims = int(d_head * turned)
-    paired = dims + dims % 2 if dims < d_head else dims  # an odd part of a head is rounded up to pairs
-    if dims < 2 or paired % 2:
-        of = f" (partial_rotary_factor {turned:g})" if turned < 1 else ""
-        raise InputError(
-            f"{c.where}the rotary dimensions are {dims} of a head's {d_head}{of}; they come in pairs and must be even"
-        )
-    over = dims if paired != dims else None
-    return Rotary(dims=paired, over=over, theta=float(base), interleaved=interleaved, scaling=scaling)
-
-
-def _rope_scaling(c: Config, given: dict[str, Any]) -> tuple[tuple[str, object], ...]:
-    kind = given.get("rope_type", given.get("type", "default"))
-    kind = "longrope" if kind == "su" else kind
-    if not isinstance(kind, str) or kind not in ROPE_NEEDS:
-        raise InputError(f"{c.where}rope_scaling type is {_short(kind)}; it must be one of {', '.join(ROPE_NEEDS)}")
-    trained = c.maybe_int("original_max_position_embeddings", None)
-    longest = c.maybe_int("max_position_embeddings", None)
-    if kind == "default":
-        return ()
-    scaling = {k: v for k, v in given.items() if k not in ("rope_theta", "partial_rotary_factor", "type")}
-    scaling["rope_type"] = kind
-    for key, value in scaling.items():
-        numbers = value if isinstance(value, list) else [value]
-        ok, what = ROPE_RANGES.get(key, (lambda v: True, "a number, or numbers"))
-        fits = all(v is None or isinstance(v, bool) or (is_number(v) and ok(v)) for v in numbers)
-        if key in ROPE_RANGES and value is not None:
-            fits = fits and isinstance(value, list) == ("list" in what)
-        if key != "rope_type" and not fits:
-            raise InputError(f"{c.where}rope_scaling's {key} is {_short(value)}; it must be {what}")
-    if kind in ("yarn", "longrope", "llama3", "dynamic"):
-        before = trained or scaling.get("original_max_position_embeddings") or longest
-        scaling["original_max_position_embeddings"] = before = longest if kind == "dynamic" else before
-        scaling["max_positions"] = longest
-        if kind in ("yarn", "longrope") and scaling.get("factor") is None and longest and before:
-            scaling["factor"] = longest / before
-    for key in ROPE_NEEDS[kind].split():
-        if scaling.get(key) is None:
-            raise InputError(f"{c.where}rope_scaling of type {kind} has no {key}")
-    return tuple(sorted((k, _freeze(v)) for k, v in scaling.items() if v is not None))
-
-
-# what the numbers of a rope_scaling are, where that is not any number
-ROPE_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    **dict.fromkeys(
-        "factor low_freq_factor high_freq_factor beta_fast beta_slow alpha attention_factor".split(),
-        (lambda v: 1e-9 <= v <= 1e9, "a number between 1e-9 and 1e9"),
-    ),
-    **dict.fromkeys(
-        "mscale mscale_all_dim short_mscale long_mscale".split(),
-        (lambda v: 0 <= v <= 1e9, "a number between 0 and 1e9"),
-    ),
-    **dict.fromkeys(
-        ("short_factor", "long_factor"), (lambda v: 1e-9 <= v <= 1e9, "a list of numbers between 1e-9 and 1e9")
-    ),
-    "original_max_position_embeddings": (lambda v: v >= 1 and v == int(v), "a whole number of at least 1"),
-}
-
-
-def _freeze(value: Any) -> Any:
-    if isinstance(value, dict):
-        return tuple(sorted((k, _freeze(v)) for k, v in value.items()))
-    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value
-
-
-# pad_token_id where the config does not say it, and the family's class has one
-PADDING = {
-    **dict.fromkeys("cohere cohere2 ernie4_5 ernie4_5_moe exaone_moe gemma gemma2 gemma3_text".split(), 0),
-    **dict.fromkeys("hunyuan_v1_dense hunyuan_v1_moe vaultgemma".split(), 0),
-    **dict.fromkeys("biogpt olmo olmo2 olmo3 olmoe opt seed_oss xglm".split(), 1),
-    "flex_olmo": 100277,
-    "glm": 151329,
-    "glm4": 151329,
-    "helium": 3,
-    "phi3": 32000,
-    "smollm3": 128004,
-}
-
-
-def predicting(c: Config, layer: Layer, norm: Norm, *, copies: bool, final: bool = True) -> Mtp | None:
-    """Layers that predict further tokens, as many as the config says, or None; see `Mtp`."""
-    n = c.maybe_int("num_nextn_predict_layers", None, minimum=0)
-    if not n:
-        return None
-    return Mtp(n=n, layer=replace(layer, name="layer"), norm=norm, final_norm=norm if final else None, copies=copies)
-
-
-# what predicts further tokens, as DeepSeek-V3's checkpoints name it: layers behind the model's own
-MTP_NAMES = {
-    "mtp": "~layers.*",
-    "mtp.embed": "embed_tokens",
-    "mtp.enorm": "enorm",
-    "mtp.hnorm": "hnorm",
-    "mtp.eh_proj": "eh_proj",
-    "mtp.norm": "shared_head.norm",
-    "mtp.head.lm": "shared_head.head",
-}
-
-
-def causal_heads(
-    c: Config,
-    d_model: int,
-    vocab: int,
-    *,
-    tied: bool,
-    bias: bool = False,
-    token_bias: bool = True,
-    d_out: int | None = None,
-    scale: float = 1.0,
-    softcap: float | None = None,
-) -> tuple[Head, ...]:
-    """The head of a decoder's class: language model (also where no class is named), none, or a task's.
-
-    The generic task heads of transformers: one score per label for the last token's vector, without bias
-    (ForSequenceClassification); a labelled bias per token (ForTokenClassification); start and end
-    (ForQuestionAnswering).
-    """
-    name = c.architecture
-    token_bias = c.flag("token_classification_bias", True) and token_bias
-    last = name.rpartition("For")[2] if "For" in name else name
-    if not name or last == "CausalLM" or name.endswith("LMHeadModel"):
-        lm = Dense(name="lm", bias=bias, tied=tied, scale=scale, softcap=softcap)
-        return (Head(steps=(lm,), softmax=True),)
-    if last == "SequenceClassification":
-        pad = c.maybe_int("pad_token_id", PADDING.get(c.family.model_type), minimum=-1)
-        return (Head(take="last", pad=pad, steps=(Dense(name="score", width=c.n_labels, bias=False),)),)
-    if last == "TokenClassification":
-        return (Head(steps=(Dense(name="classifier", width=c.n_labels, bias=token_bias),)),)
-    if last == "QuestionAnswering":
-        return (Head(steps=(Dense(name="qa", width=2, bias=True),)),)
-    if name.endswith("Model") and "For" not in name:
-        return ()
-    raise unknown_architecture(c, "…ForCausalLM, …Model, …ForSequenceClassification, …ForTokenClassification")
-
-
-def unknown_architecture(c: Config, known: str) -> InputError:
-    """The refusal of a class whose head is not known."""
-    return InputError(
-        f"{c.where}architectures names {shown(c.architecture, 60)}, whose head is not known for {c.family.model_type}",
-        hint=f"known: {known}",
-    )
-
-
-def named(c: Config, names: Mapping[str, str], base: str = "model.") -> tuple[tuple[str, str], ...]:
-    """Tensor names, `~` standing for the prefix that a bare …Model lacks."""
-    bare = c.architecture.endswith("Model") and not c.architecture.endswith(("LMHeadModel", "DoubleHeadsModel"))
-    return tuple((part, name.replace("~", "" if bare else base)) for part, name in names.items())
-
-
-def by_type(c: Config, kinds: Mapping[str, Layer], order: Sequence[str] | None, n: int, cycle: Sequence[str]) -> Layers:
-    """Layers of several kinds, in an explicit order (layer_types) or by a cycle that repeats."""
-    number = {name: i for i, name in enumerate(kinds)}
-    if order is None:
-        return Layers.cycle(list(kinds.values()), [number[name] for name in cycle], n)
-    if len(order) != n:
-        raise InputError(f"{c.where}layer_types names {len(order)} layers, but there are {n} (num_hidden_layers)")
-    return Layers.listed(list(kinds.values()), [number[name] for name in order])
-
-
-def by_rule(
-    c: Config, kinds: Mapping[K, Layer], kind_of: Callable[[int], K], n: int, *, period: int = 1, head: int = 0
-) -> Layers:
-    """Layers whose kind follows from their number: as it comes for the first `head`, then with a period."""
-    head = min(head, n)
-    period = min(period, n - head)
-    if head + period > MOST_LISTED:
-        raise InputError(f"{c.where}the layers' pattern repeats only after {head + period:,} of them; that is too many")
-    number = {name: i for i, name in enumerate(kinds)}
-    order = [number[kind_of(i)] for i in range(head + period)]
-    if period == 0:
-        return Layers.listed(list(kinds.values()), order)
-    return Layers.cycle(list(kinds.values()), order[head:], n, head=order[:head])
-
-
-__all__ = [
-    "MOST_LISTED",
-    "MTP_NAMES",
-    "Attention",
-    "Config",
-    "Dense",
-    "Family",
-    "Head",
-    "InputError",
-    "Layer",
-    "Layers",
-    "Mlp",
-    "Model",
-    "Mtp",
-    "Norm",
-    "NormStep",
-    "Positions",
-    "Rotary",
-    "Stack",
-    "Tokens",
-    "by_rule",
-    "by_type",
-    "causal_heads",
-    "divide",
-    "heads",
-    "is_number",
-    "named",
-    "predicting",
-    "rotary",
-    "unknown_architecture",
-]

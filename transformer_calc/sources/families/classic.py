@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from transformer_calc.errors import did_you_mean
-from transformer_calc.sources.families.base import (
+from transformer_calc.sources.families.legacy import (
     Attention,
     Config,
     Dense,
-    Family,
+    Entry,
     Head,
     InputError,
     Layer,
@@ -604,7 +604,7 @@ SUMMARY: dict[str, Any] = {
 SUMMARY_KEYS = " ".join(SUMMARY)
 
 FAMILIES = [
-    Family(
+    Entry(
         "gpt2",
         OLD_SIZES
         | SUMMARY
@@ -618,7 +618,7 @@ FAMILIES = [
         inert="reorder_and_upcast_attn predict_special_tokens summary_last_dropout",
         aliases=OLD,
     ),
-    Family(
+    Entry(
         "gpt_bigcode",
         OLD_SIZES
         | {
@@ -634,7 +634,7 @@ FAMILIES = [
             {SUMMARY_KEYS}""",
         aliases=OLD,
     ),
-    Family(
+    Entry(
         "openai-gpt",
         OLD_SIZES | SUMMARY | {"vocab_size": 40478, "n_positions": 512, "afn": "gelu"},
         _gpt,
@@ -642,7 +642,7 @@ FAMILIES = [
         inert="predict_special_tokens n_special",
         aliases=OLD,
     ),
-    Family(
+    Entry(
         "gpt_neo",
         {
             "vocab_size": 50257,
@@ -666,7 +666,7 @@ FAMILIES = [
         aliases={"num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"},
     ),
     *(
-        Family(
+        Entry(
             model_type,
             OLD_SIZES
             | {
@@ -688,7 +688,7 @@ FAMILIES = [
         )
         for model_type in ("gptj", "codegen")
     ),
-    Family(
+    Entry(
         "gpt_neox",
         {
             "vocab_size": 50432,
@@ -712,7 +712,7 @@ FAMILIES = [
         _gpt_neox,
         inert="is_decoder",
     ),
-    Family(
+    Entry(
         "persimmon",
         {
             "vocab_size": 262144,
@@ -735,7 +735,7 @@ FAMILIES = [
         _persimmon,
         inert="num_key_value_heads",
     ),
-    Family(
+    Entry(
         "falcon",
         {
             "vocab_size": 65024,
@@ -765,7 +765,7 @@ FAMILIES = [
         inert="apply_residual_connection_post_layernorm ff_factor",
         aliases={"n_embed": "hidden_size"},
     ),
-    Family(
+    Entry(
         "bloom",
         {
             "vocab_size": 250880,
@@ -784,7 +784,7 @@ FAMILIES = [
             skip_bias_add_qkv slow_but_exact""",
         aliases={"n_embed": "hidden_size", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"},
     ),
-    Family(
+    Entry(
         "mpt",
         {
             "vocab_size": 50368,
@@ -806,7 +806,7 @@ FAMILIES = [
             resid_pdrop init_device init_config ffn_config fc_type use_pad_tok_in_ffn verbose""",
         aliases={"hidden_size": "d_model", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"},
     ),
-    Family(
+    Entry(
         "opt",
         {
             "vocab_size": 50272,
@@ -829,7 +829,7 @@ FAMILIES = [
         flags={"d_ff": "ffn_dim"},
         inert="activation_dropout layerdrop learned_embeddings scale_embeddings output_projection",
     ),
-    Family(
+    Entry(
         "xglm",
         {
             "vocab_size": 256008,
@@ -855,7 +855,7 @@ FAMILIES = [
             "num_hidden_layers": "num_layers",
         },
     ),
-    Family(
+    Entry(
         "biogpt",
         {
             "vocab_size": 42384,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from transformer_calc.sources.families.base import (
+from transformer_calc.sources.families.legacy import (
     Attention,
     Config,
     Dense,
-    Family,
+    Entry,
     Head,
     InputError,
     Layer,
@@ -715,9 +715,9 @@ OLD_KEYS = """directionality pooler_fc_size pooler_num_attention_heads pooler_nu
     pooler_type position_embedding_type"""
 
 FAMILIES = [
-    Family("bert", SIZES | DECODING, _bert, inert=OLD_KEYS),
-    Family("ernie", SIZES | DECODING | {"use_task_id": False}, _bert, inert=f"task_type_vocab_size {OLD_KEYS}"),
-    Family(
+    Entry("bert", SIZES | DECODING, _bert, inert=OLD_KEYS),
+    Entry("ernie", SIZES | DECODING | {"use_task_id": False}, _bert, inert=f"task_type_vocab_size {OLD_KEYS}"),
+    Entry(
         "megatron-bert",
         SIZES
         | {key: value for key, value in DECODING.items() if key != "classifier_dropout"}
@@ -731,17 +731,17 @@ FAMILIES = [
         _bert,
         inert=OLD_KEYS,
     ),
-    Family("roberta", SIZES | DECODING | {"vocab_size": 50265, "pad_token_id": 1}, _roberta, inert=OLD_KEYS),
-    Family("xlm-roberta", SIZES | DECODING | {"pad_token_id": 1}, _roberta, inert=OLD_KEYS),
-    Family("camembert", SIZES | DECODING | {"pad_token_id": 1}, _roberta, inert=OLD_KEYS),
-    Family("data2vec-text", SIZES | DECODING | {"pad_token_id": 1}, _roberta, inert=OLD_KEYS),
-    Family(
+    Entry("roberta", SIZES | DECODING | {"vocab_size": 50265, "pad_token_id": 1}, _roberta, inert=OLD_KEYS),
+    Entry("xlm-roberta", SIZES | DECODING | {"pad_token_id": 1}, _roberta, inert=OLD_KEYS),
+    Entry("camembert", SIZES | DECODING | {"pad_token_id": 1}, _roberta, inert=OLD_KEYS),
+    Entry("data2vec-text", SIZES | DECODING | {"pad_token_id": 1}, _roberta, inert=OLD_KEYS),
+    Entry(
         "roberta-prelayernorm",
         SIZES | DECODING | {"vocab_size": 50265, "pad_token_id": 1},
         _roberta,
         inert=OLD_KEYS,
     ),
-    Family(
+    Entry(
         "xlm-roberta-xl",
         SIZES
         | DECODING
@@ -759,13 +759,13 @@ FAMILIES = [
         _roberta,
         inert=OLD_KEYS,
     ),
-    Family(
+    Entry(
         "mpnet",
         SIZES | {"vocab_size": 30527, "relative_attention_num_buckets": 32},
         _roberta,
         inert=f"type_vocab_size {OLD_KEYS}",
     ),
-    Family(
+    Entry(
         "albert",
         SIZES
         | {
@@ -784,7 +784,7 @@ FAMILIES = [
         _albert,
         inert=f"down_scale_factor gap_size net_structure_type num_memory_blocks layers_to_keep {OLD_KEYS}",
     ),
-    Family(
+    Entry(
         "distilbert",
         {
             "vocab_size": 30522,
@@ -805,7 +805,7 @@ FAMILIES = [
         inert="qa_dropout tie_weights_",
         aliases={"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"},
     ),
-    Family(
+    Entry(
         "electra",
         SIZES
         | DECODING
@@ -821,7 +821,7 @@ FAMILIES = [
         _electra,
         inert=f"summary_last_dropout generator_size {OLD_KEYS}",
     ),
-    Family(
+    Entry(
         "deberta-v2",
         SIZES
         | {
@@ -845,7 +845,7 @@ FAMILIES = [
         _deberta,
         inert="padding_idx",
     ),
-    Family(
+    Entry(
         "modernbert",
         {
             "vocab_size": 50368,

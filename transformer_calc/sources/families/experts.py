@@ -1,92 +1,82 @@
-"""Families that are mixtures of experts, with their own routers: DeepSeek, GLM 4.5, Llama 4, gpt-oss."""
+"""Decoders that are mixtures of experts: their routers, what every token passes through, and which layers are sparse."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformer_calc.errors import shown
-from transformer_calc.sources.families.base import (
-    Attention,
-    Config,
-    Family,
-    InputError,
-    Layer,
-    Layers,
-    Model,
+from transformer_calc.errors import InputError, shown
+from transformer_calc.sources.families.decoders import (
+    GRANITE,
+    LLAMA,
+    OLMO2,
+    as_wide,
+    hunyuan_attention,
+    pattern,
+    unturned,
+)
+from transformer_calc.sources.families.parts import (
+    DECODER,
+    LAYER_TYPES,
+    attention,
     by_rule,
     by_type,
-    heads,
-    predicting,
-    rotary,
-)
-from transformer_calc.sources.families.llama import (
-    EXPERT_FLAGS,
-    MIXTRAL_FLAGS,
-    NAMES,
-    ROUTER_LOSS,
-    SIZES,
-    attention,
+    experts,
+    flag,
     gated,
-    model,
-    rms,
-    unturned,
+    heads,
+    maybe,
+    norm,
+    number,
+    predicting,
+    uniform,
     windowed,
 )
-from transformer_calc.spec import Indexer, LatentAttention, Moe, Mtp, Norm, Router
+from transformer_calc.sources.families.rope import rotary
+from transformer_calc.spec import Attention, Indexer, LatentAttention, Layer, Layers, Moe, Mtp, Norm, Router
 
-SHARED = NAMES | {f"ffn.shared.{part}": f"mlp.shared_experts.{part}_proj" for part in ("gate", "up", "down")}
-CORRECTED = SHARED | {"ffn.route.correction": "mlp.gate.e_score_correction_bias"}
-LATENT = {
-    "attn.q_down": "self_attn.q_a_proj",
-    "attn.q_norm": "self_attn.q_a_layernorm",
-    "attn.q_up": "self_attn.q_b_proj",
-    "attn.kv_down + attn.k_rope": "self_attn.kv_a_proj_with_mqa",
-    "attn.kv_norm": "self_attn.kv_a_layernorm",
-    "attn.k_up + attn.v_up by heads": "self_attn.kv_b_proj",
-    "attn.indexer.q": "self_attn.indexer.wq_b",
-    "attn.indexer.k": "self_attn.indexer.wk",
-    "attn.indexer.k_norm": "self_attn.indexer.k_norm",
-    "attn.indexer.weights": "self_attn.indexer.weights_proj",
-}
+if TYPE_CHECKING:
+    from transformer_calc.sources.families.base import Config
+
+ROUTER_LOSS = "router_aux_loss_coef output_router_logits"  # of training only
+# of training, and of layers for multi-token prediction, which stand in no checkpoint's class
+UNUSED = f"{ROUTER_LOSS} num_nextn_predict_layers num_mtp_layers num_mtp_modules use_mtp mtp_transformer_layers"
+_normalize = flag("norm_topk_prob")
+_jitter = number("router_jitter_noise")
 
 
-def _latent(c: Config, *, interleaved: bool) -> LatentAttention:
-    """DeepSeek's attention; num_key_value_heads and head_dim say nothing there."""
-    nope, rope = c.int("qk_nope_head_dim"), c.int("qk_rope_head_dim")
-    turn, scale = rotary(c, rope, interleaved=interleaved), None
-    scaling: dict[str, Any] = dict(turn.scaling)
-    if (stretch := scaling.get("mscale_all_dim")) and scaling.get("factor", 1) > 1:
-        # YaRN's temperature (arXiv 2309.00071, §3.4), here in the scores and not in the rotation
-        scale = (nope + rope) ** -0.5 * (0.1 * stretch * math.log(scaling["factor"]) + 1.0) ** 2
-    return LatentAttention(
-        n_heads=c.int("num_attention_heads"),
-        q_rank=c.maybe_int("q_lora_rank"),
-        kv_rank=c.int("kv_lora_rank"),
-        d_nope=nope,
-        d_rope=rope,
-        d_value=c.int("v_head_dim"),
-        bias=c.flag("attention_bias"),
-        norm=Norm(kind="rmsnorm", eps=1e-6),  # whatever rms_norm_eps says
-        rotary=turn,
-        scale=scale,
-        dropout=c.maybe_num("attention_dropout") or 0.0,
-    )
+def sparse_layers(c: Config, layer: Layer, *, alternating: bool = False) -> Layers:
+    """Qwen's order: experts in every decoder_sparse_step-th layer, but for those that mlp_only_layers names.
+
+    A window is in all layers; `alternating`: where layer_types says so, or in every other of the first ones.
+    """
+    n, step, types = c.int("layers"), c.int("decoder_sparse_step"), c.words("layer_types", LAYER_TYPES, None)
+    window = c.maybe_int("window", minimum=0) if c.flag("use_sliding_window") else None
+    only = {i for i in c.numbers("mlp_only_layers") or () if i < n}
+    turns = c.int("max_window_layers", minimum=0) if alternating and window else 0  # of these every other one is local
+    assert isinstance(layer.mixer, Attention)
+    local = replace(layer.mixer, window=window or None)
+    layer = layer if alternating else replace(layer, mixer=local)  # whatever layer_types says
+    moe = replace(layer, ffn=c.family.experts(c)) if c.int("experts", minimum=0) else layer
+    kinds = {"dense": replace(layer, name="dense"), "moe": replace(moe, name="moe")}
+    if types or turns:
+        kinds |= {f"local_{k}": replace(v, name=f"local_{k}", mixer=local) for k, v in kinds.items()}
+
+    def kind(i: int) -> str:
+        is_local = types[i] == "sliding_attention" if types else i % 2 == 0 and i < turns
+        return ("local_" if is_local else "") + ("moe" if i not in only and (i + 1) % step == 0 else "dense")
+
+    if types:
+        return by_type(c, kinds, [kind(i) for i in range(len(types))], n, ())
+    head = max(max(only, default=-1) + 1, min(turns, n))
+    return by_rule(c, kinds, kind, n, period=math.lcm(step, 2) if turns else step, head=head)
 
 
-def _routed(c: Config, router: Router) -> Moe:
-    """Experts and, as one feed-forward part, those that every token passes through."""
-    width = c.int("moe_intermediate_size")
-    return Moe(
-        n_experts=c.int("n_routed_experts"),
-        top_k=c.int("num_experts_per_tok"),
-        d_expert=width,
-        activation=c.activation(),
-        router=router,
-        d_shared=width * c.int("n_shared_experts", minimum=0) or None,
-    )
+# --- DeepSeek and what is built like it -----------------------------------------------------------------------------
 
 
 def grouped(c: Config, **more: Any) -> Router:
@@ -97,10 +87,36 @@ def grouped(c: Config, **more: Any) -> Router:
     return Router(groups=groups, top_groups=best, scaling=c.num("routed_scaling_factor"), **more)
 
 
-def _after_dense(c: Config, layer: Layer, experts: Moe, *, listed: bool = False, dense: int | None = None) -> Layers:
+def by_sigmoid(c: Config) -> Router:
+    """DeepSeek-V3's router."""
+    return grouped(c, scoring="sigmoid", normalize=_normalize(c), correction=True)
+
+
+def corrected(c: Config) -> Router:
+    """The same where the config names it."""
+    if c.raw("scoring_func", "sigmoid") != "noaux_tc" or c.family.model_type != "dots1":
+        c.must("scoring_func", "sigmoid")
+    for key, value in (("topk_method", "noaux_tc"), ("moe_layer_freq", 1)):
+        c.must(key, value)
+    return by_sigmoid(c)
+
+
+def _shared(key: str) -> Callable[[Config], int | None]:
+    """The width of so many experts that every token passes through, as one feed-forward part."""
+    return lambda c: c.int("d_expert") * c.int(key, minimum=0) or None
+
+
+def routed(
+    c: Config, router: Callable[[Config], Router] = corrected, shared: str = "n_shared_experts", **more: Any
+) -> Moe:
+    """Experts, and those that every token passes through."""
+    return experts(c, router(c), d_shared=_shared(shared), **more)
+
+
+def after_dense(c: Config, layer: Layer, *, listed: bool = False, dense: int | None = None) -> Layers:
     """Dense layers first, then experts in every layer; or (`listed`) as mlp_layer_types has them."""
-    n = c.int("num_hidden_layers")
-    kinds = {"dense": replace(layer, name="dense"), "sparse": replace(layer, name="moe", ffn=experts)}
+    n, moe = c.int("layers"), c.family.experts(c)
+    kinds = {"dense": replace(layer, name="dense"), "sparse": replace(layer, name="moe", ffn=moe)}
     order = c.words("mlp_layer_types", tuple(kinds), None) if listed else None
     if dense is None:
         dense = c.maybe_int("first_k_dense_replace", minimum=0) or 0
@@ -109,68 +125,58 @@ def _after_dense(c: Config, layer: Layer, experts: Moe, *, listed: bool = False,
     return Layers.spans(list(kinds.values()), ((0,), min(dense, n)), ((1,), n - dense))
 
 
-def _glm4_moe(c: Config) -> Model:
-    qk_norm = rms(c) if c.flag("use_qk_norm") else None
-    width = c.int("hidden_size") // c.int("num_attention_heads")  # the class rounds down, at its own defaults too
-    part = c.num("partial_rotary_factor")
-    mixer = attention(c, qkv=c.flag("attention_bias"), part=part, default=width, qk_norm=qk_norm)
-    router = grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
-    layer, experts = Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), _routed(c, router)
-    # GLM 4.5's files hold the copies, GLM 4.6's do not
-    mtp = _further(c, layer, experts, copies=True)
-    return model(c, _after_dense(c, layer, experts), rms(c), CORRECTED, mtp=mtp)
-
-
-def _further(c: Config, layer: Layer, experts: Moe, *, copies: bool, dense: int | None = None) -> Mtp | None:
+def next_layers(c: Config, layer: Layer, *, copies: bool = True, dense: int | None = None) -> Mtp | None:
     """Further tokens' layers: as the layer would be that followed the last one."""
     first = (c.maybe_int("first_k_dense_replace", minimum=0) or 0) if dense is None else dense
-    sparse = c.int("num_hidden_layers") >= first
-    return predicting(c, replace(layer, ffn=experts) if sparse else layer, rms(c), copies=copies)
+    sparse = c.int("layers") >= first
+    return predicting(c, replace(layer, ffn=c.family.experts(c)) if sparse else layer, copies=copies)
 
 
-def _deepseek_v2(c: Config) -> Model:
-    c.must("moe_layer_freq", 1)
-    c.must("scoring_func", "softmax")
+def latent(c: Config, *, interleaved: Any = flag("rope_interleave"), **indexed: Any) -> LatentAttention:
+    """DeepSeek's attention; num_key_value_heads and head_dim say nothing there. `indexed`: of the indexer, if any."""
+    nope, rope = c.int("qk_nope_head_dim"), c.int("qk_rope_head_dim")
+    turn, scale = rotary(c, rope, interleaved=interleaved if interleaved is True else interleaved(c)), None
+    scaling: dict[str, Any] = dict(turn.scaling)
+    if (stretch := scaling.get("mscale_all_dim")) and scaling.get("factor", 1) > 1:
+        # YaRN's temperature (arXiv 2309.00071, §3.4), here in the scores and not in the rotation
+        scale = (nope + rope) ** -0.5 * (0.1 * stretch * math.log(scaling["factor"]) + 1.0) ** 2
+    indexer = None
+    if indexed:
+        c.words("layer_types", ("indexed_attention",))
+        c.int("q_lora_rank")  # which the indexer reads
+        indexer = Indexer(
+            n_heads=c.int("index_n_heads"),
+            d_head=c.int("index_head_dim"),
+            top_k=c.int("index_topk"),
+            rotary=replace(turn, interleaved=indexed["indexer_interleaved"]),
+        )
+    return LatentAttention(
+        n_heads=c.int("heads"),
+        q_rank=c.maybe_int("q_lora_rank"),
+        kv_rank=c.int("kv_lora_rank"),
+        d_nope=nope,
+        d_rope=rope,
+        d_value=c.int("v_head_dim"),
+        bias=c.flag("attention_bias"),
+        norm=Norm(kind="rmsnorm", eps=1e-6),  # whatever rms_norm_eps says
+        rotary=turn,
+        scale=scale,
+        indexer=indexer,
+        dropout=c.maybe_num("attn_dropout") or 0.0,
+    )
+
+
+def _v2_router(c: Config) -> Router:
     c.must("norm_topk_prob", False, "the class does not normalize")
     router = replace(grouped(c), group_score="max")
     if c.text("topk_method") == "greedy":
-        router = replace(router, groups=1, top_groups=1)
-    else:
-        c.must("topk_method", "group_limited_greedy")
-    bias = c.flag("mlp_bias")
-    layer = Layer(mixer=_latent(c, interleaved=True), ffn=gated(c, bias=bias), norm=rms(c))
-    experts = replace(_routed(c, router), shared_bias=bias)
-    return model(c, _after_dense(c, layer, experts), rms(c), SHARED | LATENT)
+        return replace(router, groups=1, top_groups=1)
+    c.must("topk_method", "group_limited_greedy")
+    return router
 
 
-def _deepseek_v3(c: Config) -> Model:
-    return _v3(c, _latent(c, interleaved=c.flag("rope_interleave")))
-
-
-def _v3(c: Config, mixer: LatentAttention, *, copies: bool = True, **order: Any) -> Model:
-    for key, value in (("moe_layer_freq", 1), ("scoring_func", "sigmoid"), ("topk_method", "noaux_tc")):
-        c.must(key, value)
-    router = grouped(c, scoring="sigmoid", normalize=c.flag("norm_topk_prob"), correction=True)
-    layer, experts = Layer(mixer=mixer, ffn=gated(c), norm=rms(c)), _routed(c, router)
-    mtp = _further(c, layer, experts, copies=copies, dense=order.get("dense"))
-    return model(c, _after_dense(c, layer, experts, **order), rms(c), CORRECTED | LATENT, mtp=mtp)
-
-
-def _deepseek_v32(c: Config, *, interleaved: bool = False, copies: bool = True) -> Model:
-    c.words("layer_types", ("indexed_attention",))
-    c.int("q_lora_rank")  # which the indexer reads
-    mixer = _latent(c, interleaved=True)
-    assert mixer.rotary
-    indexer = Indexer(
-        n_heads=c.int("index_n_heads"),
-        d_head=c.int("index_head_dim"),
-        top_k=c.int("index_topk"),
-        rotary=replace(mixer.rotary, interleaved=interleaved),
-    )
-    return _v3(c, replace(mixer, indexer=indexer), listed=True, copies=copies)
-
-
-def _glm_moe_dsa(c: Config) -> Model:
+def _own_index(c: Config) -> None:
+    """Refuse layers that share another's index."""
     c.int("index_skip_topk_offset", 2, minimum=0)  # from where on layers may share
     types = c.words("indexer_types", ("full", "shared"), None) or ()
     pattern = c.raw("index_topk_pattern", None) or ()
@@ -179,484 +185,470 @@ def _glm_moe_dsa(c: Config) -> Model:
         raise InputError(
             f"{c.where}index_topk_pattern is {shown(str(pattern))}; it must be an F (full) or S (shared) for each layer"
         )
-    if (
-        "shared" in types
-        or {"S", "shared"} & set(pattern)
-        or (not types and not pattern and c.int("index_topk_freq", 1) > 1)
-    ):
+    often = not types and not pattern and c.int("index_topk_freq", 1) > 1
+    if "shared" in types or {"S", "shared"} & set(pattern) or often:
         raise InputError(
             f"{c.where}layers that share another's index are not supported yet", hint="index_topk_freq = 1"
         )
-    return _deepseek_v32(c, interleaved=True, copies=False)
 
 
-def _glm4_moe_lite(c: Config) -> Model:
-    c.must("partial_rotary_factor", 1.0)
-    return _v3(c, _latent(c, interleaved=c.flag("rope_interleave")), listed=True, dense=1)
+def crossed(c: Config, layer: Layer, *, first: Any = None, every: Any = None) -> Layers:
+    """Layers of which the first first_k_dense_replace have no experts, and some a window: as layer_types says, or all
+    but each `every`-th one, or those from number `first` on. mlp_layer_types, where there are some, decide on experts.
+    """
+    n, window, dense = c.int("layers"), c.maybe_int("window"), c.maybe_int("first_k_dense_replace", minimum=0) or 0
+    start, each, full = c.int(first, minimum=0) if first else 0, every(c) if every else 0, dict[str, Any]()
+    if every and window:  # layers without a window have no positions either
+        full = {"rotary": None}
+    spans, feeds = c.words("layer_types", LAYER_TYPES, None), c.words("mlp_layer_types", ("dense", "sparse"), None)
+    for key, values in (("layer_types", spans), ("mlp_layer_types", feeds)):
+        if values and len(values) != n:
+            raise InputError(f"{c.where}{key} names {len(values)} layers, but there are {n} (num_hidden_layers)")
+    moe = c.family.experts(c)
+
+    def kind(i: int) -> tuple[bool, bool]:
+        local = bool((i + 1) % each) if each else i >= start
+        if spans:
+            local = spans[i] == "sliding_attention"
+        return local and window is not None, feeds[i] == "sparse" if feeds else i >= dense
+
+    def made(local: bool, sparse: bool) -> Layer:
+        mixer = replace(layer.mixer, window=window) if local else replace(layer.mixer, **full)  # type: ignore[type-var]
+        name = "_".join([*(["local" if local else "global"] if window else []), "moe" if sparse else "dense"])
+        return replace(layer, name=name, mixer=mixer, ffn=moe if sparse else layer.ffn)
+
+    kinds = {key: made(*key) for key in product((True, False), repeat=2)}
+    return by_rule(c, kinds, kind, n, period=each or 1, head=n if spans or feeds else max(dense, start))
 
 
-def _ernie4_5_moe(c: Config) -> Model:
-    n, bias, width = c.int("num_hidden_layers"), c.flag("use_bias"), c.int("moe_intermediate_size")
-    experts = Moe(
-        n_experts=c.int("moe_num_experts"),
-        top_k=c.int("moe_k"),
-        d_expert=width,
-        activation=c.activation(),
-        router=Router(normalize=True, least_sum=c.num("moe_norm_min"), correction=True, correction_counts=True),
-        d_shared=width * (c.maybe_int("moe_num_shared_experts", minimum=0) or 0) or None,
-        shared_bias=bias,
-    )
-    attn = attention(c, qkv=bias, o=bias, interleaved=True, dropout=0.0)
-    layer = Layer(mixer=attn, ffn=gated(c, bias=bias), norm=rms(c))
-    kinds = {False: replace(layer, name="dense"), True: replace(layer, name="moe", ffn=experts)}
+# --- ERNIE, Llama 4, DBRX and others: their own words ---------------------------------------------------------------
+
+
+def _ernie_layers(c: Config, layer: Layer) -> Layers:
+    n, moe = c.int("layers"), c.family.experts(c)
+    kinds = {False: replace(layer, name="dense"), True: replace(layer, name="moe", ffn=moe)}
     first, last = c.int("moe_layer_start_index", minimum=0), c.int("moe_layer_end_index", minimum=-1)
     last, every = n - 1 if last == -1 else last, c.int("moe_layer_interval")
-    layers = by_rule(
-        c,
-        kinds,
-        lambda i: first <= i <= last and (i + 1) % every == 0,
-        n,
-        period=every if last >= n - 1 else 1,
-        head=first if last >= n - 1 else last + 1,
-    )
-    correction = {"ffn.route.correction": "mlp.gate.moe_statics.e_score_correction_bias"}
-    mtp = predicting(c, layer, rms(c), copies=False, final=False)
-    return model(c, layers, rms(c), SHARED | correction | ERNIE_MTP, bias=bias, mtp=mtp)
+    through = last >= n - 1
+    order = {"period": every if through else 1, "head": first if through else last + 1}
+    return by_rule(c, kinds, lambda i: first <= i <= last and (i + 1) % every == 0, n, **order)
 
 
-# vLLM, ernie_mtp.py: a dense layer, and the model's head without a norm of its own
-ERNIE_MTP = {
-    "mtp": "~mtp_block.*",
-    "mtp.enorm": "/~mtp_emb_norm.*",
-    "mtp.hnorm": "/~mtp_hidden_norm.*",
-    "mtp.eh_proj": "/~mtp_linear_proj.*",
-}
-
-
-def _dbrx(c: Config) -> Model:
-    c.must("tie_word_embeddings", False)
-    a = c.part("attn_config", Family("dbrx", {"attn_pdrop": 0.0, "clip_qkv": None, "kv_n_heads": 1}, _dbrx))
-    f = c.part("ffn_config", Family("dbrx", DBRX_FFN, _dbrx, inert="hidden_size moe_loss_weight"))
-    n, _, d_head = heads(c, d_head="")
-    mixer = Attention(
-        n_heads=n,
-        n_kv_heads=a.int("kv_n_heads"),
-        d_head=d_head,
-        rotary=rotary(c, d_head, theta=a.num("rope_theta", c.num("rope_theta"))),
-        clip_qkv=a.maybe_num("clip_qkv"),
-        dropout=a.num("attn_pdrop"),
-    )
-    act = f.part("ffn_act_fn", Family("dbrx", {"name": "silu"}, _dbrx)).activation("name")
-    if f.maybe_num("moe_normalize_expert_weights") not in (None, 1.0):
-        f.must("moe_normalize_expert_weights", 1.0)
-    ffn = Moe(
-        n_experts=f.int("moe_num_experts"),
-        top_k=f.int("moe_top_k"),
-        d_expert=f.int("ffn_hidden_size"),
-        activation=act,
-        router=Router(
-            normalize=f.maybe_num("moe_normalize_expert_weights") is not None,
-            jitter=f.maybe_num("moe_jitter_eps") or 0.0,
-        ),
-        layout="rows",
-    )
-    norm = Norm(kind="layernorm", bias=False)
-    layer = Layer(mixer=mixer, ffn=ffn, norm=norm, dropout=c.num("resid_pdrop"))
-    layers = Layers.uniform(layer, c.int("num_hidden_layers"))
-    return model(c, layers, norm, DBRX_NAMES, base="transformer.", embed_dropout=c.num("emb_pdrop"))
-
-
-DBRX_FFN = {
-    "ffn_act_fn": {"name": "silu"},
-    "ffn_hidden_size": 3584,
-    "moe_num_experts": 4,
-    "moe_top_k": 1,
-    "moe_jitter_eps": None,
-    "moe_normalize_expert_weights": 1.0,
-}
-DBRX_NAMES = {
-    "embed.tokens": "~wte",
-    "layers": "~blocks.*",
-    "attn_norm": "norm_attn_norm.norm_1",
-    "attn.q + attn.k + attn.v": "norm_attn_norm.attn.Wqkv",
-    "attn.o": "norm_attn_norm.attn.out_proj",
-    "ffn_norm": "norm_attn_norm.norm_2",
-    "ffn.router": "ffn.router.layer",
-    "ffn.experts.gate.weight": "ffn.experts.mlp.w1 flat",
-    "ffn.experts.up.weight": "ffn.experts.mlp.v1 flat",
-    "ffn.experts.down.weight": "ffn.experts.mlp.w2 flat",
-    "final_norm": "~norm_f",
-    "head.lm": "lm_head",
-}
-
-
-def _llama4(c: Config) -> Model:
-    n, width, bias = c.int("num_hidden_layers"), c.int("intermediate_size"), c.flag("attention_bias")
-    mixer = attention(c, qkv=bias, o=bias, interleaved=True)
-    norm = Norm(kind="rmsnorm", weight=False, eps=c.num("rms_norm_eps")) if c.flag("use_qk_norm") else None
+def _llama4_layers(c: Config, layer: Layer) -> Layers:
+    """Layers with positions see a chunk; those without see all, with queries that grow; experts in each step-th."""
+    n, mixer, moe = c.int("layers"), layer.mixer, c.family.experts(c)
+    assert isinstance(mixer, Attention)
+    own = Norm(kind="rmsnorm", weight=False, eps=c.num("eps")) if c.flag("use_qk_norm") else None
     # any number but 0 turns it on: the first configs said 4
     growth = (c.num("floor_scale"), c.num("attn_scale")) if c.raw("attn_temperature_tuning") else None
-    near = replace(mixer, qk_norm=norm, qk_norm_after_rotary=True)
+    near = replace(mixer, qk_norm=own, qk_norm_after_rotary=True)
     far = replace(mixer, rotary=None, temperature=growth)
     chunk = {"chunked_attention": c.maybe_int("attention_chunk_size"), "full_attention": None}
-    experts = Moe(
-        n_experts=c.int("num_local_experts"),
-        top_k=c.int("num_experts_per_tok"),
-        d_expert=width,
-        activation=c.activation(),
-        router=Router(scoring="sigmoid-input", jitter=c.num("router_jitter_noise")),
-        d_shared=width,
-        layout="in_out",
-    )
-    dense = replace(gated(c), d_ff=c.int("intermediate_size_mlp"))
-
-    spans = {True: "chunked_attention", False: "full_attention"}
-    attn, interval, head = unturned(c, spans, tuple(chunk))
+    dense = gated(c, d_ff=c.int("intermediate_size_mlp"))
+    attn, interval, head = unturned(c, {True: "chunked_attention", False: "full_attention"}, tuple(chunk))
     listed, step = c.numbers("moe_layers"), c.int("interleave_moe_layer_step")
     sparse = None if listed is None else frozenset(i for i in listed if i < n)
 
     def kind(i: int) -> tuple[bool, str, bool]:
         return *attn(i), (i + 1) % step == 0 if sparse is None else i in sparse
 
-    def layer(rope: bool, span: str, moe: bool) -> Layer:
+    def made(rope: bool, span: str, is_sparse: bool) -> Layer:
         words = ["local" if span == "chunked_attention" else "global"]
         words += [] if rope == (span == "chunked_attention") else ["rope" if rope else "nope"]
-        words += [] if sparse is None and step == 1 else ["moe" if moe else "dense"]
-        mixer = replace(near if rope else far, chunk=chunk[span])
-        return Layer(name="_".join(words), mixer=mixer, ffn=experts if moe else dense, norm=rms(c))
+        words += [] if sparse is None and step == 1 else ["moe" if is_sparse else "dense"]
+        attention = replace(near if rope else far, chunk=chunk[span])
+        return replace(layer, name="_".join(words), mixer=attention, ffn=moe if is_sparse else dense)
 
-    kinds = {key: layer(*key) for key in product((True, False), chunk, (True, False))}
+    kinds = {key: made(*key) for key in product((True, False), chunk, (True, False))}
     head = max(head, max(sparse or (), default=-1) + 1)
-    layers = by_rule(c, kinds, kind, n, period=math.lcm(interval, step), head=head)
-    return model(c, layers, rms(c), LLAMA4_NAMES)
+    return by_rule(c, kinds, kind, n, period=math.lcm(interval, step), head=head)
 
 
-LLAMA4_NAMES = {part: name.replace("mlp.", "feed_forward.") for part, name in NAMES.items()}
-LLAMA4_NAMES["ffn.router"] = "feed_forward.router"
-
-
-def _gpt_oss(c: Config) -> Model:
-    c.must("swiglu_alpha", 1.702)
-    bias = c.flag("attention_bias")
-    experts = Moe(
-        n_experts=c.int("num_local_experts"),
-        top_k=c.int("num_experts_per_tok"),
-        d_expert=c.int("intermediate_size"),
-        activation="quick_gelu",  # the class takes no notice of hidden_act
-        bias=True,
-        limit=c.num("swiglu_limit"),
-        router=Router(bias=True, scoring="softmax-topk"),
-        layout="in_out",
+def _dbrx_attention(c: Config) -> Attention:
+    a, (n, _, width) = c.part("attn_config"), heads(c)
+    return Attention(
+        n_heads=n,
+        n_kv_heads=a.int("kv_n_heads"),
+        d_head=width,
+        rotary=rotary(c, width, theta=a.num("rope_theta", c.num("rope_theta"))),
+        clip_qkv=a.maybe_num("clip_qkv"),
+        dropout=a.num("attn_pdrop"),
     )
-    layer = Layer(mixer=attention(c, qkv=bias, o=bias, sinks=True), ffn=experts, norm=rms(c))
-    return model(c, windowed(c, layer, every=2), rms(c), GPT_OSS_NAMES)
 
 
-GPT_OSS_NAMES = NAMES | {
-    "attn.softmax.sinks": "self_attn.sinks",
-    "ffn.router": "mlp.router",
-    # stored gate, up, gate, up …
-    "ffn.experts.gate.weight + ffn.experts.up.weight by d_expert": "mlp.experts.gate_up_proj",
-    "ffn.experts.gate.bias + ffn.experts.up.bias by d_expert": "mlp.experts.gate_up_proj_bias",
-    "ffn.experts.down.bias": "mlp.experts.down_proj_bias",
+def _dbrx_experts(c: Config) -> Moe:
+    f = c.part("ffn_config", inert="hidden_size moe_loss_weight", own={"ffn_act_fn": {"name": "silu"}})
+    act = f.part("ffn_act_fn", own={"name": "silu"}).activation("name")
+    scale = f.maybe_num("moe_normalize_expert_weights")
+    if scale not in (None, 1.0):
+        f.must("moe_normalize_expert_weights", 1.0)
+    return Moe(
+        n_experts=f.int("moe_num_experts"),
+        top_k=f.int("moe_top_k"),
+        d_expert=f.int("ffn_hidden_size"),
+        activation=act,
+        router=Router(normalize=scale is not None, jitter=f.maybe_num("moe_jitter_eps") or 0.0),
+        layout="rows",
+    )
+
+
+def _phimoe_attention(c: Config) -> Attention:
+    mixer = attention(c)
+    assert mixer.rotary
+    scaling: dict[str, Any] = dict(mixer.rotary.scaling)
+    if not scaling:
+        return mixer
+    # the class computes the frequencies without a length, and so by the short factors; their sizes are given
+    if scaling.get("short_mscale") is None or scaling.get("long_mscale") is None:
+        raise InputError(f"{c.where}rope_scaling needs short_mscale and long_mscale")
+    scaling |= {"long_factor": scaling.get("short_factor"), "attention_factor": None}
+    return replace(mixer, rotary=replace(mixer.rotary, scaling=tuple(sorted(scaling.items()))))
+
+
+def _minimax(c: Config) -> None:
+    for kind in ("full_attention", "linear_attention", "mlp"):
+        c.must(f"layernorm_{kind}_beta", 1.0)
+    if any(kind != 1 for kind in c.numbers("attn_type_list", None) or ()):
+        raise InputError(f"{c.where}attn_type_list names linear attention, which MiniMax-M2's class does not have")
+
+
+def _minimax_attention(c: Config) -> Attention:
+    width = heads(c)[2]
+    turned = (c.maybe_int("rotary_dim", None) or width) / width
+    return attention(c, turned=turned, qk_norm=norm, qk_norm_over="inner")
+
+
+def _granite_hybrid(c: Config) -> None:
+    """Granite 4 where all layers are attention, as in its smallest models."""
+    order = c.words("layer_types", ("attention", "full_attention", "mamba", "linear_attention"), None)
+    if not order or {"mamba", "linear_attention"} & set(order):
+        raise InputError(
+            f"{c.where}model_type is 'granitemoehybrid' with state-space layers, which are not supported yet",
+            hint="those whose layer_types are all attention are known",
+        )
+    n = c.int("layers")
+    if len(order) != n:
+        raise InputError(f"{c.where}layer_types names {len(order)} layers, but there are {n} (num_hidden_layers)")
+
+
+def _granite_shared(c: Config) -> Moe:
+    return experts(c, {"scoring": "softmax-topk"}, d_shared=c.int("shared_intermediate_size", minimum=0) or None)
+
+
+def _granite_hybrid_ffn(c: Config) -> Any:
+    """Without experts only the part that every token passes through."""
+    if c.maybe_int("num_local_experts", minimum=0):
+        return _granite_shared(c)
+    return gated(c, bias=False, d_ff=c.int("shared_intermediate_size"))
+
+
+def _granite_hybrid_attention(c: Config) -> Attention:
+    return GRANITE.mixer(c, **({} if c.raw("position_embedding_type") == "rope" else {"rotary": None}))
+
+
+def _alike(c: Config, key: str, default: int | None = None) -> int:
+    """A whole number, or a list with the same one for each layer."""
+    value = c.raw(key, default)
+    if isinstance(value, list):
+        n = c.int("layers")
+        if len(value) < n or len(set(map(str, value[:n]))) != 1 or type(value[0]) is not int:
+            raise InputError(f"{c.where}{key} must be one whole number, or the same one for each of the {n} layers")
+        return int(value[0])
+    return c.int(key, default)
+
+
+def _hunyuan_experts(c: Config) -> Moe:
+    d_ff = c.int("d_ff")
+    if _alike(c, "moe_intermediate_size", d_ff) != d_ff or _alike(c, "num_shared_expert", 1) != 1:
+        raise InputError(f"{c.where}moe_intermediate_size must be intermediate_size, and num_shared_expert 1")
+    return Moe(
+        n_experts=_alike(c, "num_experts"),
+        top_k=_alike(c, "moe_topk"),
+        d_expert=d_ff,
+        activation=c.activation(),
+        router=Router(normalize=True),
+        d_shared=d_ff,
+    )
+
+
+def _hunyuan_width(c: Config) -> None:
+    if c.maybe_int("head_dim") is None:
+        raise InputError(f"{c.where}head_dim is missing; hunyuan_v1_moe has no default for it")
+
+
+# --- the types ------------------------------------------------------------------------------------------------------
+
+SHARED = {"ffn.shared.{gate,up,down}": "mlp.shared_experts.{}_proj"}
+CORRECTION = {"ffn.route.correction": "mlp.gate.e_score_correction_bias"}
+LATENT = {
+    "attn.{q_down,q_norm,q_up}": "self_attn.{q_a_proj,q_a_layernorm,q_b_proj}",
+    "attn.kv_down + attn.k_rope": "self_attn.kv_a_proj_with_mqa",
+    "attn.kv_norm": "self_attn.kv_a_layernorm",
+    "attn.k_up + attn.v_up by heads": "self_attn.kv_b_proj",
+    "attn.indexer.{q,k,k_norm,weights}": "self_attn.indexer.{wq_b,wk,k_norm,weights_proj}",
 }
-del GPT_OSS_NAMES["ffn.experts.gate.weight + ffn.experts.up.weight"]
+# vLLM, ernie_mtp.py: a dense layer, and the model's head without a norm of its own
+ERNIE_MTP = {
+    "mtp": "~mtp_block.*",
+    "mtp.{enorm,hnorm,eh_proj}": "/~mtp_{emb_norm,hidden_norm,linear_proj}.*",
+}
+# vLLM, exaone_moe_mtp.py: a dense layer; norms and projection stand once, so that more than one share them
+EXAONE_MTP = {
+    "mtp": "mtp.layers.*",
+    "mtp.{enorm,hnorm}": "/mtp.pre_fc_norm_{embedding,hidden}",
+    "mtp.{eh_proj,norm}": "/mtp.{fc,norm}",
+}
+BLOCK_SPARSE = {part: name.replace("mlp.", "block_sparse_moe.") for part, name in LLAMA.names.items()}
 
 
-# every head has keys and values of its own, expanded from the latent: num_key_value_heads says nothing
-HEADS_ALIKE = {key: value for key, value in SIZES.items() if key != "num_key_value_heads"}
-LATENT_SIZES = HEADS_ALIKE | {
-    "q_lora_rank": 1536,
-    "kv_lora_rank": 512,
-    "qk_nope_head_dim": 128,
-    "qk_rope_head_dim": 64,
-    "v_head_dim": 128,
-    "attention_bias": False,
-}
-DEEPSEEK_V3 = LATENT_SIZES | {
-    "vocab_size": 129280,
-    "hidden_size": 7168,
-    "intermediate_size": 18432,
-    "num_hidden_layers": 61,
-    "num_attention_heads": 128,
-    "max_position_embeddings": 4096,
-    "rope_interleave": True,
-    "first_k_dense_replace": 3,
-    "moe_intermediate_size": 2048,
-    "n_routed_experts": 256,
-    "n_shared_experts": 1,
-    "num_experts_per_tok": 8,
-    "n_group": 8,
-    "topk_group": 4,
-    "norm_topk_prob": True,
-    "routed_scaling_factor": 2.5,
-}
-PREDICTING = {"num_nextn_predict_layers": 1}
-V3_ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"}
-GPT_OSS_ROPE = {
-    "rope_type": "yarn",
-    "factor": 32.0,
-    "beta_fast": 32.0,
-    "beta_slow": 1.0,
-    "truncate": False,
-    "original_max_position_embeddings": 4096,
-}
-DEEPSEEK_FLAGS = EXPERT_FLAGS | {"experts": "n_routed_experts"}
-# of training, and of layers for multi-token prediction, which stand in no checkpoint's class
-UNUSED = f"{ROUTER_LOSS} aux_loss_alpha seq_aux num_nextn_predict_layers num_mtp_layers"  # see sources.further
-LATENT_UNUSED = f"{UNUSED} num_key_value_heads head_dim qk_head_dim"
+def _shared_mlp(part: str) -> dict[str, str]:
+    return {f"{part}.gate + {part}.up": "shared_mlp.input_linear", f"{part}.down": "shared_mlp.output_linear"}
 
-FAMILIES = [
-    Family(
-        "glm4_moe",
-        SIZES
-        | PREDICTING
-        | {
-            "vocab_size": 151552,
-            "intermediate_size": 10944,
-            "num_hidden_layers": 46,
-            "num_attention_heads": 96,
-            "num_key_value_heads": 8,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-5,
-            "partial_rotary_factor": 0.5,
-            "attention_bias": False,
-            "use_qk_norm": False,
-            "first_k_dense_replace": 1,
-            "moe_intermediate_size": 1408,
-            "n_routed_experts": 128,
-            "n_shared_experts": 1,
-            "num_experts_per_tok": 8,
-            "n_group": 1,
-            "topk_group": 1,
-            "norm_topk_prob": True,
-            "routed_scaling_factor": 1.0,
-        },
-        _glm4_moe,
-        flags=DEEPSEEK_FLAGS,
+
+def _exaone_mtp(c: Config, layer: Layer) -> Mtp | None:
+    one = c.maybe_int("num_nextn_predict_layers", None, minimum=0) == 1
+    return predicting(c, layer, copies=False) if one else None
+
+
+QWEN_MOE = LLAMA.but(
+    layers=sparse_layers, experts=partial(experts, router={"normalize": _normalize}), inert=ROUTER_LOSS
+)
+GRANITE_MOE = GRANITE.but(
+    ffn=partial(experts, router={"scoring": "softmax-topk"}),
+    names=BLOCK_SPARSE | {"ffn.router": "block_sparse_moe.router"},
+    inert=ROUTER_LOSS,
+)
+GRANITE_SHARED = GRANITE_MOE.but(
+    ffn=_granite_shared, names={"ffn.shared.{gate,up,down}": ""} | _shared_mlp("ffn.shared")
+)
+V3 = LLAMA.but(
+    experts=routed,
+    layers=after_dense,
+    names=SHARED | CORRECTION,
+    execution={"router": "float32", "weights_float32": True, "grouped_choice": True},
+    inert=f"{ROUTER_LOSS} aux_loss_alpha seq_aux",
+)
+MLA = V3.but(mixer=latent, mtp=next_layers, names=LATENT, inert="num_key_value_heads head_dim qk_head_dim")
+INDEXED = MLA.but(
+    mixer=partial(latent, interleaved=True, indexer_interleaved=False),
+    layers=partial(after_dense, listed=True),
+    inert="mlp_bias",
+    renamed={"num_mtp_layers": "num_nextn_predict_layers"},
+)
+
+TYPES = {
+    "mixtral": LLAMA.but(
+        ffn=partial(experts, router={"normalize": True, "jitter": _jitter}),
+        execution={"weights_float32": True},
+        inert=ROUTER_LOSS,
+    ),
+    "qwen2_moe": QWEN_MOE.but(
+        mixer=partial(attention, qkv=flag("qkv_bias"), o=False),
+        layers=partial(sparse_layers, alternating=True),
+        experts=partial(QWEN_MOE.experts, d_shared=lambda c: c.int("d_shared"), shared_gate=True),
+    ),
+    "qwen3_moe": QWEN_MOE.but(
+        must={"use_qk_norm": True, "shared_expert_intermediate_size": 0},
+        mixer=partial(attention, qk_norm=norm),
+        qa_base="transformer.",
+        inert="max_window_layers qkv_bias dual_chunk_attention_config",
+    ),
+    "phimoe": LLAMA.but(
+        check=lambda c: c.must("num_experts_per_tok", 2, "sparsemixer takes two"),
+        mixer=_phimoe_attention,
+        ffn=partial(experts, router={"scoring": "sparsemixer", "jitter": _jitter}),
+        norm=partial(norm, kind="layernorm"),
+        final=partial(norm, kind="layernorm"),
+        head={"bias": flag("lm_head_bias")},
+        names={"ffn.router": "mlp.router"},
+        flags={"experts_per_token": ""},
+        inert=f"{ROUTER_LOSS} input_jitter_noise hidden_dropout",
+    ),
+    "olmoe": LLAMA.but(
+        # its norm of q has hidden_size weights
+        mixer=partial(as_wide, clip_qkv=maybe("clip_qkv"), qk_norm=norm, qk_norm_over="inner"),
+        ffn=QWEN_MOE.experts,
+        inert=ROUTER_LOSS,
+    ),
+    "flex_olmo": OLMO2.but(ffn=QWEN_MOE.experts, names={"ffn_norm": "post_attention_layernorm"}, inert=ROUTER_LOSS),
+    "granitemoe": GRANITE_MOE.but(inert="init_method normalization_function position_embedding_type"),
+    "granitemoeshared": GRANITE_SHARED,
+    "granitemoehybrid": GRANITE_SHARED.but(
+        check=_granite_hybrid,
+        mixer=_granite_hybrid_attention,
+        ffn=_granite_hybrid_ffn,
+        names={"ffn.{gate,up,down}": ""} | _shared_mlp("ffn"),
+        execution={"softmax": "float32"},
+        inert="normalization_function",
+        flags={"d_ff": "shared_intermediate_size"}
+        | dict.fromkeys("experts experts_per_token d_expert d_shared".split(), ""),
+    ),
+    "glm4_moe": V3.but(
+        # the class rounds the width of a head down, at its own defaults too
+        mixer=lambda c: attention(
+            c, o=False, default=c.int("d_model") // c.int("heads"), qk_norm=norm(c) if c.flag("use_qk_norm") else None
+        ),
+        experts=partial(routed, router=by_sigmoid),
+        mtp=next_layers,  # GLM 4.5's files hold the copies, GLM 4.6's do not
+        execution={"heads_first": True},
+    ),
+    "glm4_moe_lite": MLA.but(
+        must={"partial_rotary_factor": 1.0},
+        layers=partial(after_dense, listed=True, dense=1),
+        mtp=partial(next_layers, dense=1),
+        inert="first_k_dense_replace",
+        renamed={"num_mtp_layers": "num_nextn_predict_layers"},
+    ),
+    "deepseek_v2": MLA.but(
+        must={"moe_layer_freq": 1, "scoring_func": "softmax"},
+        mixer=partial(latent, interleaved=True),
+        experts=partial(routed, router=_v2_router, shared_bias=flag("mlp_bias")),
+        mtp=None,
+        names={"ffn.route.correction": ""},
+        execution={"grouped_choice": False, "tables_half": True, "tables_float32": True},  # tables of complex numbers
+        inert="num_nextn_predict_layers num_mtp_layers",
+    ),
+    "deepseek_v3": MLA,
+    "kimi_k2": MLA.but(classes="deepseekv3"),  # published so: its code is DeepSeek-V3's
+    "deepseek_v32": INDEXED.but(renamed={"num_experts": "n_routed_experts"}),
+    "glm_moe_dsa": INDEXED.but(
+        check=_own_index,
+        mixer=partial(latent, interleaved=True, indexer_interleaved=True),
+        mtp=partial(next_layers, copies=False),
+        inert="indexer_rope_interleave rope_interleave",
+    ),
+    "dots1": V3.but(
+        mixer=partial(attention, qk_norm=norm), layers=partial(crossed, first="max_window_layers"), inert=UNUSED
+    ),
+    "solar_open": V3.but(  # GLM 4.5 with experts in every layer
+        must={"first_k_dense_replace": 0, "use_qk_norm": False},
+        mixer=partial(attention, o=False, turned=number("partial_rotary_factor", 1.0)),
+        ffn=routed,
+        layers=uniform,
+        inert=f"{UNUSED} intermediate_size",
+    ),
+    "exaone_moe": V3.but(
+        mixer=partial(attention, qk_norm=norm),
+        experts=partial(routed, shared="num_shared_experts"),
+        layers=partial(crossed, every=pattern),
+        mtp=_exaone_mtp,
+        names={"ffn.route.correction": "mlp.e_score_correction_bias"} | EXAONE_MTP,
+        inert=f"{UNUSED} is_moe_layer",
+    ),
+    "minimax_m2": LLAMA.but(
+        must={"use_qk_norm": True, "qk_norm_type": "per_layer", "scoring_func": "sigmoid", "use_routing_bias": True}
+        | {"shared_intermediate_size": 0},
+        check=_minimax,
+        mixer=_minimax_attention,
+        ffn=partial(experts, router={"scoring": "sigmoid", "normalize": True, "correction": True, "jitter": _jitter}),
+        names={"ffn.route.correction": "block_sparse_moe.e_score_correction_bias"},
+        execution={"heads_first": True, "weights_float32": True},
         inert=UNUSED,
-        aliases=V3_ALIASES,
     ),
-    Family(
-        "deepseek_v2",
-        LATENT_SIZES
-        | {
-            "vocab_size": 102400,
-            "mlp_bias": False,
-            "first_k_dense_replace": 0,
-            "moe_intermediate_size": 1407,
-            "n_routed_experts": 64,
-            "n_shared_experts": 2,
-            "n_group": None,
-            "topk_group": None,
-            "topk_method": "greedy",
-            "norm_topk_prob": False,
-            "routed_scaling_factor": 1.0,
+    "ernie4_5_moe": LLAMA.but(
+        mixer=partial(attention, interleaved=True),
+        experts=partial(
+            experts,
+            router={
+                "normalize": True,
+                "least_sum": number("moe_norm_min"),
+                "correction": True,
+                "correction_counts": True,
+            },
+            d_shared=lambda c: c.int("d_expert") * (c.maybe_int("moe_num_shared_experts", minimum=0) or 0) or None,
+            shared_bias=flag("use_bias"),
+        ),
+        layers=_ernie_layers,
+        head={"bias": flag("use_bias")},
+        mtp=partial(predicting, copies=False, final=False),
+        names=SHARED | {"ffn.route.correction": "mlp.gate.moe_statics.e_score_correction_bias"} | ERNIE_MTP,
+        execution={"tables": "layer", "tables_float32": True, "router": "float32"},
+        inert=f"{UNUSED} attention_dropout moe_capacity moe_gate moe_use_aux_free",
+    ),
+    "dbrx": DECODER.but(
+        must={"tie_word_embeddings": False},
+        base="transformer.",
+        mixer=_dbrx_attention,
+        ffn=_dbrx_experts,
+        norm=lambda c: Norm(bias=False),
+        final=lambda c: Norm(bias=False),
+        tokens={"dropout": number("emb_pdrop")},
+        names={
+            "embed.tokens": "~wte",
+            "layers": "~blocks.*",
+            "attn_norm": "norm_attn_norm.norm_1",
+            "attn.q + attn.k + attn.v": "norm_attn_norm.attn.Wqkv",
+            "attn.o": "norm_attn_norm.attn.out_proj",
+            "ffn_norm": "norm_attn_norm.norm_2",
+            "ffn.router": "ffn.router.layer",
+            "ffn.experts.{gate,up,down}.weight": "ffn.experts.mlp.{w1,v1,w2} flat",
+            "final_norm": "~norm_f",
+            "head.lm": "lm_head",
         },
-        _deepseek_v2,
-        flags=DEEPSEEK_FLAGS,
-        inert=LATENT_UNUSED,
-        aliases={"num_experts": "n_routed_experts"},
-    ),
-    Family(
-        "deepseek_v3",
-        DEEPSEEK_V3 | PREDICTING,
-        _deepseek_v3,
-        flags=DEEPSEEK_FLAGS,
-        inert=LATENT_UNUSED,
-        aliases=V3_ALIASES,
-    ),
-    Family(
-        "kimi_k2", DEEPSEEK_V3 | PREDICTING, _deepseek_v3, flags=DEEPSEEK_FLAGS, inert=LATENT_UNUSED, aliases=V3_ALIASES
-    ),
-    Family(
-        "deepseek_v32",
-        {k: v for k, v in DEEPSEEK_V3.items() if k != "rope_interleave"}
-        | {
-            "max_position_embeddings": 163840,
-            "mlp_layer_types": None,
-            "layer_types": None,
-            "index_n_heads": 64,
-            "index_head_dim": 128,
-            "index_topk": 2048,
-        },
-        _deepseek_v32,
-        flags=DEEPSEEK_FLAGS,
-        inert=f"{LATENT_UNUSED} mlp_bias",
-        aliases=V3_ALIASES | {"num_experts": "n_routed_experts"},
-    ),
-    Family(
-        "glm_moe_dsa",
-        DEEPSEEK_V3
-        | {
-            "vocab_size": 154880,
-            "hidden_size": 6144,
-            "intermediate_size": 12288,
-            "num_hidden_layers": 78,
-            "num_attention_heads": 64,
-            "max_position_embeddings": 202752,
-            "rms_norm_eps": 1e-5,
-            "q_lora_rank": 2048,
-            "qk_nope_head_dim": 192,
-            "v_head_dim": 256,
-            "layer_types": None,
-            "mlp_layer_types": None,
-            "n_group": 1,
-            "topk_group": 1,
-            "index_topk": 2048,
-            "index_head_dim": 128,
-            "index_n_heads": 32,
-        },
-        _glm_moe_dsa,
-        flags=DEEPSEEK_FLAGS,
-        inert=f"{LATENT_UNUSED} indexer_rope_interleave rope_interleave",
-        aliases=V3_ALIASES,
-    ),
-    Family(
-        "glm4_moe_lite",
-        LATENT_SIZES
-        | {
-            "vocab_size": 154880,
-            "hidden_size": 2048,
-            "intermediate_size": 10240,
-            "num_hidden_layers": 47,
-            "num_attention_heads": 20,
-            "max_position_embeddings": 202752,
-            "rms_norm_eps": 1e-5,
-            "q_lora_rank": 768,
-            "qk_nope_head_dim": 192,
-            "v_head_dim": 256,
-            "rope_interleave": True,
-            "mlp_layer_types": None,
-            "moe_intermediate_size": 1536,
-            "n_routed_experts": 64,
-            "n_shared_experts": 1,
-            "num_experts_per_tok": 4,
-            "n_group": 1,
-            "topk_group": 1,
-            "norm_topk_prob": True,
-            "routed_scaling_factor": 1.8,
-        },
-        _glm4_moe_lite,
-        flags=DEEPSEEK_FLAGS,
-        inert=f"{LATENT_UNUSED} first_k_dense_replace",
-        aliases=V3_ALIASES | {"head_dim": "qk_rope_head_dim"},
-    ),
-    Family(
-        "ernie4_5_moe",
-        SIZES
-        | {
-            "vocab_size": 103424,
-            "hidden_size": 2560,
-            "intermediate_size": 12288,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 20,
-            "num_key_value_heads": 4,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 500000.0,
-            "tie_word_embeddings": True,
-            "use_bias": False,
-            "moe_intermediate_size": 1536,
-            "moe_num_experts": 64,
-            "moe_k": 6,
-            "moe_num_shared_experts": 2,
-            "moe_norm_min": 1e-12,
-            "moe_layer_start_index": 1,
-            "moe_layer_end_index": -1,
-            "moe_layer_interval": 1,
-        },
-        _ernie4_5_moe,
-        flags={
-            "experts": "moe_num_experts",
-            "experts_per_token": "moe_k",
-            "d_expert": "moe_intermediate_size",
-        },
-        inert=f"{UNUSED} moe_capacity moe_gate moe_use_aux_free",
-        aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
-    ),
-    Family(
-        "dbrx",
-        HEADS_ALIKE
-        | {
-            "hidden_size": 2048,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "attn_config": None,
-            "ffn_config": None,
-            "resid_pdrop": 0.0,
-            "emb_pdrop": 0.0,
-        },
-        _dbrx,
+        execution={"fused_qkv": True, "experts": "loop", "route_own": True},
         inert=f"{ROUTER_LOSS} num_key_value_heads",
-        aliases={
-            "d_model": "hidden_size",
-            "n_heads": "num_attention_heads",
-            "n_layers": "num_hidden_layers",
-            "max_seq_len": "max_position_embeddings",
-        },
-        own_names=False,
     ),
-    Family(
-        "llama4_text",
-        SIZES
-        | {
-            "vocab_size": 202048,
-            "hidden_size": 5120,
-            "intermediate_size": 8192,
-            "intermediate_size_mlp": 16384,
-            "num_hidden_layers": 48,
-            "num_attention_heads": 40,
-            "num_key_value_heads": 8,
-            "head_dim": 128,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 500000.0,
-            "attention_bias": False,
-            "use_qk_norm": True,
-            "attention_chunk_size": 8192,
-            "attn_temperature_tuning": True,
-            "floor_scale": 8192,
-            "attn_scale": 0.1,
-            "no_rope_layers": None,
-            "no_rope_layer_interval": 4,
-            "layer_types": None,
-            "num_local_experts": 16,
-            "num_experts_per_tok": 1,
-            "moe_layers": None,
-            "interleave_moe_layer_step": 1,
-            "router_jitter_noise": 0.0,
-        },
-        _llama4,
-        flags={"experts": "num_local_experts", "experts_per_token": "num_experts_per_tok"},
-        inert=f"{ROUTER_LOSS} for_llm_compressor",
+    "llama4_text": LLAMA.but(
+        mixer=partial(attention, interleaved=True),
+        experts=partial(
+            experts,
+            router={"scoring": "sigmoid-input", "jitter": _jitter},
+            d_shared=lambda c: c.int("d_expert"),
+            layout="in_out",
+        ),
+        layers=_llama4_layers,
+        names={part: name.replace("mlp.", "feed_forward.") for part, name in LLAMA.names.items()}
+        | {"ffn.router": "feed_forward.router"},
+        classes="llama4 llama4text",
+        execution={"softmax": "own", "tables_half": True, "tables_float32": True, "experts": "all"},
+        flags={"d_expert": ""},
+        inert=ROUTER_LOSS,
     ),
-    Family(
-        "gpt_oss",
-        SIZES
-        | {
-            "vocab_size": 201088,
-            "hidden_size": 2880,
-            "intermediate_size": 2880,
-            "num_hidden_layers": 36,
-            "num_attention_heads": 64,
-            "num_key_value_heads": 8,
-            "head_dim": 64,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 150000.0,
-            "rope_parameters": GPT_OSS_ROPE,
-            "attention_bias": True,
-            "sliding_window": 128,
-            "layer_types": None,
-            "num_local_experts": 128,
-            "num_experts_per_tok": 4,
-            "swiglu_limit": 7.0,
-            "swiglu_alpha": 1.702,
+    "gpt_oss": LLAMA.but(
+        must={"swiglu_alpha": 1.702},
+        mixer=partial(attention, sinks=True),
+        ffn=partial(
+            experts,
+            router={"bias": True, "scoring": "softmax-topk"},
+            activation="quick_gelu",  # the class takes no notice of hidden_act
+            bias=True,
+            limit=number("swiglu_limit"),
+            layout="in_out",
+        ),
+        layers=partial(windowed, every=2),
+        names={
+            "attn.softmax.sinks": "self_attn.sinks",
+            "ffn.router": "mlp.router",
+            "ffn.experts.gate.weight + ffn.experts.up.weight": "",  # stored gate, up, gate, up …
+            "ffn.experts.gate.{weight,bias} + ffn.experts.up.{weight,bias} by d_expert": "mlp.experts.gate_up_proj{,_bias}",
+            "ffn.experts.down.bias": "mlp.experts.down_proj_bias",
         },
-        _gpt_oss,
-        flags=MIXTRAL_FLAGS,
+        execution={"softmax": "own", "norm": "product_float32", "tables_half": True, "route_own": True},
         inert=f"{ROUTER_LOSS} experts_per_token initial_context_length",
-        aliases={"num_experts": "num_local_experts"},
     ),
-]
+    "hunyuan_v1_moe": LLAMA.but(
+        must={"use_qk_norm": True, "use_rotary_pos_emb": True, "use_cla": False, "use_mla": False}
+        | {
+            "use_mixed_mlp_moe": True,
+            "moe_layer_num_skipped": 0,
+            "group_limited_greedy": False,
+            "norm_topk_prob": True,
+        },
+        check=_hunyuan_width,
+        mixer=hunyuan_attention,
+        ffn=_hunyuan_experts,
+        names={
+            "attn.{q,k}_norm": "self_attn.{query,key}_layernorm",
+            "ffn.router": "mlp.gate.wg",
+            "ffn.shared.{gate,up,down}": "mlp.shared_mlp.{}_proj",
+        },
+        classes="hunyuanmoev1",
+        execution={"router": "float32", "weights_float32": True},
+        inert=f"""{ROUTER_LOSS} attention_head_dim cla_share_factor dense_list org_vocab_size pool_type num_media_embeds
+            anyres_pooling_size anyres_vit_max_image_size anyres_vit_two_views skip_cls_token norm_type class_num
+            eod_token_id im_end_id im_newline_id im_start_id mask_init_id pad_id text_end_id text_start_id
+            moe_drop_tokens moe_random_routing_dropped_token routed_scaling_factor n_group topk_group vit_type
+            vit_path vit_mapping_type vit_norm_type vit_used_rms_norm vit_remove_prenorm vit_input_resolution
+            vit_patch vit_token vit_add_patchemb_bias mlp_bias xdrope_section position_embedding_xdrope""",
+    ),
+}

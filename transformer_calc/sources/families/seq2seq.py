@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 from transformer_calc.record import LARGEST
-from transformer_calc.sources.families.base import (
+from transformer_calc.sources.families.legacy import (
     MOST_LISTED,
     Attention,
     Config,
     Dense,
-    Family,
+    Entry,
     Head,
     InputError,
     Layer,
@@ -572,13 +572,13 @@ WHISPER_INERT = (
 )
 
 
-def _relative(model_type: str, build: Any, defaults: dict[str, Any] | None = None, inert: str = BART_INERT) -> Family:
-    return Family(model_type, BART | (defaults or {}), build, flags=BART_FLAGS, inert=inert, aliases=BART_ALIASES)
+def _relative(model_type: str, build: Any, defaults: dict[str, Any] | None = None, inert: str = BART_INERT) -> Entry:
+    return Entry(model_type, BART | (defaults or {}), build, flags=BART_FLAGS, inert=inert, aliases=BART_ALIASES)
 
 
 FAMILIES = [
-    Family("t5", T5, _t5, flags=T5_FLAGS, inert=T5_INERT, aliases=T5_ALIASES),
-    Family(
+    Entry("t5", T5, _t5, flags=T5_FLAGS, inert=T5_INERT, aliases=T5_ALIASES),
+    Entry(
         "mt5",
         MT5,
         partial(_t5, unscaled=True),
@@ -586,7 +586,7 @@ FAMILIES = [
         inert=f"{T5_INERT} scale_decoder_outputs",
         aliases=T5_ALIASES,
     ),
-    Family(
+    Entry(
         "umt5",
         MT5,
         partial(_t5, every_layer=True),
@@ -594,7 +594,7 @@ FAMILIES = [
         inert=T5_INERT,
         aliases=T5_ALIASES,
     ),
-    Family(
+    Entry(
         "switch_transformers",
         SWITCH,
         partial(_t5, sparse=True, tasks=T5_TASKS[:3]),
@@ -659,7 +659,7 @@ FAMILIES = [
             "decoder_ffn_dim": 2048,
         },
     ),
-    Family(
+    Entry(
         "whisper",
         WHISPER,
         _whisper,

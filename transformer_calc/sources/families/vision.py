@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from transformer_calc.record import LARGEST
-from transformer_calc.sources.families.base import (
+from transformer_calc.sources.families.legacy import (
     Attention,
     Config,
     Dense,
-    Family,
+    Entry,
     Head,
     InputError,
     Layer,
@@ -433,13 +433,13 @@ TOWER: dict[str, Any] = {
 }
 # nothing is tied, no dropout is applied but the attention's, and the towers' own widths do not count in the whole
 CLIP_INERT = "tie_word_embeddings tie_encoder_decoder dropout initializer_factor is_decoder add_cross_attention"
-CLIP_TEXT = Family(
+CLIP_TEXT = Entry(
     "clip_text_model",
     TOWER | {"vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 49407},
     partial(_clip_tower, half="text"),
     inert=CLIP_INERT,
 )
-CLIP_VISION = Family(
+CLIP_VISION = Entry(
     "clip_vision_model",
     TOWER
     | {
@@ -460,21 +460,21 @@ SIGLIP: dict[str, Any] = {k: v for k, v in TOWER.items() if k != "projection_dim
     "hidden_act": "gelu_pytorch_tanh",
     "layer_norm_eps": 1e-6,
 }
-SIGLIP_TEXT = Family(
+SIGLIP_TEXT = Entry(
     "siglip_text_model",
     SIGLIP | {"vocab_size": 32000, "max_position_embeddings": 64, "projection_size": None},
     partial(_siglip_tower, half="text"),
     inert=f"{CLIP_INERT} projection_dim",
 )
-SIGLIP_VISION = Family(
+SIGLIP_VISION = Entry(
     "siglip_vision_model",
     SIGLIP | {"image_size": 224, "patch_size": 16, "num_channels": 3, "vision_use_head": True},
     partial(_siglip_tower, half="vision"),
     inert=f"{CLIP_INERT} projection_dim",
 )
 FAMILIES = [
-    Family("vit", VIT, _vit),
-    Family(
+    Entry("vit", VIT, _vit),
+    Entry(
         "deit",
         VIT,
         partial(
@@ -484,14 +484,14 @@ FAMILIES = [
             tasks="ForImageClassificationWithTeacher",
         ),
     ),
-    Family(
+    Entry(
         "dinov2",
         DINO,
         _dinov2,
         inert="layerscale_value drop_path_rate out_features out_indices stage_names apply_layernorm "
         "reshape_hidden_states",
     ),
-    Family(
+    Entry(
         "clip",
         {"projection_dim": 512, "text_config": None, "vision_config": None},
         _clip,
@@ -499,7 +499,7 @@ FAMILIES = [
     ),
     CLIP_TEXT,
     CLIP_VISION,
-    Family("siglip", {"text_config": None, "vision_config": None}, _siglip, inert=CLIP_INERT),
+    Entry("siglip", {"text_config": None, "vision_config": None}, _siglip, inert=CLIP_INERT),
     SIGLIP_TEXT,
     SIGLIP_VISION,
 ]

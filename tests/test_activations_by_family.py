@@ -13,7 +13,7 @@ from transformer_calc import Transformer, load
 from transformer_calc.readings.memory import activations
 from transformer_calc.readings.memory.activations import saved, total
 from transformer_calc.sources.families import known
-from transformer_calc.sources.families.execution import CLASSES
+from transformer_calc.sources.huggingface import family
 from transformer_calc.spec import Execution
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "activations_by_family.json").read_text())
@@ -77,7 +77,9 @@ def test_every_family_is_measured_or_says_why_not() -> None:
 
 
 def test_every_family_says_how_it_is_executed() -> None:
-    assert CLASSES.keys() == {*known()}
+    said = {name: family({"model_type": name}).execution for name in known()}
+    assert len(set(said.values())) > 30
+    assert said["llama"] == said["mistral"] == Execution() != said["cohere"]
 
 
 def test_facts_of_classes_are_not_those_of_fused_kernels() -> None:

@@ -8,9 +8,11 @@ hf_defaults.json: what a missing key means, read off the config classes.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +165,37 @@ def test_defaults_are_those_of_the_config_class(model_type: str) -> None:
         pytest.skip("transformers has no class of its own for it")
     golden = DEFAULTS[model_type]
     declared = golden["defaults"] | golden.get("declared", {})
-    for key, value in family({"model_type": model_type}).defaults.items():
-        if key in declared and not key.startswith("rope"):
+    found = family({"model_type": model_type})
+    for key, value in found.defaults.items():
+        if key in declared and key not in found.own and not key.startswith("rope"):
             assert value in (declared[key], golden["defaults"][key]), f"{model_type}.{key}"
+
+
+def test_every_file_of_defaults_has_a_record_and_every_record_a_file() -> None:
+    for model_type in families.known():
+        found = family({"model_type": model_type})
+        assert found.model_type == model_type
+        assert callable(found.build)
+    groups = {json.loads(path.read_text())["group"] for path in families.DEFAULTS.iterdir()}
+    of = [import_module(f"{families.__name__}.{group}").TYPES for group in groups]
+    assert sorted(name for types in of for name in types) == families.known()
+
+
+@pytest.mark.oracle
+def test_defaults_are_those_of_today() -> None:
+    """What tests/oracle/hf_defaults.py would write from the classes of this version of transformers."""
+    transformers = pytest.importorskip("transformers")
+    path = Path(__file__).parent / "oracle" / "hf_defaults.py"
+    spec = importlib.util.spec_from_file_location("hf_defaults", path)
+    assert spec
+    assert spec.loader
+    oracle = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(oracle)
+    for model_type, group in oracle.groups().items():
+        text = (families.DEFAULTS / f"{model_type}.json").read_text(encoding="utf-8")
+        if json.loads(text)["transformers"] != transformers.__version__:
+            pytest.skip("another version of transformers")
+        assert oracle.written(oracle.data_of(model_type, group)) == text, model_type
 
 
 def test_a_record_that_holds_a_config_is_read(tmp_path: Path) -> None:

@@ -404,13 +404,14 @@ def keys_of(cls):
     base = {f.name: f for f in PreTrainedConfig.__dataclass_fields__.values()}
     found = {}
     if "rope_parameters" in cls.__dataclass_fields__:
-        found |= {"rope_theta": getattr(cls, "default_theta", 10000.0), "rope_scaling": None}
-    found |= {key: value for key, value in further_keys(cls) if key not in base}
+        theta = getattr(cls, "default_theta", 10000.0)  # of each kind of layer, in some
+        found |= {"rope_scaling": None} | ({} if isinstance(theta, dict) else {"rope_theta": theta})
+    found |= {key: value for key, value in further_keys(cls) if key not in base and not key.startswith("out_")}
     for field in cls.__dataclass_fields__.values():
         value = field.default
         if value is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
             value = field.default_factory()
-        if value is dataclasses.MISSING or field.name in NOISE:
+        if value is dataclasses.MISSING or field.name in NOISE or field.name.endswith(("out_features", "out_indices")):
             continue
         if field.name not in base or value != base[field.name].default:
             found[field.name] = plain(value)
@@ -423,7 +424,7 @@ def keys_of(cls):
 def data_of(model_type, group):
     """What the package reads of a model type."""
     cls = CONFIG_MAPPING[ALIKE.get(model_type, model_type)]
-    names = {a: k for a, k in cls.attribute_map.items()}
+    names = dict(cls.attribute_map)
     keys = keys_of(cls)
     backwards = {a: k for a, k in names.items() if a in keys and k not in keys}  # which transformers reads as it writes
     names = {a: k for a, k in names.items() if a not in backwards} | {k: a for a, k in backwards.items()}

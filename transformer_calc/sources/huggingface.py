@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformer_calc import strict
 from transformer_calc.errors import InputError, NotSettable, did_you_mean, shown
 from transformer_calc.sources import families, files, further
-from transformer_calc.sources.families.base import Config, Entry, Family
-from transformer_calc.sources.families.execution import CLASSES
+from transformer_calc.sources.families.base import Config, Family
 from transformer_calc.spec import Model
 
 # Families with layers of another kind than attention: known, and refused by name.
@@ -38,7 +36,7 @@ def read(path: Path) -> dict[str, Any]:
     return data
 
 
-def family(data: Mapping[str, Any], where: str = "") -> Family | Entry:
+def family(data: Mapping[str, Any], where: str = "") -> Family:
     """The entry for a config's model_type."""
     model_type = data.get("model_type")
     if model_type is None:
@@ -97,7 +95,7 @@ def load(
     entry = family(data, where)
     ignore = tuple(ignore)
     changed = {key: value for key, value in data.items() if key != "architectures" or key not in ignore}
-    keys = _keys(entry)
+    keys = entry.settable()
     for field, value in fields.items():
         for key in keys.get(field, [field]):
             for alias, name in entry.aliases.items():
@@ -122,7 +120,6 @@ def load(
 
         classes.check(config)
     model = entry.build(config)
-    model = replace(model, execution=CLASSES[entry.model_type])
     for field in fields:
         if field not in keys or not config.read.issuperset(keys[field]):
             can = ", ".join(name for name, those in keys.items() if config.read.issuperset(those))
@@ -140,32 +137,11 @@ def load(
     return model, notes + config.notes + further.unknown(model, config.given)
 
 
-def _keys(entry: Family | Entry) -> dict[str, list[str]]:
-    """The keys of a type for each field that can be set."""
-    if isinstance(entry, Entry):
-        flags = OLD_FLAGS | dict(entry.flags)
-        return {field: [entry.aliases.get(key, key) for key in names.split()] for field, names in flags.items()}
-    return entry.settable()
-
-
-OLD_FLAGS = {
-    "layers": "num_hidden_layers",
-    "d_model": "hidden_size",
-    "heads": "num_attention_heads",
-    "kv_heads": "num_key_value_heads",
-    "d_head": "head_dim",
-    "d_ff": "intermediate_size",
-    "vocab": "vocab_size",
-    "max_positions": "max_position_embeddings",
-    "window": "sliding_window",
-}
-
-
 def context_length(data: Mapping[str, Any]) -> int | None:
     """The longest sequence that a config says its model is made for, or that is its family's default."""
     entry = family(data)
     config = Config(data, entry)
-    for key in _keys(entry)["max_positions"]:
+    for key in entry.settable().get("max_positions", []):
         value = config.raw(key, None)
         if type(value) is int:
             return value

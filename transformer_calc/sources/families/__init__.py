@@ -12,42 +12,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformer_calc.sources.families.base import Entry, Family
+    from transformer_calc.sources.families.base import Family
 
 DEFAULTS = Path(__file__).parent / "defaults"
-MODULES = {
-    "encoders": "bert ernie megatron-bert roberta xlm-roberta camembert data2vec-text roberta-prelayernorm "
-    "xlm-roberta-xl mpnet albert distilbert electra deberta-v2 modernbert",
-    "classic": "gpt2 gpt_bigcode openai-gpt gpt_neo gptj codegen gpt_neox persimmon falcon bloom mpt opt xglm biogpt",
-    "seq2seq": "t5 mt5 umt5 switch_transformers bart mbart m2m_100 pegasus marian blenderbot blenderbot-small whisper",
-    "vision": "vit deit dinov2 clip clip_text_model clip_vision_model siglip siglip_text_model siglip_vision_model",
-}
 
 
 def is_known(model_type: str) -> bool:
     """Whether there is a record of a model_type."""
-    return model_type in known()
+    return (DEFAULTS / f"{model_type}.json").is_file()
 
 
 def known() -> list[str]:
     """Every model_type that is understood."""
-    return sorted({path.stem for path in DEFAULTS.iterdir()} | {t for types in MODULES.values() for t in types.split()})
+    return sorted(path.stem for path in DEFAULTS.iterdir())
 
 
-def find(model_type: str) -> Family | Entry:
+def find(model_type: str) -> Family:
     """The record of a model_type that is known, with what its configuration class says."""
     import json
 
-    old = next((module for module, types in MODULES.items() if model_type in types.split()), "")
-    if old:
-        entries: list[Entry] = import_module(f"{__name__}.{old}").FAMILIES
-        return next(entry for entry in entries if entry.model_type == model_type)
     data: dict[str, Any] = json.loads((DEFAULTS / f"{model_type}.json").read_text(encoding="utf-8"))
     record: Family = import_module(f"{__name__}.{data['group']}").TYPES[model_type]
     found = copy(record)
     found.model_type, found.parts = model_type, data.get("parts", {})
     found.defaults = data["keys"] | record.own
-    found.aliases = {**data.get("aliases", {}), **record.renamed}
+    names = {**data.get("aliases", {}), **record.renamed}
+    found.aliases = {name: key for name, key in names.items() if key}
     return found
 
 

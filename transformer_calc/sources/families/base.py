@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.spec import Execution, Model
@@ -49,11 +49,12 @@ STRUCTURAL = frozenset(
 
 # our name of a field that can be set -> the keys that stand for it: the first of them that a type's class has
 SETTABLE = {
-    "layers": "num_hidden_layers n_layer n_layers encoder_layers+decoder_layers num_layers+num_decoder_layers num_layers",
+    "layers": "num_hidden_layers n_layer n_layers encoder_layers+decoder_layers "
+    "num_layers+num_decoder_layers num_layers",
     "d_model": "hidden_size n_embd d_model dim",
     "heads": "num_attention_heads n_head n_heads num_heads attention_heads "
     "encoder_attention_heads+decoder_attention_heads",
-    "kv_heads": "num_key_value_heads num_kv_heads kv_n_heads",
+    "kv_heads": "num_key_value_heads",
     "d_head": "head_dim d_kv",
     "d_ff": "intermediate_size n_inner ffn_dim ffn_hidden_size hidden_dim d_ff encoder_ffn_dim+decoder_ffn_dim",
     "vocab": "vocab_size",
@@ -83,18 +84,6 @@ MISSING: Any = object()
 Count = int  # within Config, `int` is the method
 
 
-class Entry(NamedTuple):
-    """An entry of before."""
-
-    model_type: str
-    defaults: Mapping[str, Any]
-    build: Callable[[Config], Model]
-    flags: Mapping[str, str] = {}
-    inert: str = ""
-    aliases: Mapping[str, str] = {}
-    own_names: bool = True
-
-
 class Family:
     """All that is true of a model type: its class's facts, and the parts that its spec is put together from.
 
@@ -117,6 +106,7 @@ class Family:
     execution: Execution = Execution()
     classes: str = ""  # what class names begin with, in small letters without underscores, where not the model type
     names: Mapping[str, Any] = {}  # part of the graph -> its tensor; see `named`
+    names_of: Callable[..., Any] | None = None  # further ones, which follow from the config
     base: str = ""  # what a class with a head puts before names
     qa_base: str = ""  # the same of the class for question answering, where it is another
     # of the spec: what the functions of `parts` are, and what is given to them
@@ -132,6 +122,7 @@ class Family:
     heads: Callable[..., Any]
     mtp: Callable[..., Any] | None = None
     tokens: Mapping[str, Any] = {}
+    crosses: bool = False  # add_cross_attention gives its layers attention over an encoder's output
     layer: Mapping[str, Any] = {}
     stack: Mapping[str, Any] = {}
     head: Mapping[str, Any] = {}
@@ -173,15 +164,13 @@ class Family:
 class Config:
     """A config.json with its family's defaults; remembers which keys were read, so that no other passes unseen."""
 
-    def __init__(self, data: Mapping[str, Any], family: Family | Entry, where: str = "") -> None:
+    def __init__(self, data: Mapping[str, Any], family: Family, where: str = "") -> None:
         self.family, self.where = family, where
         self.given = dict(data)
         self.called: dict[str, str] = {}  # keys that were given under another name -> that name
         for alias, key in family.aliases.items():
             if alias in self.given:
-                value = self.given.pop(alias)
-                if getattr(family, "own_names", True) or key not in self.given:
-                    self.given[key], self.called[key] = value, alias
+                self.given[key], self.called[key] = self.given.pop(alias), alias
         self.keys: dict[str, str] = {}  # field -> the class's key
         self.read: set[str] = set()
         self.parts: dict[str, Config] = {}
@@ -200,15 +189,17 @@ class Config:
         """Fields, with what follows from the config worked out."""
         return {name: value(self) if callable(value) else value for name, value in fields.items()}
 
-    def part(
-        self, key: str, family: Family | Entry | None = None, own: Mapping[str, Any] = {}, inert: str = ""
-    ) -> Config:
+    def part(self, key: str, model_type: str = "", own: Mapping[str, Any] = {}, inert: str = "") -> Config:
         """The object under a key as a config of its own; its unknown keys are reported with this one's.
 
-        It is of a family, or of keys that belong to this one's class, with `own` and `inert` as they are of a family.
+        It is of a model type, or of keys that belong to this one's class, with `own` and `inert` as a family has them.
         """
-        if family is None:
-            keys = {**getattr(self.family, "parts", {}).get(key, {}), **own}
+        if model_type:
+            from transformer_calc.sources import families
+
+            family = families.find(model_type)
+        else:
+            keys = {**self.family.parts.get(key, {}), **own}
             family = Family(model_type=self.family.model_type, defaults=keys, inert=inert)
         self.parts[key] = Config(self.mapping(key, None), family, f"{self.where}{key}.")
         return self.parts[key]
@@ -302,7 +293,8 @@ class Config:
 
     def must(self, key: str, right: Any, why: str = "") -> None:
         """Refuse a setting whose other values are not understood."""
-        value = self.raw(key, right)
+        self.read.add(key := self.key(key))
+        value = self.given.get(key)
         if value != right and value is not None:
             because = f" ({why})" if why else ""
             raise InputError(f"{self.called_by(key)} is {short(value)}; only {short(right)} is understood{because}")
@@ -329,14 +321,14 @@ class Config:
 
     @property
     def n_labels(self) -> Count:
-        """Labels of a task head: num_labels, else the length of id2label, else 2 (PreTrainedConfig)."""
-        labels = self.raw("num_labels", None)
-        if labels is not None:
+        """Labels of a task head: num_labels, else the length of id2label, else what the class says, or 2."""
+        self.read |= {"num_labels", "id2label"}
+        if self.given.get("num_labels") is not None:
             return self.int("num_labels")
-        names = self.raw("id2label", None)
+        names = self.given.get("id2label")
         if names is not None and (not isinstance(names, dict) or not names):
             raise InputError(f"{self.where}id2label is {short(names)}; it must be an object of labels")
-        return len(names) if names else 2
+        return len(names) if names else self.family.defaults.get("num_labels", 2)
 
     def unread(self, ignore: Iterable[str]) -> tuple[list[str], list[str]]:
         """(keys that look structural and are not understood, other unknown keys)."""

@@ -12,23 +12,6 @@ import re
 from transformer_calc.errors import InputError, shown
 from transformer_calc.sources.families.base import Config
 
-# What class names begin with, in small letters and without underscores, where that is not the model_type; case says
-# nothing: LLaMAForCausalLM, MPTForCausalLM and PhiMoEForCausalLM are older spellings of the same.
-BEGIN = {
-    "clip_text_model": "cliptext",
-    "clip_vision_model": "clipvision",
-    "siglip_text_model": "sigliptext",
-    "siglip_vision_model": "siglipvision",
-}
-# Another name under which checkpoints of the same model were published, or classes of the same code.
-SAME = {
-    "falcon": "rw",  # RWForCausalLM: Falcon's code before transformers had it
-    "xlm-roberta": "roberta",  # the class is a copy of RoBERTa's
-    "camembert": "roberta",  # likewise
-    "roberta": "xlmroberta camembert",
-    "mt5": "t5",  # a copy of T5's
-    "t5": "mt5",
-}
 # What follows: a task, or one of the names of models that have none.
 REST = re.compile(
     r"(for[a-z].*|model|lmheadmodel|withlmheadmodel|doubleheadsmodel|mtmodel|encodermodel|modelwithprojection"
@@ -40,8 +23,7 @@ DRAFT = re.compile(r"eagle|medusa|speculator|hydra|draft|mtp|hass|dflash")
 def check(c: Config) -> None:
     """Refuse a class of another family."""
     family = c.family.model_type
-    begins = f"{BEGIN.get(family, re.sub('[^a-z0-9]', '', family))} {SAME.get(family, '')}".split()
-    begins = getattr(c.family, "classes", "").split() or begins
+    begins = c.family.classes.split() or [re.sub("[^a-z0-9]", "", family)]
     c.architecture  # noqa: B018  (says what is wrong where it is no list of names)
     for name in c.raw("architectures", None) or ():
         if not isinstance(name, str) or not name:

@@ -21,7 +21,6 @@ from transformer_calc.sources.families.parts import (
     normed_if,
     number,
     plain,
-    uniform,
     windowed,
 )
 from transformer_calc.sources.families.rope import rotary

@@ -1,4 +1,4 @@
-"""Decoders that are mixtures of experts: their routers, what every token passes through, and which layers are sparse."""
+"""Decoders that are mixtures of experts: their routers, and which of their layers are sparse."""
 
 from __future__ import annotations
 
@@ -132,10 +132,10 @@ def next_layers(c: Config, layer: Layer, *, copies: bool = True, dense: int | No
     return predicting(c, replace(layer, ffn=c.family.experts(c)) if sparse else layer, copies=copies)
 
 
-def latent(c: Config, *, interleaved: Any = flag("rope_interleave"), **indexed: Any) -> LatentAttention:
+def latent(c: Config, *, interleaved: bool | None = None, **indexed: Any) -> LatentAttention:
     """DeepSeek's attention; num_key_value_heads and head_dim say nothing there. `indexed`: of the indexer, if any."""
     nope, rope = c.int("qk_nope_head_dim"), c.int("qk_rope_head_dim")
-    turn, scale = rotary(c, rope, interleaved=interleaved if interleaved is True else interleaved(c)), None
+    turn, scale = rotary(c, rope, interleaved=interleaved or c.flag("rope_interleave")), None
     scaling: dict[str, Any] = dict(turn.scaling)
     if (stretch := scaling.get("mscale_all_dim")) and scaling.get("factor", 1) > 1:
         # YaRN's temperature (arXiv 2309.00071, §3.4), here in the scores and not in the rotation
@@ -343,7 +343,8 @@ def _granite_hybrid_ffn(c: Config) -> Any:
 
 
 def _granite_hybrid_attention(c: Config) -> Attention:
-    return GRANITE.mixer(c, **({} if c.raw("position_embedding_type") == "rope" else {"rotary": None}))
+    still: dict[str, Any] = {} if c.raw("position_embedding_type") == "rope" else {"rotary": None}
+    return attention(c, scale=c.num("attention_multiplier"), **still)
 
 
 def _alike(c: Config, key: str, default: int | None = None) -> int:
@@ -620,7 +621,8 @@ TYPES = {
             "attn.softmax.sinks": "self_attn.sinks",
             "ffn.router": "mlp.router",
             "ffn.experts.gate.weight + ffn.experts.up.weight": "",  # stored gate, up, gate, up …
-            "ffn.experts.gate.{weight,bias} + ffn.experts.up.{weight,bias} by d_expert": "mlp.experts.gate_up_proj{,_bias}",
+            "ffn.experts.gate.{weight,bias} + ffn.experts.up.{weight,bias} by d_expert": "mlp.experts.gate_up_proj"
+            "{,_bias}",
             "ffn.experts.down.bias": "mlp.experts.down_proj_bias",
         },
         execution={"softmax": "own", "norm": "product_float32", "tables_half": True, "route_own": True},

@@ -14,7 +14,6 @@ from transformer_calc.spec import (
     Attention,
     Dense,
     Head,
-    LatentAttention,
     Layer,
     Layers,
     Mlp,
@@ -22,6 +21,7 @@ from transformer_calc.spec import (
     Moe,
     Mtp,
     Norm,
+    Positions,
     Router,
     Stack,
     Tokens,
@@ -59,10 +59,11 @@ def normed_if(key: str, **more: Any) -> Callable[[Config], Norm | None]:
 # --- parts of a layer -----------------------------------------------------------------------------------------------
 
 
-def heads(c: Config, default: int | None = None) -> tuple[int, int, int]:
-    """(query heads, key/value heads, width of a head); `default`: that width where the config does not say it.
+def heads(c: Config, default: int | None = None) -> tuple[int, int | None, int]:
+    """(query heads, key/value heads if they are grouped, width of a head).
 
-    Classes with grouped heads take head_dim where it is given, even those whose configuration has no such key.
+    `default`: that width where the config does not say it. Classes with grouped heads take head_dim where it is given,
+    even those whose configuration has no such key.
     """
     n, grouped = c.int("heads"), c.key("kv_heads")
     kv = c.maybe_int(grouped) if grouped else None
@@ -70,7 +71,7 @@ def heads(c: Config, default: int | None = None) -> tuple[int, int, int]:
     width = (c.maybe_int(key, default) if key else None) or default
     if width is None:
         width = divide(c.key("d_model"), c.int("d_model"), c.key("heads"), n)
-    return n, kv or n, width
+    return n, (kv or n if grouped else None), width
 
 
 def attention(c: Config, *, interleaved: bool = False, default: int | None = None, **more: Any) -> Attention:
@@ -88,7 +89,8 @@ def attention(c: Config, *, interleaved: bool = False, default: int | None = Non
         more["rotary"] = rotary(c, width, part=turned, interleaved=interleaved)
     if "dropout" not in more:
         more["dropout"] = c.maybe_num("attn_dropout", 0.0) or 0.0
-    return Attention(n_heads=n, n_kv_heads=kv, d_head=width, bias_q=qkv, bias_k=qkv, bias_v=qkv, bias_o=o, **more)
+    more.setdefault("n_kv_heads", kv)
+    return Attention(n_heads=n, d_head=width, bias_q=qkv, bias_k=qkv, bias_v=qkv, bias_o=o, **more)
 
 
 def plain(c: Config, *, gated: bool = False, **more: Any) -> Mlp:
@@ -100,6 +102,11 @@ def plain(c: Config, *, gated: bool = False, **more: Any) -> Mlp:
     if "activation" not in more:
         more["activation"] = c.activation()
     return Mlp(gated=gated, bias_in=bias, bias_out=bias, dropout=c.num("ffn_dropout", 0.0), **more)
+
+
+def fourfold(c: Config) -> int:
+    """The width of a feed-forward part that is four times the model's unless given."""
+    return (c.maybe_int("d_ff") if c.key("d_ff") else None) or 4 * c.int("d_model")
 
 
 gated = partial(plain, gated=True)
@@ -192,6 +199,11 @@ def table(c: Config) -> Tokens:
     return Tokens(vocab=c.int("vocab"), **c.settled(c.family.tokens))
 
 
+def positions(c: Config, **more: Any) -> Positions:
+    """A table of positions."""
+    return Positions(count=c.int("max_positions"), **more)
+
+
 def causal_heads(
     c: Config,
     *,
@@ -268,6 +280,15 @@ def named(c: Config, names: Mapping[str, Any], base: str) -> tuple[tuple[str, st
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
+def _cross(c: Config, mixer: Attention) -> Attention:
+    """Attention over an encoder's output, beside a decoder's own."""
+    if not mixer.causal:
+        raise InputError(f"{c.where}add_cross_attention is true; it needs is_decoder, too")
+    if mixer.kv_heads != mixer.n_heads:
+        raise InputError(f"{c.where}add_cross_attention is true; with multi_query there is none")
+    return replace(mixer, causal=False)
+
+
 def build(c: Config) -> Model:
     """A model of one stack, from the parts of its family."""
     f = c.family
@@ -275,7 +296,9 @@ def build(c: Config) -> Model:
         c.must(key, right)
     if f.check:
         f.check(c)
-    layer = Layer(mixer=f.mixer(c), ffn=f.ffn(c), norm=f.norm(c), **c.settled(f.layer))
+    mixer = f.mixer(c)
+    cross = _cross(c, mixer) if f.crosses and c.flag("add_cross_attention", False) else None
+    layer = Layer(mixer=mixer, cross=cross, ffn=f.ffn(c), norm=f.norm(c), **c.settled(f.layer))
     stack = Stack(
         d_model=c.int("d_model"),
         embedding=f.embedding(c),
@@ -285,6 +308,7 @@ def build(c: Config) -> Model:
     )
     found, mtp = f.heads(c, **c.settled(f.head)), f.mtp(c, layer) if f.mtp else None
     names = {part: name for part, name in f.names.items() if mtp or not part.startswith("mtp")}
+    names |= f.names_of(c) if f.names_of else {}
     base = f.qa_base if f.qa_base and c.architecture.endswith("ForQuestionAnswering") else f.base
     return Model(
         name=f.model_type,

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 from shell import Shell
 
-from transformer_calc import load
-from transformer_calc.report.compare import ON_DEVICE, ROWS, Terms, build
-from transformer_calc.sources import hardware
+from transformer_calc import InputError, compare, load
+from transformer_calc.readings.cost.compare import FACTS, ON_DEVICE
 
 MIXED = ["gpt3", "deepseek-v3", "bert-base-uncased", "t5-small", "vit-base", "gemma-2-2b", "exercise"]
 LLAMA = {
@@ -55,7 +54,7 @@ def test_json_has_a_row_for_each_fact(tcalc: Shell) -> None:
     assert (data["command"], data["model"]["name"], data["workload"]["seq"]) == ("compare", "gpt3", 2048)
     compared = data["compare"]
     assert compared["models"] == ["gpt3", "llama-3-8b"]
-    assert [row["key"] for row in compared["rows"]] == [row.key for row in ROWS]
+    assert [row["key"] for row in compared["rows"]] == [fact.key for fact in FACTS]
     assert all(row.keys() == ROW for row in compared["rows"])
     found = {row["key"]: row for row in compared["rows"]}
     assert found["total"]["values"] == [174_604_259_328, 8_030_261_248]
@@ -67,8 +66,8 @@ def test_json_has_a_row_for_each_fact(tcalc: Shell) -> None:
 
 
 def test_keys_are_unique() -> None:
-    every = (*ROWS, *ON_DEVICE)
-    assert len({row.key for row in every}) == len(every)
+    every = (*FACTS, *ON_DEVICE)
+    assert len({fact.key for fact in every}) == len(every)
 
 
 @pytest.mark.parametrize("workload", ["--batch 3 --seq 32", "--context 64"])
@@ -143,6 +142,74 @@ def test_a_changed_model_has_no_published_run(tcalc: Shell) -> None:
     assert (found["layers"], found["tokens"]) == ([2, 2], [None, None])
     text = tcalc.answer("compare gpt3 gpt3-13b --set layers.n_layers=2")
     assert text.startswith("gpt3, gpt3-13b with layers.n_layers=2: batch 1, 2,048 tokens\n")
+
+
+# --- the answer of the library ------------------------------------------------------------------------------
+
+
+def test_a_comparison_is_an_answer(tcalc: Shell) -> None:
+    found = compare("gpt3", load("llama-3-8b"), device="h100", batch=4, seq=512)
+    data = tcalc.json("compare gpt3 llama-3-8b --device h100 --batch 4 --seq 512")
+    assert json.loads(json.dumps([row._asdict() for row in found.rows])) == data["compare"]["rows"]
+    assert found == load("gpt3").compare("llama-3-8b", device="h100", batch=4, seq=512)
+    assert (found.names, found.workload) == (("gpt3", "llama-3-8b"), {"batch": 4, "seq": 512, "context": 0})
+    assert found["total"].values == (174_604_259_328, 8_030_261_248)
+    assert {row.key for row in found.differing} == {row.key for row in found.rows if not row.same}
+    served = found.served["llama-3-8b"]
+    assert served == load("llama-3-8b").serve(device="h100", batch=4, seq=512, whole=False)
+    assert found.assumptions["weights"].value == "bf16"
+
+
+def test_a_comparison_is_short_to_look_at() -> None:
+    found = compare("whisper-base", "gemma-3-4b")
+    assert repr(found) == f"<Comparison models=whisper-base, gemma-3-4b, rows={len(FACTS)}, differing=41>"
+    html = found._repr_html_()
+    assert html.startswith("<table><tr><th></th><th>whisper-base</th><th>gemma-3-4b</th></tr>")
+    assert "<tr><td>context length</td><td>encoder 1,500, decoder 448</td><td>131,072</td></tr>" in html
+    assert "<td>width of an expert</td>" not in html
+
+
+def test_notes_are_returned_and_models_left_as_they_were() -> None:
+    models = [load("gpt2"), load("bert-base-uncased"), load("deepseek-v3")]
+    before = [list(model.notes) for model in models]
+    found = compare(*models, context=4000, device="h100", devices=104)
+    assert [model.notes for model in models] == before
+    gpt2, bert, deepseek = found.notes.values()
+    assert gpt2[0] == "4,001 tokens are more than the model's 1,024 positions"
+    assert gpt2[1].startswith("serving is left out: `devices` is 104; no mesh of so many divides the model")
+    assert bert == ("it keeps no cache: what depends on the context is left out",)
+    assert list(deepseek[: len(before[2])]) == before[2]
+    assert [about["notes"] for about in found.models] == [list(notes) for notes in found.notes.values()]
+
+
+@pytest.mark.parametrize(
+    ("names", "on", "says"),
+    [
+        (["gpt3"], {}, "compare takes two models or more, but only gpt3 is given"),
+        (["gpt2", "gpt3"], {"devices": 8}, "`devices` is 8, but of which device is not said"),
+        (["gpt2", "gpt3"], {"device": "h100", "mfu": 1.4}, "gpt2: mfu is 1.4; it must be more than 0 and at most 1"),
+        (["bert-base-uncased", "vit-base"], {"context": 4}, "context is 4, but bert-base-uncased keeps no cache"),
+    ],
+)
+def test_the_library_speaks_of_fields(names: list[str], on: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as refused:
+        compare(*names, **on)
+    assert refused.value.message.startswith(says)
+
+
+def test_each_graph_is_built_once(monkeypatch: pytest.MonkeyPatch, tcalc: Shell) -> None:
+    from transformer_calc.graph import model as graphs
+
+    built: list[tuple[Any, bool]] = []
+    build = graphs.build
+
+    def counting(spec: Any, *, absorbed: bool = False) -> Any:
+        built.append((spec, absorbed))
+        return build(spec, absorbed=absorbed)
+
+    monkeypatch.setattr(graphs, "build", counting)
+    tcalc.answer("compare gpt3 llama-3-8b --device h100 --context 512")
+    assert len(built) == 2
 
 
 # --- serving and training -----------------------------------------------------------------------------------
@@ -225,9 +292,9 @@ def test_a_step_is_predicted_only_on_a_device(monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("a step is predicted")
 
     monkeypatch.setattr("transformer_calc.readings.cost.budget.predict", refuse)
-    build([load("gpt3"), load("deepseek-v3")], {})
+    compare("gpt3", "deepseek-v3")
     with pytest.raises(AssertionError, match="predicted"):
-        build([load("gpt3"), load("deepseek-v3")], {}, terms=Terms(device=hardware.load("h100")))
+        compare("gpt3", "deepseek-v3", device="h100")
 
 
 def test_a_published_run_keeps_its_batch_and_length(tcalc: Shell) -> None:
@@ -277,7 +344,7 @@ def test_the_device_stands_in_the_titles(tcalc: Shell) -> None:
     assert "### training run on NVIDIA H100 SXM\n" in text
     assert "### serving on 8 × NVIDIA H100 SXM\n" in text
     read = csv.DictReader(io.StringIO(tcalc.answer("compare llama-2-7b llama-3-8b --device h100 --format csv")))
-    assert [row["key"] for row in read] == [row.key for row in (*ROWS, *ON_DEVICE)]
+    assert [row["key"] for row in read] == [fact.key for fact in (*FACTS, *ON_DEVICE)]
 
 
 @pytest.mark.parametrize("width", [30, 50, 80, 120])
@@ -330,26 +397,19 @@ def test_a_model_against_itself_has_no_marks(tcalc: Shell, name: str) -> None:
     text = tcalc.answer(f"compare {name} {name}")
     assert not re.search("^≠  ", text, re.MULTILINE)
     assert "×" not in text
-    assert f"0 of {len(ROWS)} rows differ" in text
+    assert f"0 of {len(FACTS)} rows differ" in text
 
 
 def test_the_other_order_inverts_the_ratios() -> None:
     for one in MIXED:
         for other in MIXED:
-            there, back = (
-                build([load(a), load(b)], {}).data["compare"]["rows"]  # type: ignore[index]
-                for a, b in ((one, other), (other, one))
-            )
-            for row, turned in zip(there, back, strict=True):
-                assert (row["key"], row["values"], row["same"]) == (
-                    turned["key"],
-                    turned["values"][::-1],
-                    turned["same"],
-                )
-                if row["ratios"][1] and turned["ratios"][1]:
-                    assert row["ratios"][1] * turned["ratios"][1] == pytest.approx(1, rel=1e-12)
+            for row, turned in zip(compare(one, other).rows, compare(other, one).rows, strict=True):
+                assert (row.key, row.values, row.same) == (turned.key, turned.values[::-1], turned.same)
+                ratio, back = row.ratios[1], turned.ratios[1]
+                if ratio and back:
+                    assert ratio * back == pytest.approx(1, rel=1e-12)
                 else:
-                    assert (row["ratios"][1] or None) == (turned["ratios"][1] or None)
+                    assert (ratio or None) == (back or None)
 
 
 def test_rows_that_differ_are_marked_with_their_ratio(tcalc: Shell) -> None:
@@ -394,7 +454,7 @@ def test_csv_has_every_row_raw(tcalc: Shell) -> None:
 
 def test_markdown_has_a_table_for_each_group(tcalc: Shell) -> None:
     text = tcalc.answer("compare gpt3 bert-base-uncased --format md")
-    assert re.findall("^### (.+)$", text, re.MULTILINE) == [*dict.fromkeys(row.group for row in ROWS), "assumptions"]
+    assert re.findall("^### (.+)$", text, re.MULTILINE) == [*dict.fromkeys(fact.group for fact in FACTS), "assumptions"]
     assert "| ≠ | model width | 12,288 | 768 | ×0.0625 |" in text
     assert "|  | width" not in text
 

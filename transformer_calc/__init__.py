@@ -9,14 +9,21 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # not imported from typing: it is not needed to start
 if TYPE_CHECKING:
-    from transformer_calc.api import Transformer, load
+    from transformer_calc.api import Transformer, compare, load
     from transformer_calc.errors import InputError, TcalcError
     from transformer_calc.spec import Workload
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "TcalcError", "Transformer", "Workload", "__version__", "load"]
+__all__ = ["InputError", "TcalcError", "Transformer", "Workload", "__version__", "compare", "load"]
 
-_HOMES = {"load": "api", "Transformer": "api", "Workload": "spec", "InputError": "errors", "TcalcError": "errors"}
+_HOMES = {
+    "load": "api",
+    "compare": "api",
+    "Transformer": "api",
+    "Workload": "spec",
+    "InputError": "errors",
+    "TcalcError": "errors",
+}
 
 
 def __getattr__(name: str) -> object:

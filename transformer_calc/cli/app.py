@@ -230,9 +230,9 @@ def command(
             noted: Any = () if several else report.model.get("notes", ())
             for note in (note for note in noted if note not in said):
                 _note(note)
-            for model in loaded if several else ():
-                for note in model.notes:
-                    _note(f"{model.spec.name}: {note}")
+            for about in report.models:
+                for note in about["notes"]:
+                    _note(f"{about['name']}: {note}")
             for note in _of_checkpoint(report):
                 _note(note)
             _print(report, format)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from transformer_calc.errors import as_options
 
@@ -110,6 +110,7 @@ class Report(NamedTuple):
     data: Mapping[str, object]
     sections: tuple[Section, ...]
     main: Table | None = None
+    models: tuple[Mapping[str, Any], ...] = ()  # where there are several, each as in `model`
     ok: bool = True  # False where the question has an answer and it is no: the exit status is 1
 
     def to_dict(self) -> dict[str, object]:

@@ -36,14 +36,8 @@ def compare(
     ] = None,
 ) -> Report:
     """Hold models side by side, with what differs marked."""
-    from transformer_calc.report.compare import Terms, build
-    from transformer_calc.sources import hardware
+    import transformer_calc
+    from transformer_calc.report.compare import build
 
-    terms = Terms(
-        device=None if device is None else hardware.load(device),
-        devices=devices,
-        price=price,
-        tokens=tokens,
-        mfu=mfu,
-    )
-    return build(models, sizes, diff=diff, terms=terms)
+    terms: dict[str, Any] = {"device": device, "devices": devices, "price": price, "tokens": tokens, "mfu": mfu}
+    return build(transformer_calc.compare(*models, **sizes, **terms), diff=diff)

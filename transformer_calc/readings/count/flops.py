@@ -6,7 +6,7 @@ their recurrent form; all else is counted apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_calc.errors import InputError, check_choice
@@ -93,6 +93,11 @@ def totals(found: list[Row], sizes: Sizes) -> Totals:
         recomputed = recomputed.plus(row.recomputed, times)
     train = forward.plus(backward)
     return Totals(forward, backward, train, train.plus(recomputed))
+
+
+def scores(found: Iterable[Row], sizes: Sizes) -> Any:
+    """Model FLOPs of scores and mixing: of what multiplies no parameters."""
+    return sum(row.times(sizes) * row.forward.model for row in found if not row.op.params)
 
 
 def _encodes(block: Block, graph: Graph) -> bool:

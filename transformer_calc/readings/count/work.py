@@ -11,7 +11,7 @@ from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph, Sizes, plain
 from transformer_calc.ops.core import Work
 from transformer_calc.readings.count import formulas
-from transformer_calc.readings.count.flops import Row, Totals, check_options, mean_keys, rows, totals
+from transformer_calc.readings.count.flops import Row, Totals, check_options, mean_keys, rows, scores, totals
 from transformer_calc.readings.count.legend import Symbol, legend
 from transformer_calc.readings.count.params import components, params
 
@@ -197,14 +197,12 @@ def _thumbs(graph: Graph, sizes: Sizes, found: Sequence[Row], whole: Totals, tok
     }
     weights: Any = sum(2 * part.active(sizes) for part in components(graph) if part.path in used)
 
-    def model_flops(of: Iterable[Row]) -> Any:
-        return sum(row.times(sizes) * row.forward.model for row in of)
-
     def thumb(what: str, flops: int, of: int | float) -> Thumb:
         return Thumb(what, flops, (flops - of) / of)
 
-    scores = model_flops(row for row in found if not row.op.params)
-    tied = model_flops(row for row in found if row.op.params and row.op.params[0].tied)
+    mixing = scores(found, sizes)
+    heads = (row for row in found if row.op.params and row.op.params[0].tied)
+    tied: Any = sum(row.times(sizes) * row.forward.model for row in heads)
     one, training = _per(whole.forward.model, tokens), _per(whole.train.model, tokens)
     two_n, six_n = 2 * counts.active, 6 * counts.active
     lines = [
@@ -216,9 +214,9 @@ def _thumbs(graph: Graph, sizes: Sizes, found: Sequence[Row], whole: Totals, tok
     terms = {
         "counted": one,
         "  weights that are multiplied, 2 each": weights,
-        "  attention: scores and mixing, no parameters": _per(scores, tokens),
+        "  attention: scores and mixing, no parameters": _per(mixing, tokens),
         "  a tied table, multiplied as the head": _per(tied, tokens),
-        f"  {_not_once(graph)}": _per(whole.forward.model - weights * tokens - scores - tied, tokens),
+        f"  {_not_once(graph)}": _per(whole.forward.model - weights * tokens - mixing - tied, tokens),
         f"  not multiplied: {_not_multiplied(graph, decode)}, 2 each": two_n - weights,
     }
     lines += [Thumb(*term) for term in terms.items() if term[1]]

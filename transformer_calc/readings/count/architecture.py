@@ -1,0 +1,233 @@
+"""What a model is, fact by fact, as its spec says it: what is held beside other models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol, TypeGuard
+
+from transformer_calc.spec import Attention, Dense, LatentAttention, Layer, Mlp, Model, Moe, Patches, Stack
+
+
+class Described(Protocol):
+    """A model that is asked about."""
+
+    @property
+    def spec(self) -> Model:
+        """What it is."""
+
+    @property
+    def made_for(self) -> int | None:
+        """Tokens of the longest sequence that its config says that it is made for, where that is no table."""
+
+
+class Fact(NamedTuple):
+    """A line of a comparison.
+
+    kind: what its value is: text, count, bytes, …; of: reads it, and gives None where it does not apply to a model
+    """
+
+    group: str
+    key: str
+    label: str
+    kind: str
+    of: Callable[[Any], Any]
+
+
+def told(values: Iterable[tuple[str, Any]]) -> Any:
+    """One value where all that have one agree, else each by what it is of: {encoder: 512, decoder: 256}."""
+    found = {of: value for of, value in values if value is not None}
+    return found if len(set(found.values())) > 1 else next(iter(found.values()), None)
+
+
+def tied(spec: Model) -> bool | None:
+    """Whether the head that predicts tokens is tied to their table; None where there is no such head."""
+    return next((step.tied for head in spec.heads for step in head.steps if _is_lm(step)), None)
+
+
+def _layers(spec: Model) -> Iterator[tuple[str, Stack, Layer, int]]:
+    """Every kind of layer: what tells it from the others, its stack, itself, and how many there are."""
+    for stack in spec.stacks:
+        kinds = stack.layers.kinds
+        for number, layer in enumerate(kinds):
+            names = [stack.name] * (len(spec.stacks) > 1) + [layer.name] * (len(kinds) > 1)
+            yield " ".join(names), stack, layer, stack.layers.count(number)
+
+
+def _of_layers(get: Callable[[Any], Any], part: str = "", *kinds: type) -> Callable[[Described], Any]:
+    """Reads it of every kind of layer, or of a part of it, where that is of these kinds."""
+
+    def read(s: Described) -> Any:
+        parts = [(of, getattr(layer, part) if part else layer) for of, _, layer, _ in _layers(s.spec)]
+        return told((of, get(one)) for of, one in parts if not kinds or isinstance(one, kinds))
+
+    return read
+
+
+def _of_stacks(get: Callable[[Stack], Any]) -> Callable[[Described], Any]:
+    return lambda s: told((stack.name, get(stack)) for stack in s.spec.stacks)
+
+
+def _kinds(s: Described) -> str:
+    kinds = [f"{count:,} {of}" for of, _, _, count in _layers(s.spec) if of] or ["all alike"]
+    kinds += [f"sets of weights: {stack.share_layers}" for stack in s.spec.stacks if stack.share_layers]
+    return ", ".join(kinds)
+
+
+def _attention(layer: Layer) -> str:
+    mixer = layer.mixer
+    if isinstance(mixer, Attention):
+        grouped = "multi-query" if mixer.kv_heads == 1 else "grouped-query"
+        kind = grouped if mixer.kv_heads < mixer.n_heads else "multi-head"
+    else:
+        kind = "latent" if isinstance(mixer, LatentAttention) else "averaging" if mixer else "none"
+    return f"{kind} + cross" if layer.cross else kind
+
+
+def _d_head(mixer: Attention | LatentAttention) -> int:
+    return mixer.d_head if isinstance(mixer, Attention) else mixer.d_nope + mixer.d_rope
+
+
+def _window(mixer: Attention) -> Any:
+    return f"chunks of {mixer.chunk:,}" if mixer.chunk else mixer.window
+
+
+def _added(layer: Layer) -> str:
+    """What is done to queries, keys and scores beside the usual."""
+    mixer = layer.mixer
+    if isinstance(mixer, LatentAttention):
+        return f"top {mixer.indexer.top_k:,} keys of an indexer" if mixer.indexer else "none"
+    if not isinstance(mixer, Attention):
+        return "none"
+    said = {"QK norm": mixer.qk_norm, "sinks": mixer.sinks, f"softcap {mixer.softcap}": mixer.softcap}
+    return ", ".join(name for name, there in said.items() if there) or "none"
+
+
+IN_SCORES = {  # ways in which scores know of positions
+    "alibi": "ALiBi",
+    "relative_bias": "relative bias",
+    "disentangled": "disentangled",
+    "relative_projection": "relative projection",
+}
+
+
+def _positions(stack: Stack, layer: Layer) -> str:
+    embedding, mixer = stack.embedding, layer.mixer
+    if isinstance(embedding, Patches):
+        found = ["" if embedding.positions == "none" else embedding.positions]
+    else:
+        found = [embedding.positions.kind if embedding.positions else ""]
+    if isinstance(mixer, Attention | LatentAttention) and mixer.rotary:
+        kind = dict(mixer.rotary.scaling).get("rope_type")
+        found.append(f"rotary ({kind})" if kind else "rotary")
+    if isinstance(mixer, Attention):
+        found += [name for field, name in IN_SCORES.items() if getattr(mixer, field)]
+    return ", ".join(filter(None, found)) or "none"
+
+
+def _theta(mixer: Attention | LatentAttention) -> Any:
+    if not mixer.rotary:
+        return None
+    theta = mixer.rotary.theta
+    return int(theta) if theta == int(theta) else theta
+
+
+def _context_length(s: Described) -> Any:
+    """Rows of the table of positions; without one, what the config says that the model is made for."""
+
+    def tokens(stack: Stack) -> int | None:
+        embedding = stack.embedding
+        if isinstance(embedding, Patches):
+            return embedding.count + embedding.extra_tokens
+        return embedding.positions.count if embedding.positions else None
+
+    found = _of_stacks(tokens)(s)
+    return s.made_for if found is None else found
+
+
+def _activation(ffn: Mlp | Moe) -> str:
+    return f"{ffn.activation}, gated" if ffn.gated else ffn.activation
+
+
+def _norm(layer: Layer) -> str | None:
+    names = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
+    return None if layer.place == "none" else names[layer.norm.kind]
+
+
+def _place(layer: Layer) -> str:
+    return layer.place if layer.parallel == "no" else f"{layer.place}, parallel"
+
+
+def _is_lm(step: object) -> TypeGuard[Dense]:
+    return isinstance(step, Dense) and step.width is None
+
+
+def _heads(s: Described) -> str:
+    if tied(s.spec) is not None:
+        return "language model"
+    return ", ".join(dict.fromkeys(head.name for head in s.spec.heads)) or "none"
+
+
+def _biases(s: Described) -> str:
+    """Which matrices, norms and heads have biases."""
+    found: list[str] = []
+    for _, _, layer, _ in _layers(s.spec):
+        for mixer in (layer.mixer, layer.cross):
+            if isinstance(mixer, Attention):
+                found += [letter for letter in "qkvo" if getattr(mixer, f"bias_{letter}")]
+            elif isinstance(mixer, LatentAttention) and mixer.bias:
+                found.append("attention")
+        ffn = layer.ffn
+        if (isinstance(ffn, Mlp) and (ffn.bias_in or ffn.bias_out)) or (isinstance(ffn, Moe) and ffn.bias):
+            found.append("feed-forward")
+        if layer.place != "none" and layer.norm.kind == "layernorm" and layer.norm.weight and layer.norm.bias:
+            found.append("norms")
+    found += ["head" for head in s.spec.heads for step in head.steps if isinstance(step, Dense) and step.bias]
+    return ", ".join(dict.fromkeys(found)) or "none"
+
+
+def _of_mixers(get: Callable[[Any], Any], *kinds: type) -> Callable[[Described], Any]:
+    return _of_layers(get, "mixer", *kinds)
+
+
+def _of_experts(field: str) -> Callable[[Described], Any]:
+    return _of_layers(attrgetter(field), "ffn", Moe)
+
+
+def _at(s: Described) -> Any:
+    return told((of, _positions(stack, layer)) for of, stack, layer, _ in _layers(s.spec))
+
+
+ANY = (Attention, LatentAttention)
+FACTS = tuple(
+    Fact("architecture", *fact)
+    for fact in (
+        ("family", "family", "text", attrgetter("spec.family")),
+        ("kind", "kind", "text", attrgetter("spec.kind")),
+        ("layers", "layers", "count", lambda s: sum(stack.layers.n_layers for stack in s.spec.stacks)),
+        ("layer_kinds", "kinds of layers", "text", _kinds),
+        ("d_model", "model width", "count", _of_stacks(attrgetter("d_model"))),
+        ("heads", "query heads", "count", _of_mixers(attrgetter("n_heads"), *ANY)),
+        ("kv_heads", "key/value heads", "count", _of_mixers(attrgetter("kv_heads"), Attention)),
+        ("d_head", "width of a head", "count", _of_mixers(_d_head, *ANY)),
+        ("attention", "attention", "text", _of_layers(_attention)),
+        ("kv_rank", "key/value latent", "count", _of_mixers(attrgetter("kv_rank"), LatentAttention)),
+        ("window", "window", "count", _of_mixers(_window, Attention)),
+        ("attention_added", "added to attention", "text", _of_layers(_added)),
+        ("position", "positions", "text", _at),
+        ("rope_theta", "rotary base", "count", _of_mixers(_theta, *ANY)),
+        ("context_length", "context length", "count", _context_length),
+        ("d_ff", "feed-forward width", "count", _of_layers(attrgetter("d_ff"), "ffn", Mlp)),
+        ("activation", "activation", "text", _of_layers(_activation, "ffn", Mlp, Moe)),
+        ("experts", "experts", "count", _of_experts("n_experts")),
+        ("experts_per_token", "experts per token", "count", _of_experts("top_k")),
+        ("d_expert", "width of an expert", "count", _of_experts("d_expert")),
+        ("d_shared", "width of shared experts", "count", _of_experts("d_shared")),
+        ("norm", "norm", "text", _of_layers(_norm)),
+        ("norm_place", "place of norms", "text", _of_layers(_place)),
+        ("vocab", "vocabulary", "count", _of_stacks(lambda stack: getattr(stack.embedding, "vocab", None))),
+        ("head", "head", "text", _heads),
+        ("tied", "head tied to tokens", "text", lambda s: tied(s.spec)),
+        ("biases", "biases", "text", _biases),
+    )
+)

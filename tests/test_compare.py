@@ -162,11 +162,11 @@ def test_a_comparison_is_an_answer(tcalc: Shell) -> None:
 
 def test_a_comparison_is_short_to_look_at() -> None:
     found = compare("whisper-base", "gemma-3-4b")
-    assert repr(found) == f"<Comparison models=whisper-base, gemma-3-4b, rows={len(FACTS)}, differing=41>"
-    html = found._repr_html_()
-    assert html.startswith("<table><tr><th></th><th>whisper-base</th><th>gemma-3-4b</th></tr>")
-    assert "<tr><td>context length</td><td>encoder 1,500, decoder 448</td><td>131,072</td></tr>" in html
-    assert "<td>width of an expert</td>" not in html
+    assert repr(found) == f"<Comparison models=whisper-base, gemma-3-4b, rows={len(FACTS)}, differing=39>"
+    text = re.sub("<[^>]+>", "|", found._repr_html_())
+    assert text.startswith("||Comparison||||whisper-base||gemma-3-4b||")
+    assert "|context length||encoder 1,500, decoder 448||131,072|" in text
+    assert "d expert" not in text
 
 
 def test_notes_are_returned_and_models_left_as_they_were() -> None:

@@ -6,7 +6,7 @@ what it is, for `repr` and for notebooks; fields of fields by dots.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from transformer_calc import units
@@ -91,16 +91,16 @@ class OfModel(Answer):
     notes: tuple[str, ...]  # what was taken for granted or passed over, and what of the workload is beyond the model
 
 
-def as_table(caption: str, lines: Mapping[str, str]) -> str:
-    """What notebooks show: a line for each name that has a text."""
+def as_table(caption: str, lines: Mapping[str, str | Sequence[str]]) -> str:
+    """What notebooks show: a line for each name that has a text, or several."""
     from html import escape
 
-    rows = "".join(
-        f'<tr><th style="text-align:left">{escape(name.replace("_", " "))}</th>'
-        f'<td style="text-align:right">{escape(text)}</td></tr>'
-        for name, text in lines.items()
-        if text
-    )
+    def row(name: str, texts: Sequence[str]) -> str:
+        cells = "".join(f'<td style="text-align:right">{escape(text)}</td>' for text in texts)
+        return f'<tr><th style="text-align:left">{escape(name.replace("_", " "))}</th>{cells}</tr>'
+
+    each = {name: (text,) if isinstance(text, str) else text for name, text in lines.items()}
+    rows = "".join(row(name, texts) for name, texts in each.items() if any(texts))
     return f"<table><caption>{escape(caption)}</caption>{rows}</table>"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformer_calc.answer import Assumption
     from transformer_calc.expr import Size
     from transformer_calc.facts import Device
-    from transformer_calc.readings.cost.compare import Compared, Comparison, With
+    from transformer_calc.readings.cost.compare import Compared, Comparison
     from transformer_calc.readings.cost.reckoning import Reckoning
     from transformer_calc.readings.cost.serve import Serve
     from transformer_calc.readings.count.further import Further
@@ -39,6 +39,40 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "gpt2"
 COUNTED = "mtp.counted=true"  # the setting that --mtp is
 USUAL_LENGTH = 2048  # tokens of a sequence, unless the model takes fewer or is told otherwise
+
+
+def compare(
+    *models: Transformer | str | Path,
+    batch: int | None = None,
+    seq: int | None = None,
+    target_seq: int | None = None,
+    context: int | None = None,
+    device: str | Device | None = None,
+    devices: int | None = None,
+    price: float | None = None,
+    tokens: int | None = None,
+    mfu: float | None = None,
+) -> Comparison:
+    """Models side by side, with what differs.
+
+    models: loaded, or as `load` takes them; batch, seq, target_seq, context: as in `Transformer.workload`, else what is
+    usual for all of them; device: on which they are served and trained, too; devices: how many; price: dollars of one
+    for an hour; tokens: that each is trained on, else those of its published run; mfu: of training, a part of 1
+
+    >>> load("gpt3").compare("llama-3-8b")["kv_heads"].values
+    (96, 8)
+    """
+    from transformer_calc.readings.cost import compare as side
+
+    loaded = [model if isinstance(model, Transformer) else load(model) for model in models]
+    side.check([model.spec.name for model in loaded], device, devices=devices, price=price, mfu=mfu)
+    sizes = {"batch": batch, "seq": seq, "target_seq": target_seq, "context": context}
+    asked = {name: size for name, size in sizes.items() if size is not None}
+    known = _device(device)
+    terms = {"device": known, "devices": devices, "price": price, "tokens": tokens, "mfu": mfu}
+    runs = side.workloads([side.Runnable(one.spec, one.graph, one.unremarked) for one in loaded], asked)
+    found = [model._compared(*run, asked, terms) for model, run in zip(loaded, runs, strict=True)]
+    return side.comparison(found, asked, known, devices)
 
 
 class Transformer:
@@ -761,25 +795,20 @@ class Transformer:
         said |= found.pop("assumptions") | self._too_long(workload)
         return reckoning.Reckoning(**about, **found, assumptions=said)
 
-    def compare(self, *others: Transformer | str | Path, **on: Unpack[With]) -> Comparison:
-        """The model beside others, with what differs; on: see `transformer_calc.compare`.
-
-        >>> load("gpt3").compare("llama-3-8b")["layers"].values
-        (96, 32)
-        """
-        return compare(self, *others, **on)
+    compare = compare  # with others
 
     def _compared(
         self, run: Workload | None, notes: Iterable[str], asked: Mapping[str, int], terms: Mapping[str, Any]
     ) -> Compared:
         """What is known of it beside others; asked: sizes that were given; terms: of the device and of training."""
         from transformer_calc.readings.cost.compare import Compared, passes
+        from transformer_calc.readings.count.cache import cached
         from transformer_calc.readings.count.params import params
 
         known: TrainingRun = self.run
         sizes: dict[str, Any] = run.to_dict() if run else {}
         whole = run if run and not run.context else None  # sequences; a run keeps what it is known to have had
-        of_run = {
+        of_run: dict[str, Any] = {
             "batch": None if known.batch_tokens else asked.get("batch"),
             "seq": whole.seq if whole and "seq" in asked and not known.seq else None,
             "target_seq": whole.target if whole and "target_seq" in asked and not known.target_seq else None,
@@ -799,18 +828,16 @@ class Transformer:
                 said.append(f"serving is left out: {error.message}")
             if device.memory_bytes is not None:
                 fewest = self.fit(**sizes, device=device, solve="devices").devices
-        made, said = self.length, list(dict.fromkeys(said))
+        serving = self.memory(**sizes)
         return Compared(
             spec=self.spec,
-            made_for=made.tokens if made and made.what != "trained on" else None,
-            source=self.source,
-            about={**self.describe(), "notes": said},
-            notes=tuple(said),
+            about={**self.describe(), "notes": list(dict.fromkeys(said))},
             workload=run,
             graph=self.graph,
             params=params(self.graph, self.graph.sizes(Workload())),
-            passes=passes(self.graph, run),
-            serving=self.memory(**sizes),
+            passes=passes(self.graph, run) if run else None,
+            serving=serving,
+            cache=serving.kv_cache if run and cached(self.graph) else None,
             training=self.memory(**{**sizes, "context": 0}, mode="train"),
             run=trained,
             published=TrainingRun() if self.changes else known,
@@ -831,40 +858,6 @@ class Transformer:
             "checkpoint": self.checkpoint and self.checkpoint.to_dict(),
             "notes": list(self.notes),
         }
-
-
-def compare(
-    *models: Transformer | str | Path,
-    batch: int | None = None,
-    seq: int | None = None,
-    target_seq: int | None = None,
-    context: int | None = None,
-    device: str | Device | None = None,
-    devices: int | None = None,
-    price: float | None = None,
-    tokens: int | None = None,
-    mfu: float | None = None,
-) -> Comparison:
-    """Models side by side, with what differs.
-
-    models: loaded, or as `load` takes them; batch, seq, target_seq, context: as in `Transformer.workload`, else what is
-    usual for all of them; device: on which they are served and trained, too; devices: how many; price: dollars of one
-    for an hour; tokens: that each is trained on, else those of its published run; mfu: of training, a part of 1
-
-    >>> compare("gpt3", "llama-3-8b")["kv_heads"].values
-    (96, 8)
-    """
-    from transformer_calc.readings.cost import compare as side
-
-    loaded = [model if isinstance(model, Transformer) else load(model) for model in models]
-    side.check([model.spec.name for model in loaded], device, devices=devices, price=price, mfu=mfu)
-    sizes = {"batch": batch, "seq": seq, "target_seq": target_seq, "context": context}
-    asked = {name: size for name, size in sizes.items() if size is not None}
-    known = _device(device)
-    terms = {"device": known, "devices": devices, "price": price, "tokens": tokens, "mfu": mfu}
-    runs = side.workloads(loaded, asked)
-    found = [model._compared(*run, asked, terms) for model, run in zip(loaded, runs, strict=True)]
-    return side.comparison(found, asked, known, devices)
 
 
 def noted(about: dict[str, Any], note: str) -> dict[str, Any]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple
 
-from transformer_calc.answer import Answer, Assumption, Assumptions, said
+from transformer_calc.answer import Answer, Assumption, Assumptions, as_table, said
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device, TrainingRun
 from transformer_calc.graph.core import Graph
@@ -16,11 +15,11 @@ from transformer_calc.readings.cost.reckoning import Reckoning
 from transformer_calc.readings.cost.scaling import FRONTIERS
 from transformer_calc.readings.cost.serve import Serve
 from transformer_calc.readings.count import architecture
-from transformer_calc.readings.count.architecture import Fact
+from transformer_calc.readings.count.architecture import Fact, group
 from transformer_calc.readings.count.cache import cached
 from transformer_calc.readings.count.flops import rows, scores, totals
 from transformer_calc.readings.count.params import Counts
-from transformer_calc.readings.memory.held import Memory
+from transformer_calc.readings.memory.held import KvCache, Memory
 from transformer_calc.spec import Audio, Model, Tokens, Vectors, Workload
 
 SERVED, TRAINED = Serving(), Training()
@@ -42,20 +41,6 @@ BASIS = {
         f"{CHINCHILLA.source}, {CHINCHILLA.name}; of the active parameters", CHINCHILLA.name, source=CHINCHILLA.source
     ),
 }
-
-
-class With(TypedDict, total=False):
-    """What models are compared with: a workload, and what they are served and trained on."""
-
-    batch: int | None
-    seq: int | None
-    target_seq: int | None
-    context: int | None
-    device: str | Device | None
-    devices: int | None
-    price: float | None
-    tokens: int | None
-    mfu: float | None
 
 
 class SideBySide(NamedTuple):
@@ -82,35 +67,34 @@ class SideBySide(NamedTuple):
 class Passes(NamedTuple):
     """Work of the batch: FLOPs of a forward pass, also for a token, and of a training step; what part scores take."""
 
-    forward: Any = None
-    forward_per_token: int | float | None = None
-    train: Any = None
-    attention_share: float | None = None
+    forward: Any
+    forward_per_token: int | float
+    train: Any
+    attention_share: float | None
 
 
 class Compared(NamedTuple):
     """What is known of one of the models.
 
     workload: None where what was asked for does not apply: a context, of a model that keeps no cache; serving,
-    training: what memory holds; run: of training, by whatever is known; published: the run that is known, of a model
-    that was not changed; served: on the device, if the model can be spread over so many; fewest: devices that hold it
+    training: what memory holds; cache: of serving, where there is one; run: of training, by whatever is known;
+    published: the run that is known, of a model that was not changed; served: on the device, if the model can be
+    spread over so many; fewest: devices that hold it
     """
 
     spec: Model
-    made_for: int | None
-    source: str
     about: Mapping[str, Any]
-    notes: tuple[str, ...]
     workload: Workload | None
     graph: Graph
     params: Counts
-    passes: Passes
+    passes: Passes | None
     serving: Memory
+    cache: KvCache | None
     training: Memory
     run: Reckoning
     published: TrainingRun
-    served: Serve | None = None
-    fewest: int | None = None
+    served: Serve | None
+    fewest: int | None
 
 
 class Comparison(Answer):
@@ -153,17 +137,9 @@ class Comparison(Answer):
         return {"models": ", ".join(self.names), "rows": f"{len(self.rows)}", "differing": f"{len(self.differing)}"}
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        def line(cells: Sequence[str], tag: str) -> str:
-            return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
-
-        lines = [
-            (row.label, *(said(value, _kind(value, row.kind)) for value in row.plain))
-            for row in self.rows
-            if any(value is not None for value in row.values)
-        ]
-        return f"<table>{line(('', *self.names), 'th')}{''.join(line(cells, 'td') for cells in lines)}</table>"
+        lines: dict[str, Sequence[str]] = {"": self.names}
+        lines |= {row.key: [said(one, _kind(one, row.kind)) for one in row.plain] for row in self.rows}
+        return as_table("Comparison", lines)
 
 
 def _kind(value: Any, kind: str) -> str:
@@ -188,26 +164,15 @@ def check(names: Sequence[str], device: str | Device | None, **of_device: float 
         raise InputError(f"{lonely[0]}, but of which device is not said", "`device=NAME`")
 
 
-class Runs(Protocol):
-    """A model that takes workloads."""
+class Runnable(NamedTuple):
+    """A model that takes workloads: what is not given is as usual."""
 
     spec: Model
-
-    @property
-    def graph(self) -> Graph:
-        """What it computes."""
-
-    def unremarked(
-        self,
-        batch: int | None = None,
-        seq: int | None = None,
-        target_seq: int | None = None,
-        context: int | None = None,
-    ) -> Workload:
-        """The workload of these sizes, and else of those that are usual."""
+    graph: Graph
+    workload: Callable[..., Workload]
 
 
-def workloads(models: Sequence[Runs], asked: Mapping[str, int]) -> list[tuple[Workload | None, list[str]]]:
+def workloads(models: Sequence[Runnable], asked: Mapping[str, int]) -> list[tuple[Workload | None, list[str]]]:
     """What each model is run with, and what is to be noted of that.
 
     It is what was asked for, and else the least batch and length that are usual for them. Images have lengths of their
@@ -215,12 +180,12 @@ def workloads(models: Sequence[Runs], asked: Mapping[str, int]) -> list[tuple[Wo
     """
     context, target, length = asked.get("context", 0), asked.get("target_seq"), asked.get("seq")
     takes_target = [model for model in models if model.spec.kind == "encoder-decoder"]
-    caches = [model for model in models if "cached" in model.graph.axes]
+    caches = [model for model in models if cached(model.graph)]
     texts = [model for model in models if isinstance(model.spec.stacks[0].embedding, Tokens | Vectors)]
     for given, takes in ((context, caches), (target, takes_target), (length, texts)):
         if given and not takes:
-            models[0].unremarked(**asked)  # it says what is wrong
-    usual = [model.unremarked(batch=asked.get("batch")) for model in models]
+            models[0].workload(**asked)  # it says what is wrong
+    usual = [model.workload(batch=asked.get("batch")) for model in models]
     batch = min(run.batch for run in usual)
     shortest = min((run.seq for model, run in zip(models, usual, strict=True) if model in texts), default=None)
     runs: list[tuple[Workload | None, list[str]]] = []
@@ -230,16 +195,14 @@ def workloads(models: Sequence[Runs], asked: Mapping[str, int]) -> list[tuple[Wo
             continue
         speech = isinstance(model.spec.stacks[0].embedding, Audio)
         seq = length if speech else (length or (None if context else shortest)) if model in texts else None
-        run = model.unremarked(batch, seq, target if model in takes_target else None, context)
+        run = model.workload(batch, seq, target if model in takes_target else None, context)
         fixed = length not in (None, run.seq)
         runs.append((run, [f"its images are {run.seq:,} tokens, whatever seq is"] if fixed else []))
     return runs
 
 
-def passes(graph: Graph, run: Workload | None) -> Passes:
-    """What a batch takes; nothing of a workload that does not apply."""
-    if run is None:
-        return Passes()
+def passes(graph: Graph, run: Workload) -> Passes:
+    """What a batch takes."""
     sizes, tokens = graph.sizes(run), run.batch * (run.target or run.seq)
     found = list(rows(graph, sizes, decode=run.context > 0))
     whole = totals(found, sizes)
@@ -250,14 +213,6 @@ def passes(graph: Graph, run: Workload | None) -> Passes:
         None if run.context else whole.train.model,
         scores(found, sizes) / forward if forward else None,
     )
-
-
-def _group(group: str, *facts: tuple[str, str, str, Callable[[Compared], Any]]) -> tuple[Fact, ...]:
-    return tuple(Fact(group, *fact) for fact in facts)
-
-
-def _kv(s: Compared, key: str) -> Any:
-    return getattr(s.serving.kv_cache, key) if s.workload and cached(s.graph) else None
 
 
 def _activations(s: Compared) -> int | None:
@@ -280,14 +235,9 @@ def _chinchilla(s: Compared) -> float | None:
     return CHINCHILLA.tokens(s.params.active) if predicts else None
 
 
-def _chinchilla_tokens(s: Compared) -> int | None:
-    best = _chinchilla(s)
-    return None if best is None else round(best)
-
-
 def _to_chinchilla(s: Compared) -> float | None:
     best = _chinchilla(s)
-    return None if best is None or s.run.tokens is None else s.run.tokens / best
+    return s.run.tokens / best if best and s.run.tokens else None
 
 
 def _time(s: Compared) -> str | None:
@@ -298,78 +248,70 @@ def _time(s: Compared) -> str | None:
     return text.partition(",")[0] if text.startswith(("MFU", "HFU")) else text
 
 
-def _mwh(s: Compared) -> float | None:
-    return None if s.run.cost.kwh is None else s.run.cost.kwh / 1000
-
-
-def _served(field: str, label: str, kind: str) -> tuple[str, str, str, Callable[[Compared], Any]]:
-    return field, label, kind, lambda s: s.served and getattr(s.served, field)
-
-
 FACTS = (
     *architecture.FACTS,
-    *_group(
+    *group(
         "parameters",
-        ("total", "total", "count", attrgetter("params.total")),
-        ("active", "active per token", "count", attrgetter("params.active")),
-        ("embedding", "embedding", "count", attrgetter("params.embedding")),
-        ("non_embedding", "non-embedding", "count", attrgetter("params.non_embedding")),
+        ("total", "total", "count", "params.total"),
+        ("active", "active per token", "count", "params.active"),
+        ("embedding", "embedding", "count", "params.embedding"),
+        ("non_embedding", "non-embedding", "count", "params.non_embedding"),
     ),
-    *_group(
+    *group(
         "FLOPs",
-        ("forward_per_token", "forward, per token", "flops", attrgetter("passes.forward_per_token")),
-        ("forward", "forward, the batch", "flops", attrgetter("passes.forward")),
-        ("train", "training step", "flops", attrgetter("passes.train")),
-        ("attention_share", "scores and mixing, of forward", "share", attrgetter("passes.attention_share")),
+        ("forward_per_token", "forward, per token", "flops", "passes.forward_per_token"),
+        ("forward", "forward, the batch", "flops", "passes.forward"),
+        ("train", "training step", "flops", "passes.train"),
+        ("attention_share", "scores and mixing, of forward", "share", "passes.attention_share"),
     ),
-    *_group(
+    *group(
         "memory",
-        ("weights", "weights", "bytes", attrgetter("serving.per_device.weights")),
-        ("kv_per_token", "KV cache, per token", "bytes", lambda s: _kv(s, "bytes_per_token")),
-        ("kv_cache", "KV cache, the batch", "bytes", lambda s: _kv(s, "bytes")),
+        ("weights", "weights", "bytes", "serving.per_device.weights"),
+        ("kv_per_token", "KV cache, per token", "bytes", "cache.bytes_per_token"),
+        ("kv_cache", "KV cache, the batch", "bytes", "cache.bytes"),
         ("activations", "training: activations", "bytes", _activations),
         ("states", "training: states", "bytes", _states),
     ),
-    *_group(
+    *group(
         "published run",
-        ("tokens", "tokens", "count", attrgetter("published.tokens")),
+        ("tokens", "tokens", "count", "published.tokens"),
         ("tokens_per_parameter", "tokens per parameter", "count", _per_parameter),
         ("hardware", "hardware", "text", lambda s: s.published.hardware or None),
-        ("device_hours", "device hours", "count", attrgetter("published.hours")),
+        ("device_hours", "device hours", "count", "published.hours"),
     ),
-    *_group(
+    *group(
         "training run",
-        ("run_tokens", "tokens", "count", attrgetter("run.tokens")),
-        ("run_flops", "FLOPs of the run", "flops", attrgetter("run.cost.flops")),
-        ("six_nd", "by 6·N·tokens", "flops", attrgetter("run.six_nd.flops")),
-        ("chinchilla_tokens", "Chinchilla's tokens", "count", _chinchilla_tokens),
+        ("run_tokens", "tokens", "count", "run.tokens"),
+        ("run_flops", "FLOPs of the run", "flops", "run.cost.flops"),
+        ("six_nd", "by 6·N·tokens", "flops", "run.six_nd.flops"),
+        ("chinchilla_tokens", "Chinchilla's tokens", "count", lambda s: (best := _chinchilla(s)) and round(best)),
         ("tokens_to_chinchilla", "tokens to Chinchilla's", "number", _to_chinchilla),
     ),
 )
 ON_DEVICE = (  # where one is given
-    *_group(
+    *group(
         "training run",
-        ("run_devices", "devices", "count", attrgetter("run.terms.devices")),
+        ("run_devices", "devices", "count", "run.terms.devices"),
         ("run_time", "its time is", "text", _time),
-        ("run_device_hours", "device-hours", "number", attrgetter("run.cost.device_hours")),
-        ("run_days", "days", "number", attrgetter("run.cost.days")),
-        ("run_usd", "dollars", "usd", attrgetter("run.cost.usd")),
-        ("run_mwh", "energy, MWh", "number", _mwh),
-        ("run_tco2e", "carbon, t CO2e", "number", attrgetter("run.cost.tco2e")),
-        ("run_tokens_per_second", "tokens per second", "number", attrgetter("run.cost.tokens_per_second")),
-        ("run_step_seconds", "a step", "seconds", attrgetter("run.cost.step_seconds")),
-        ("run_mfu", "MFU", "share", attrgetter("run.cost.mfu")),
+        ("run_device_hours", "device-hours", "number", "run.cost.device_hours"),
+        ("run_days", "days", "number", "run.cost.days"),
+        ("run_usd", "dollars", "usd", "run.cost.usd"),
+        ("run_mwh", "energy, MWh", "number", lambda s: s.run.cost.kwh and s.run.cost.kwh / 1000),
+        ("run_tco2e", "carbon, t CO2e", "number", "run.cost.tco2e"),
+        ("run_tokens_per_second", "tokens per second", "number", "run.cost.tokens_per_second"),
+        ("run_step_seconds", "a step", "seconds", "run.cost.step_seconds"),
+        ("run_mfu", "MFU", "share", "run.cost.mfu"),
     ),
-    *_group(
+    *group(
         "serving",
-        _served("ttft_seconds", "time to first token", "seconds"),
-        _served("tpot_seconds", "time per output token", "seconds"),
-        _served("tokens_per_second", "tokens per second", "number"),
-        _served("usd_per_million_tokens", "dollars per million tokens", "usd"),
-        _served("bound", "waits for", "text"),
-        _served("largest_batch", "largest batch in memory", "count"),
-        _served("fits", "fits", "text"),
-        ("fewest_devices", "fewest devices that hold it", "count", attrgetter("fewest")),
+        ("ttft_seconds", "time to first token", "seconds", "served.ttft_seconds"),
+        ("tpot_seconds", "time per output token", "seconds", "served.tpot_seconds"),
+        ("tokens_per_second", "tokens per second", "number", "served.tokens_per_second"),
+        ("usd_per_million_tokens", "dollars per million tokens", "usd", "served.usd_per_million_tokens"),
+        ("bound", "waits for", "text", "served.bound"),
+        ("largest_batch", "largest batch in memory", "count", "served.largest_batch"),
+        ("fits", "fits", "text", "served.fits"),
+        ("fewest_devices", "fewest devices that hold it", "count", "fewest"),
     ),
 )
 
@@ -378,24 +320,24 @@ def comparison(
     found: Sequence[Compared], asked: Mapping[str, int], device: Device | None, devices: int | None
 ) -> Comparison:
     """Each fact of all models, in their order; asked: the sizes that were given."""
-    names = _names(found)
-    runs = [one.workload and one.workload.to_dict() for one in found]
+    of = dict(zip(_names(found), found, strict=True))
+    runs = [one.workload.to_dict() if one.workload else None for one in found]
     stored = {
         f"checkpoint of {name}": one.serving.assumptions["checkpoint"]
-        for name, one in zip(names, found, strict=True)
+        for name, one in of.items()
         if "checkpoint" in one.serving.assumptions
     }
     return Comparison(
-        names=tuple(names),
+        names=tuple(of),
         models=tuple(one.about for one in found),
         workload=next(filter(None, runs), dict(asked)),
         workloads=tuple(runs),
         rows=tuple(_row(fact, found) for fact in (*FACTS, *(ON_DEVICE if device else ()))),
         device=device,
         devices=devices or 1,
-        served={name: one.served for name, one in zip(names, found, strict=True)} if device else {},
-        trained={name: one.run for name, one in zip(names, found, strict=True)},
-        notes={name: one.notes for name, one in zip(names, found, strict=True)},
+        served={name: one.served for name, one in of.items()} if device else {},
+        trained={name: one.run for name, one in of.items()},
+        notes={name: tuple(one.about["notes"]) for name, one in of.items()},
         assumptions=stored | BASIS,
     )
 
@@ -425,8 +367,8 @@ def _names(found: Sequence[Compared]) -> list[str]:
     plain = [one.spec.name for one in found]
     names: list[str] = []
     for one, name in zip(found, plain, strict=True):
-        if plain.count(name) > 1 and one.source != f"preset {name}":
-            name = one.source
+        if plain.count(name) > 1 and one.about["source"] != f"preset {name}":
+            name = one.about["source"]
         number, unique = 1, name
         while unique in (*names, *COLUMNS):
             number += 1

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from transformer_calc.spec import Attention, Dense, LatentAttention, Layer, Mlp, Model, Moe, Patches, Stack
 
 
-class Described(Protocol):
-    """A model that is asked about."""
+class _Described(Protocol):
+    """A model: its spec, and what an answer says of it."""
 
     @property
-    def spec(self) -> Model:
-        """What it is."""
+    def spec(self) -> Model: ...
 
     @property
-    def made_for(self) -> int | None:
-        """Tokens of the longest sequence that its config says that it is made for, where that is no table."""
+    def about(self) -> Mapping[str, Any]: ...
 
 
 class Fact(NamedTuple):
@@ -32,6 +30,22 @@ class Fact(NamedTuple):
     label: str
     kind: str
     of: Callable[[Any], Any]
+
+
+Reads = str | Callable[[Any], Any]  # a path of attributes, or a function
+
+
+def group(name: str, *facts: tuple[str, str, str, Reads]) -> tuple[Fact, ...]:
+    """The facts of a group, each by its key, label, kind, and how it is read."""
+    return tuple(Fact(name, key, label, kind, _reader(of)) for key, label, kind, of in facts)
+
+
+def _reader(of: Reads) -> Callable[[Any], Any]:
+    """Reads a path, and None where it leads through what is None."""
+    if not isinstance(of, str):
+        return of
+    names = of.split(".")
+    return lambda s: reduce(lambda value, name: None if value is None else getattr(value, name), names, s)
 
 
 def told(values: Iterable[tuple[str, Any]]) -> Any:
@@ -54,21 +68,22 @@ def _layers(spec: Model) -> Iterator[tuple[str, Stack, Layer, int]]:
             yield " ".join(names), stack, layer, stack.layers.count(number)
 
 
-def _of_layers(get: Callable[[Any], Any], part: str = "", *kinds: type) -> Callable[[Described], Any]:
-    """Reads it of every kind of layer, or of a part of it, where that is of these kinds."""
+def _of(part: str, get: Reads, *kinds: type) -> Callable[[_Described], Any]:
+    """Reads it of a part of every kind of layer, or of the layer itself, where that is of these kinds."""
+    read = _reader(get)
 
-    def read(s: Described) -> Any:
+    def of(s: _Described) -> Any:
         parts = [(of, getattr(layer, part) if part else layer) for of, _, layer, _ in _layers(s.spec)]
-        return told((of, get(one)) for of, one in parts if not kinds or isinstance(one, kinds))
+        return told((of, read(one)) for of, one in parts if not kinds or isinstance(one, kinds))
 
-    return read
+    return of
 
 
-def _of_stacks(get: Callable[[Stack], Any]) -> Callable[[Described], Any]:
+def _of_stacks(get: Callable[[Stack], Any]) -> Callable[[_Described], Any]:
     return lambda s: told((stack.name, get(stack)) for stack in s.spec.stacks)
 
 
-def _kinds(s: Described) -> str:
+def _kinds(s: _Described) -> str:
     kinds = [f"{count:,} {of}" for of, _, _, count in _layers(s.spec) if of] or ["all alike"]
     kinds += [f"sets of weights: {stack.share_layers}" for stack in s.spec.stacks if stack.share_layers]
     return ", ".join(kinds)
@@ -88,10 +103,6 @@ def _d_head(mixer: Attention | LatentAttention) -> int:
     return mixer.d_head if isinstance(mixer, Attention) else mixer.d_nope + mixer.d_rope
 
 
-def _window(mixer: Attention) -> Any:
-    return f"chunks of {mixer.chunk:,}" if mixer.chunk else mixer.window
-
-
 def _added(layer: Layer) -> str:
     """What is done to queries, keys and scores beside the usual."""
     mixer = layer.mixer
@@ -103,15 +114,14 @@ def _added(layer: Layer) -> str:
     return ", ".join(name for name, there in said.items() if there) or "none"
 
 
-IN_SCORES = {  # ways in which scores know of positions
-    "alibi": "ALiBi",
-    "relative_bias": "relative bias",
-    "disentangled": "disentangled",
-    "relative_projection": "relative projection",
-}
+IN_SCORES = ("alibi", "relative_bias", "disentangled", "relative_projection")  # ways in which scores know of positions
 
 
-def _positions(stack: Stack, layer: Layer) -> str:
+def _positions(s: _Described) -> Any:
+    return told((of, _positions_of(stack, layer)) for of, stack, layer, _ in _layers(s.spec))
+
+
+def _positions_of(stack: Stack, layer: Layer) -> str:
     embedding, mixer = stack.embedding, layer.mixer
     if isinstance(embedding, Patches):
         found = ["" if embedding.positions == "none" else embedding.positions]
@@ -121,7 +131,7 @@ def _positions(stack: Stack, layer: Layer) -> str:
         kind = dict(mixer.rotary.scaling).get("rope_type")
         found.append(f"rotary ({kind})" if kind else "rotary")
     if isinstance(mixer, Attention):
-        found += [name for field, name in IN_SCORES.items() if getattr(mixer, field)]
+        found += [field.replace("alibi", "ALiBi").replace("_", " ") for field in IN_SCORES if getattr(mixer, field)]
     return ", ".join(filter(None, found)) or "none"
 
 
@@ -132,7 +142,7 @@ def _theta(mixer: Attention | LatentAttention) -> Any:
     return int(theta) if theta == int(theta) else theta
 
 
-def _context_length(s: Described) -> Any:
+def _context_length(s: _Described) -> Any:
     """Rows of the table of positions; without one, what the config says that the model is made for."""
 
     def tokens(stack: Stack) -> int | None:
@@ -141,17 +151,8 @@ def _context_length(s: Described) -> Any:
             return embedding.count + embedding.extra_tokens
         return embedding.positions.count if embedding.positions else None
 
-    found = _of_stacks(tokens)(s)
-    return s.made_for if found is None else found
-
-
-def _activation(ffn: Mlp | Moe) -> str:
-    return f"{ffn.activation}, gated" if ffn.gated else ffn.activation
-
-
-def _norm(layer: Layer) -> str | None:
-    names = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
-    return None if layer.place == "none" else names[layer.norm.kind]
+    found, made = _of_stacks(tokens)(s), s.about["length"]
+    return made["tokens"] if found is None and made and made["what"] != "trained on" else found
 
 
 def _place(layer: Layer) -> str:
@@ -162,13 +163,13 @@ def _is_lm(step: object) -> TypeGuard[Dense]:
     return isinstance(step, Dense) and step.width is None
 
 
-def _heads(s: Described) -> str:
+def _heads(s: _Described) -> str:
     if tied(s.spec) is not None:
         return "language model"
     return ", ".join(dict.fromkeys(head.name for head in s.spec.heads)) or "none"
 
 
-def _biases(s: Described) -> str:
+def _biases(s: _Described) -> str:
     """Which matrices, norms and heads have biases."""
     found: list[str] = []
     for _, _, layer, _ in _layers(s.spec):
@@ -186,48 +187,40 @@ def _biases(s: Described) -> str:
     return ", ".join(dict.fromkeys(found)) or "none"
 
 
-def _of_mixers(get: Callable[[Any], Any], *kinds: type) -> Callable[[Described], Any]:
-    return _of_layers(get, "mixer", *kinds)
-
-
-def _of_experts(field: str) -> Callable[[Described], Any]:
-    return _of_layers(attrgetter(field), "ffn", Moe)
-
-
-def _at(s: Described) -> Any:
-    return told((of, _positions(stack, layer)) for of, stack, layer, _ in _layers(s.spec))
-
-
+NORMS = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
 ANY = (Attention, LatentAttention)
-FACTS = tuple(
-    Fact("architecture", *fact)
-    for fact in (
-        ("family", "family", "text", attrgetter("spec.family")),
-        ("kind", "kind", "text", attrgetter("spec.kind")),
-        ("layers", "layers", "count", lambda s: sum(stack.layers.n_layers for stack in s.spec.stacks)),
-        ("layer_kinds", "kinds of layers", "text", _kinds),
-        ("d_model", "model width", "count", _of_stacks(attrgetter("d_model"))),
-        ("heads", "query heads", "count", _of_mixers(attrgetter("n_heads"), *ANY)),
-        ("kv_heads", "key/value heads", "count", _of_mixers(attrgetter("kv_heads"), Attention)),
-        ("d_head", "width of a head", "count", _of_mixers(_d_head, *ANY)),
-        ("attention", "attention", "text", _of_layers(_attention)),
-        ("kv_rank", "key/value latent", "count", _of_mixers(attrgetter("kv_rank"), LatentAttention)),
-        ("window", "window", "count", _of_mixers(_window, Attention)),
-        ("attention_added", "added to attention", "text", _of_layers(_added)),
-        ("position", "positions", "text", _at),
-        ("rope_theta", "rotary base", "count", _of_mixers(_theta, *ANY)),
-        ("context_length", "context length", "count", _context_length),
-        ("d_ff", "feed-forward width", "count", _of_layers(attrgetter("d_ff"), "ffn", Mlp)),
-        ("activation", "activation", "text", _of_layers(_activation, "ffn", Mlp, Moe)),
-        ("experts", "experts", "count", _of_experts("n_experts")),
-        ("experts_per_token", "experts per token", "count", _of_experts("top_k")),
-        ("d_expert", "width of an expert", "count", _of_experts("d_expert")),
-        ("d_shared", "width of shared experts", "count", _of_experts("d_shared")),
-        ("norm", "norm", "text", _of_layers(_norm)),
-        ("norm_place", "place of norms", "text", _of_layers(_place)),
-        ("vocab", "vocabulary", "count", _of_stacks(lambda stack: getattr(stack.embedding, "vocab", None))),
-        ("head", "head", "text", _heads),
-        ("tied", "head tied to tokens", "text", lambda s: tied(s.spec)),
-        ("biases", "biases", "text", _biases),
-    )
+FACTS = group(
+    "architecture",
+    ("family", "family", "text", "spec.family"),
+    ("kind", "kind", "text", "spec.kind"),
+    ("layers", "layers", "count", lambda s: sum(stack.layers.n_layers for stack in s.spec.stacks)),
+    ("layer_kinds", "kinds of layers", "text", _kinds),
+    ("d_model", "model width", "count", _of_stacks(lambda stack: stack.d_model)),
+    ("heads", "query heads", "count", _of("mixer", "n_heads", *ANY)),
+    ("kv_heads", "key/value heads", "count", _of("mixer", "kv_heads", Attention)),
+    ("d_head", "width of a head", "count", _of("mixer", _d_head, *ANY)),
+    ("attention", "attention", "text", _of("", _attention)),
+    ("kv_rank", "key/value latent", "count", _of("mixer", "kv_rank", LatentAttention)),
+    (
+        "window",
+        "window",
+        "count",
+        _of("mixer", lambda a: f"chunks of {a.chunk:,}" if a.chunk else a.window, Attention),
+    ),
+    ("attention_added", "added to attention", "text", _of("", _added)),
+    ("position", "positions", "text", _positions),
+    ("rope_theta", "rotary base", "count", _of("mixer", _theta, *ANY)),
+    ("context_length", "context length", "count", _context_length),
+    ("d_ff", "feed-forward width", "count", _of("ffn", "d_ff", Mlp)),
+    ("activation", "activation", "text", _of("ffn", lambda f: f.activation + ", gated" * f.gated, Mlp, Moe)),
+    ("experts", "experts", "count", _of("ffn", "n_experts", Moe)),
+    ("experts_per_token", "experts per token", "count", _of("ffn", "top_k", Moe)),
+    ("d_expert", "width of an expert", "count", _of("ffn", "d_expert", Moe)),
+    ("d_shared", "width of shared experts", "count", _of("ffn", "d_shared", Moe)),
+    ("norm", "norm", "text", _of("", lambda one: None if one.place == "none" else NORMS[one.norm.kind])),
+    ("norm_place", "place of norms", "text", _of("", _place)),
+    ("vocab", "vocabulary", "count", _of_stacks(lambda stack: getattr(stack.embedding, "vocab", None))),
+    ("head", "head", "text", _heads),
+    ("tied", "head tied to tokens", "text", lambda s: tied(s.spec)),
+    ("biases", "biases", "text", _biases),
 )

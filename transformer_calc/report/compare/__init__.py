@@ -16,19 +16,7 @@ if TYPE_CHECKING:
     from transformer_calc.readings.cost.compare import Comparison
     from transformer_calc.readings.cost.reckoning import Reckoning
 
-LISTED = (  # of what training rests on
-    "batch",
-    "sequence",
-    "time",
-    "plan",
-    "device",
-    "peak",
-    "precision",
-    "price",
-    "power",
-    "PUE",
-    "carbon",
-)
+LISTED = "batch sequence time plan device peak precision price power PUE carbon".split()  # of what training rests on
 OPTIONS = ("--tokens", "--devices", "--mfu", "--price", "--batch")
 
 
@@ -50,8 +38,8 @@ def build(answer: Comparison, *, diff: bool = False) -> Report:
         "workloads": answer.workloads,
     }
     data: dict[str, Any] = {"compare": compared, "assumptions": assumptions}
-    counted = f"{tables.OTHER} {len(answer.differing)} of {len(answer.rows)} rows differ; a ratio is to "
-    ends, said = [counted + answer.names[0]], [basis]
+    differ = f"{tables.OTHER} {len(answer.differing)} of {len(answer.rows)} rows differ"
+    ends, said = [f"{differ}; a ratio is to {answer.names[0]}"], [basis]
     if answer.device:
         data |= {
             "device": {"name": answer.device.name},

@@ -54,7 +54,7 @@ def of_groups(answer: Comparison, rows: Sequence[SideBySide]) -> Iterator[Table]
             if row.group == group and any(value is not None for value in row.values)
         )
         if lines:
-            yield Table(group + places.get(group, ""), tuple(columns), lines, stacks=True)
+            yield Table(f"{group}{places.get(group, '')}", tuple(columns), lines, stacks=True)
 
 
 def whole(answer: Comparison, rows: Sequence[SideBySide]) -> Table:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformer_calc.answer import Assumption
 from transformer_calc.errors import as_options
-from transformer_calc.report import Facts, Kind, Report, Section, Text
+from transformer_calc.report import Facts, Kind, Report, Section, Text, in_options
 from transformer_calc.report.common import rests_on
 from transformer_calc.report.compare import tables
 from transformer_calc.report.cost import needs
@@ -26,10 +26,7 @@ def build(answer: Comparison, *, diff: bool = False) -> Report:
     diff:  only the rows that differ
     """
     rows = answer.differing if diff else answer.rows
-    models = [
-        {**about, "notes": [as_options(note) for note in notes]}
-        for about, notes in zip(answer.models, answer.notes.values(), strict=True)
-    ]
+    models = list(map(in_options, answer.models))
     assumptions, basis = rests_on(answer.assumptions)
     compared = {
         "models": answer.names,

@@ -187,7 +187,7 @@ def test_notes_are_returned_and_models_left_as_they_were() -> None:
     [
         (["gpt3"], {}, "compare takes two models or more, but only gpt3 is given"),
         (["gpt2", "gpt3"], {"devices": 8}, "`devices` is 8, but of which device is not said"),
-        (["gpt2", "gpt3"], {"device": "h100", "mfu": 1.4}, "gpt2: mfu is 1.4; it must be more than 0 and at most 1"),
+        (["gpt2", "gpt3"], {"device": "h100", "mfu": 1.4}, "gpt2: `mfu` is 1.4; it must be more than 0 and at most 1"),
         (["bert-base-uncased", "vit-base"], {"context": 4}, "context is 4, but bert-base-uncased keeps no cache"),
     ],
 )

@@ -20,11 +20,6 @@ class Assumption(NamedTuple):
     unit: str = ""
     source: str = ""
 
-    @property
-    def brief(self) -> str:
-        """The same in a few words: without what stands in brackets or after a colon."""
-        return self.text.partition(" (")[0].partition(";")[0].partition(":")[0]
-
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"value": self.value, "unit": self.unit or None, "source": self.source or None, "text": self.text}

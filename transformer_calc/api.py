@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformer_calc.answer import Assumption
     from transformer_calc.expr import Size
     from transformer_calc.facts import Device
-    from transformer_calc.readings.cost.compare import Compared, Comparison
+    from transformer_calc.readings.cost.compare import Comparison, Portrait
     from transformer_calc.readings.cost.reckoning import Reckoning
     from transformer_calc.readings.cost.serve import Serve
     from transformer_calc.readings.count.further import Further
@@ -799,9 +799,9 @@ class Transformer:
 
     def _compared(
         self, run: Workload | None, notes: Iterable[str], asked: Mapping[str, int], terms: Mapping[str, Any]
-    ) -> Compared:
+    ) -> Portrait:
         """What is known of it beside others; asked: sizes that were given; terms: of the device and of training."""
-        from transformer_calc.readings.cost.compare import Compared, passes
+        from transformer_calc.readings.cost.compare import Portrait, passes
         from transformer_calc.readings.count.cache import cached
         from transformer_calc.readings.count.params import params
 
@@ -829,7 +829,7 @@ class Transformer:
             if device.memory_bytes is not None:
                 fewest = self.fit(**sizes, device=device, solve="devices").devices
         serving = self.memory(**sizes)
-        return Compared(
+        return Portrait(
             spec=self.spec,
             about={**self.describe(), "notes": list(dict.fromkeys(said))},
             workload=run,

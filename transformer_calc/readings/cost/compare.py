@@ -73,7 +73,7 @@ class Passes(NamedTuple):
     attention_share: float | None
 
 
-class Compared(NamedTuple):
+class Portrait(NamedTuple):
     """What is known of one of the models.
 
     workload: None where what was asked for does not apply: a context, of a model that keeps no cache; serving,
@@ -215,37 +215,34 @@ def passes(graph: Graph, run: Workload) -> Passes:
     )
 
 
-def _activations(s: Compared) -> int | None:
+def _activations(s: Portrait) -> int | None:
     decoding = s.workload is None or s.workload.context
     return None if decoding else s.training.per_device.activations
 
 
-def _states(s: Compared) -> int:
+def _states(s: Portrait) -> int:
     held = s.training.per_device
     return held.weights + held.gradients + held.optimizer
 
 
-def _per_parameter(s: Compared) -> float | None:
+def _per_parameter(s: Portrait) -> float | None:
     return round(s.published.tokens / s.params.total, 2) if s.published.tokens else None
 
 
-def _chinchilla(s: Compared) -> float | None:
+def _chinchilla(s: Portrait) -> float | None:
     """The best number of tokens for this size: the fits are of models that predict the next token."""
     predicts = s.spec.kind == "decoder" and architecture.tied(s.spec) is not None
     return CHINCHILLA.tokens(s.params.active) if predicts else None
 
 
-def _to_chinchilla(s: Compared) -> float | None:
+def _to_chinchilla(s: Portrait) -> float | None:
     best = _chinchilla(s)
     return s.run.tokens / best if best and s.run.tokens else None
 
 
-def _time(s: Compared) -> str | None:
+def _time(s: Portrait) -> str | None:
     """What its time is known from, in a few words: a part of the peak, or what was given or predicted."""
-    if s.run.cost.device_hours is None:
-        return None
-    text = Assumption(s.run.assumptions["time"]).brief
-    return text.partition(",")[0] if text.startswith(("MFU", "HFU")) else text
+    return s.run.briefly("time") if s.run.cost.device_hours is not None else None
 
 
 FACTS = (
@@ -317,7 +314,7 @@ ON_DEVICE = (  # where one is given
 
 
 def comparison(
-    found: Sequence[Compared], asked: Mapping[str, int], device: Device | None, devices: int | None
+    found: Sequence[Portrait], asked: Mapping[str, int], device: Device | None, devices: int | None
 ) -> Comparison:
     """Each fact of all models, in their order; asked: the sizes that were given."""
     of = dict(zip(_names(found), found, strict=True))
@@ -342,7 +339,7 @@ def comparison(
     )
 
 
-def _row(fact: Fact, found: Sequence[Compared]) -> SideBySide:
+def _row(fact: Fact, found: Sequence[Portrait]) -> SideBySide:
     values = tuple(map(fact.of, found))
     same = all(_alike(value, values[0]) for value in values)
     return SideBySide(*fact[:4], values, same, tuple(_ratio(value, values[0]) for value in values))
@@ -362,7 +359,7 @@ def _alike(value: Any, other: Any) -> bool:
     return bool(value == other)
 
 
-def _names(found: Sequence[Compared]) -> list[str]:
+def _names(found: Sequence[Portrait]) -> list[str]:
     """A name for each model that no other has, nor another column."""
     plain = [one.spec.name for one in found]
     names: list[str] = []

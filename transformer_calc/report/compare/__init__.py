@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from transformer_calc.answer import Assumption
 from transformer_calc.errors import as_options
 from transformer_calc.report import Facts, Kind, Report, Section, Text, in_options
 from transformer_calc.report.common import rests_on
 from transformer_calc.report.compare import tables
-from transformer_calc.report.cost import needs
 
 if TYPE_CHECKING:
     from transformer_calc.readings.cost.compare import Comparison
-    from transformer_calc.readings.cost.reckoning import Reckoning
 
 LISTED = "batch sequence time plan device peak precision price power PUE carbon".split()  # of what training rests on
-OPTIONS = ("--tokens", "--devices", "--mfu", "--price", "--batch")
+FIELDS = ("tokens", "devices", "mfu", "price", "batch")  # that the command takes
 
 
 def build(answer: Comparison, *, diff: bool = False) -> Report:
@@ -45,7 +42,10 @@ def build(answer: Comparison, *, diff: bool = False) -> Report:
                 name: one and {"assumptions": rests_on(one.assumptions)[0]} for name, one in answer.served.items()
             },
             "trained": {
-                name: {"assumptions": rests_on(_of_run(run))[0], "unknown": run.unknown}
+                name: {
+                    "assumptions": rests_on(run.assumptions)[0],
+                    "unknown": {key: as_options(one.text) for key, one in run.unknown.items()},
+                }
                 for name, run in answer.trained.items()
             },
         }
@@ -61,14 +61,11 @@ def build(answer: Comparison, *, diff: bool = False) -> Report:
     return Report("compare", models[0], answer.workload, data, sections, main, models=tuple(models))
 
 
-def _of_run(run: Reckoning) -> dict[str, Assumption]:
-    return {name: Assumption(text) for name, text in run.assumptions.items()}
-
-
 def _rests(answer: Comparison) -> Iterator[Facts]:
     """For people: what training and serving rest on, each said once of all models that it holds for."""
     trained = {
-        name: {key: one for key, one in _of_run(run).items() if key in LISTED} for name, run in answer.trained.items()
+        name: {key: one for key, one in run.assumptions.items() if key in LISTED}
+        for name, run in answer.trained.items()
     }
     served = {name: one.assumptions if one else {} for name, one in answer.served.items()}
     for what, found in (("training", trained), ("serving", served)):
@@ -90,9 +87,9 @@ def _lacking(answer: Comparison) -> Iterator[str]:
     lacking: dict[str, list[str]] = {}
     for name, run in answer.trained.items():
         unknown = [key for key in ("usd", "days", "mfu", "step_seconds") if getattr(run.cost, key) is None]
-        flags = dict.fromkeys(flag for key in unknown for flag in needs(run, key) if flag in OPTIONS)
-        if flags:
-            lacking.setdefault(_and(list(flags)), []).append(name)
+        fields = dict.fromkeys(f"--{field}" for key in unknown for field in run.needs(key) if field in FIELDS)
+        if fields:
+            lacking.setdefault(_and(list(fields)), []).append(name)
     for options, names in lacking.items():
         yield f"what is not known of training {_and(names)} needs {options}"
 

@@ -77,7 +77,7 @@ def test_every_family_is_measured_or_says_why_not() -> None:
 
 
 def test_every_family_says_how_it_is_executed() -> None:
-    said = {name: family({"model_type": name}).execution for name in known()}
+    said = {name: Execution(**family({"model_type": name}).execution) for name in known()}
     assert len(set(said.values())) > 30
     assert said["llama"] == said["mistral"] == Execution() != said["cohere"]
 

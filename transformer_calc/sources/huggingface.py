@@ -95,7 +95,7 @@ def load(
     entry = family(data, where)
     ignore = tuple(ignore)
     changed = {key: value for key, value in data.items() if key != "architectures" or key not in ignore}
-    keys = entry.settable()
+    keys = entry.settable() if fields else {}
     for field, value in fields.items():
         for key in keys.get(field, [field]):
             for alias, name in entry.aliases.items():

@@ -7,6 +7,7 @@ that has its record; only that module is imported.
 from __future__ import annotations
 
 from copy import copy
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ def known() -> list[str]:
     return sorted(path.stem for path in DEFAULTS.iterdir())
 
 
+@cache
 def find(model_type: str) -> Family:
     """The record of a model_type that is known, with what its configuration class says."""
     import json

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from transformer_calc.errors import InputError, did_you_mean, shown
-from transformer_calc.spec import Execution, Model
+from transformer_calc.spec import Model
 
 # keys of every config.json that say nothing about the structure: names, special tokens, generation, training
 INERT = frozenset(
@@ -103,7 +103,7 @@ class Family:
     renamed: Mapping[str, str] = {}  # further aliases
     must: Mapping[str, Any] = {}  # keys of which only one value is understood
     # of the class
-    execution: Execution = Execution()
+    execution: Mapping[str, Any] = {}  # fields of `Execution` in which it computes otherwise than Llama's
     classes: str = ""  # what class names begin with, in small letters without underscores, where not the model type
     names: Mapping[str, Any] = {}  # part of the graph -> its tensor; see `named`
     names_of: Callable[..., Any] | None = None  # further ones, which follow from the config
@@ -115,7 +115,7 @@ class Family:
     mixer: Callable[..., Any]
     ffn: Callable[..., Any]
     norm: Callable[..., Any]
-    final: Callable[..., Any]
+    final: Callable[..., Any] | None = None  # the last norm, where it is not as the others
     layers: Callable[..., Any]
     experts: Callable[..., Any]
     embedding: Callable[..., Any]
@@ -139,9 +139,7 @@ class Family:
         new = copy(self)
         for name, value in facts.items():
             now = getattr(self, name, None)
-            if isinstance(now, Execution):
-                value = now.changed(**value)
-            elif isinstance(now, dict):
+            if isinstance(now, dict):
                 value = now | value
             elif name == "inert":
                 value = f"{now} {value}"
@@ -234,13 +232,8 @@ class Config:
 
     def int(self, key: str, default: Any = MISSING, minimum: Count = 1) -> Count:
         """A whole number."""
-        value: Count = self._typed(
-            key,
-            default,
-            lambda v: isinstance(v, int) and not isinstance(v, bool) and minimum <= v <= 10**15,
-            f"a whole number of at least {minimum}",
-        )
-        return value
+        ok = lambda v: type(v) is int and minimum <= v <= 10**15  # noqa: E731
+        return cast(Count, self._typed(key, default, ok, f"a whole number of at least {minimum}"))
 
     def maybe_int(self, key: str, default: Any = MISSING, minimum: Count = 1) -> Count | None:
         """A whole number or null."""
@@ -257,14 +250,11 @@ class Config:
 
     def flag(self, key: str, default: Any = MISSING) -> bool:
         """True or false; null counts as false."""
-        return bool(
-            self._typed(key, default, lambda v: v is None or isinstance(v, bool) or v in (0, 1), "true or false")
-        )
+        return bool(self._typed(key, default, lambda v: v is None or v in (0, 1), "true or false"))
 
     def text(self, key: str, default: Any = MISSING) -> str:
         """A string."""
-        value: str = self._typed(key, default, lambda v: isinstance(v, str), "a string")
-        return value
+        return cast(str, self._typed(key, default, lambda v: isinstance(v, str), "a string"))
 
     def mapping(self, key: str, default: Any = MISSING) -> dict[str, Any]:
         """An object; null is an empty one."""
@@ -273,23 +263,15 @@ class Config:
 
     def numbers(self, key: str, default: Any = MISSING) -> list[Count] | None:
         """A list of whole numbers, or null."""
-        value: list[Count] | None = self._typed(
-            key,
-            default,
-            lambda v: v is None or (isinstance(v, list) and all(type(i) is int for i in v)),
-            "a list of whole numbers",
-        )
-        return value
+        return self._list(key, default, lambda i: type(i) is int, "whole numbers")
 
     def words(self, key: str, choices: Sequence[str], default: Any = MISSING) -> list[str] | None:
         """A list of words out of `choices`, or null."""
-        value: list[str] | None = self._typed(
-            key,
-            default,
-            lambda v: v is None or (isinstance(v, list) and all(i in choices for i in v)),
-            f"a list of {', '.join(choices)}",
-        )
-        return value
+        return self._list(key, default, lambda i: i in choices, ", ".join(choices))
+
+    def _list(self, key: str, default: Any, ok: Callable[[Any], bool], of: str) -> list[Any] | None:
+        fits = lambda v: v is None or (isinstance(v, list) and all(map(ok, v)))  # noqa: E731
+        return cast("list[Any] | None", self._typed(key, default, fits, f"a list of {of}"))
 
     def must(self, key: str, right: Any, why: str = "") -> None:
         """Refuse a setting whose other values are not understood."""

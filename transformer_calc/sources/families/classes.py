@@ -32,7 +32,7 @@ def check(c: Config) -> None:
         if DRAFT.search(spelt):
             raise InputError(
                 f"{c.where}architectures names {shown(name, 60)}, a draft model that guesses tokens for another one "
-                f"(speculative decoding); tcalc does not know it, and a plain {family} is something else",
+                f"(speculative decoding); tcalc does not know it, and a plain {family} is something else"
             )
         spelt = re.sub("^(tf|flax)(?=[a-z])", "", spelt) if not _is_of(spelt, begins) else spelt
         if not _is_of(spelt, begins):

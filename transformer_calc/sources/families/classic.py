@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformer_calc.errors import InputError, did_you_mean
-from transformer_calc.sources.families.base import is_number
-from transformer_calc.sources.families.parts import (
-    DECODER,
-    attention,
-    causal_heads,
-    flag,
-    fourfold,
-    heads,
-    norm,
-    normed_if,
-    number,
-    plain,
-    positions,
-    uniform,
-)
+from transformer_calc.sources.families import parts
+from transformer_calc.sources.families.base import Config, is_number
 from transformer_calc.sources.families.rope import rotary
 from transformer_calc.spec import Act, Attention, Dense, Head, Layer, Layers, Norm, Rotary, divide
-
-if TYPE_CHECKING:
-    from transformer_calc.sources.families.base import Config
 
 
 def summary(c: Config, name: str, labels: int) -> Head:
@@ -47,7 +31,7 @@ def summary(c: Config, name: str, labels: int) -> Head:
 def _gpt2_heads(c: Config) -> tuple[Head, ...]:
     """DoubleHeads: the language model, and one score for a whole sequence."""
     if not c.architecture.endswith("DoubleHeadsModel"):
-        return causal_heads(c)
+        return parts.causal_heads(c)
     lm = Dense(name="lm", bias=False, tied=c.flag("tie_word_embeddings"))
     return Head(steps=(lm,), softmax=True), summary(c, "choice", 1)
 
@@ -91,16 +75,16 @@ def _neox_rotary(c: Config) -> Rotary:
     c.must("partial_rotary_factor", part)
     if "rope_theta" in c.given:
         c.must("rope_theta", theta)
-    return rotary(c, heads(c)[2], part=part, theta=theta)
+    return rotary(c, parts.heads(c)[2], part=part, theta=theta)
 
 
 def _falcon_attention(c: Config) -> Attention:
-    n, _, width = heads(c)
+    n, _, width = parts.heads(c)
     alibi, new = c.flag("alibi"), c.flag("new_decoder_architecture")
     shared = 1 if c.flag("multi_query") else n
     more: dict[str, Any] = {"rotary": None} if alibi else {"dropout": 0.0}  # which the class leaves out then
     kv_heads = (c.maybe_int("num_kv_heads") or n) if new else shared
-    return attention(c, n_kv_heads=kv_heads, cache_repeated=new, alibi=alibi, alibi_scale=width**-0.5, **more)
+    return parts.attention(c, n_kv_heads=kv_heads, cache_repeated=new, alibi=alibi, alibi_scale=width**-0.5, **more)
 
 
 def _falcon_parallel(c: Config) -> str:
@@ -133,7 +117,7 @@ def _mpt_dropout(c: Config) -> float:
 
 def _opt_heads(c: Config) -> tuple[Head, ...]:
     """Back to the token table's width first, where that is not the model's."""
-    found, d_embed = causal_heads(c), _opt_width(c)
+    found, d_embed = parts.causal_heads(c), _opt_width(c)
     if d_embed == c.int("d_model"):
         return found
     back = Dense(name="project_out", width=d_embed, bias=False)
@@ -160,47 +144,39 @@ def _scaled(c: Config) -> float:
 _JOINED, _BY_HEADS = "attn.q + attn.k + attn.v", "attn.q + attn.k + attn.v by heads"
 SUMMARY = "summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout"
 FAIRSEQ_NAMES = {
-    "embed.{tokens,positions}": "~embed_{}",
-    "embed.project": "~project_in",
+    "embed.{tokens,positions,project}": "~{embed_tokens,embed_positions,project_in}",
     "layers": "~layers.*",
-    "attn_norm": "self_attn_layer_norm",
+    "{attn,cross,ffn}_norm": "{self_attn,encoder_attn,final}_layer_norm",
     "attn.{q,k,v,o}": "self_attn.{q_proj,k_proj,v_proj,out_proj}",
-    "cross_norm": "encoder_attn_layer_norm",
     "cross.{q,k,v,o}": "encoder_attn.{q_proj,k_proj,v_proj,out_proj}",
-    "ffn_norm": "final_layer_norm",
     "ffn.{up,down}": "fc{1,2}",
 }
-CLASSIC = DECODER.but(
+CLASSIC = parts.DECODER.but(
     base="transformer.",
-    ffn=partial(plain, bias=True),
-    layers=uniform,
+    ffn=partial(parts.plain, bias=True),
+    layers=parts.uniform,
     names={"head.{lm,score,classifier,qa}": "{lm_head,score,classifier,qa_outputs}"},
     model={"head_layout": "out_in"},
 )
 GPT2 = CLASSIC.but(
     mixer=partial(
-        attention,
+        parts.attention,
         qkv=True,
         scale=lambda c: None if c.flag("scale_attn_weights") else 1.0,
-        scale_by_layer=flag("scale_attn_by_inverse_layer_idx", False),
+        scale_by_layer=parts.flag("scale_attn_by_inverse_layer_idx", False),
     ),
-    ffn=partial(plain, bias=True, d_ff=fourfold),
+    ffn=partial(parts.plain, bias=True, d_ff=parts.fourfold),
     crosses=True,
-    tokens={"positions": positions, "dropout": number("embed_dropout")},
+    tokens={"positions": parts.positions, "dropout": parts.number("embed_dropout")},
     heads=_gpt2_heads,
     names={
         "embed.{tokens,positions}": "~{wte,wpe}",
-        "layers": "~h.*",
-        "attn_norm": "ln_1",
+        "{layers,final_norm}": "~{h.*,ln_f}",
+        "{attn,ffn,cross}_norm": "ln_{1,2,cross_attn}",
         _JOINED: "attn.c_attn",
         "attn.o": "attn.c_proj",
-        "cross_norm": "ln_cross_attn",
-        "cross.q": "crossattention.q_attn",
-        "cross.k + cross.v": "crossattention.c_attn",
-        "cross.o": "crossattention.c_proj",
-        "ffn_norm": "ln_2",
+        "{cross.q,cross.k + cross.v,cross.o}": "crossattention.{q_attn,c_attn,c_proj}",
         "ffn.{up,down}": "mlp.{c_fc,c_proj}",
-        "final_norm": "~ln_f",
         "choice.summary": "multiple_choice_head.summary",
     },
     model={"layout": "in_out"},
@@ -208,11 +184,11 @@ GPT2 = CLASSIC.but(
     inert="reorder_and_upcast_attn predict_special_tokens summary_last_dropout",
 )
 GPTJ = GPT2.but(
-    mixer=partial(attention, qkv=False, rotary=lambda c: Rotary(dims=c.int("rotary_dim"), interleaved=True)),
+    mixer=partial(parts.attention, qkv=False, rotary=lambda c: Rotary(dims=c.int("rotary_dim"), interleaved=True)),
     crosses=False,
     layer={"parallel": "shared"},
     tokens={"positions": None},
-    heads=causal_heads,
+    heads=parts.causal_heads,
     head={"bias": True},
     names={
         "norm": "ln_1",
@@ -227,41 +203,35 @@ GPTJ = GPT2.but(
 )
 BLOOM = CLASSIC.but(
     names={
-        "embed.tokens": "~word_embeddings",
-        "embed.norm": "~word_embeddings_layernorm",
-        "layers": "~h.*",
-        "attn_norm": "input_layernorm",
+        "embed.{tokens,norm}": "~{word_embeddings,word_embeddings_layernorm}",
+        "{layers,final_norm}": "~{h.*,ln_f}",
+        "{attn,ffn}_norm": "{input,post_attention}_layernorm",
         _BY_HEADS: "self_attention.query_key_value",
         "attn.o": "self_attention.dense",
-        "ffn_norm": "post_attention_layernorm",
         "ffn.{up,down}": "mlp.{dense_h_to_4h,dense_4h_to_h}",
-        "final_norm": "~ln_f",
     },
     execution={"fused_qkv": True},
     renamed={"n_embed": "hidden_size"},
 )
 NEOX = CLASSIC.but(
     base="gpt_neox.",
-    mixer=partial(attention, rotary=_neox_rotary),
+    mixer=partial(parts.attention, rotary=_neox_rotary),
     layer={"parallel": lambda c: "separate" if c.flag("use_parallel_residual") else "no"},
-    tokens={"dropout": number("dropout")},
+    tokens={"dropout": parts.number("dropout")},
     names={
         **BLOOM.names,
-        "embed.tokens": "~embed_in",
         "embed.norm": "",
-        "layers": "~layers.*",
+        "{embed.tokens,layers,final_norm}": "~{embed_in,layers.*,final_layer_norm}",
         _BY_HEADS: "attention.query_key_value",
         "attn.o": "attention.dense",
-        "final_norm": "~final_layer_norm",
     },
     execution={"fused_qkv": True, "heads_first": True},
 )
 XGLM = CLASSIC.but(
     base="model.",
-    mixer=partial(attention, qkv=True),
+    mixer=partial(parts.attention, qkv=True),
     norm=lambda c: Norm(),
-    final=lambda c: Norm(),
-    tokens={"scale": _scaled, "dropout": number("dropout")},
+    tokens={"scale": _scaled, "dropout": parts.number("dropout")},
     names=FAIRSEQ_NAMES | {"final_norm": "~layer_norm"},
 )
 
@@ -269,7 +239,7 @@ TYPES = {
     "gpt2": GPT2,
     "gpt_bigcode": GPT2.but(
         mixer=partial(GPT2.mixer, n_kv_heads=lambda c: 1 if c.flag("multi_query") else None, scale_by_layer=False),
-        heads=causal_heads,
+        heads=parts.causal_heads,
         # where heads have keys of their own, the class splits heads first, then each into its q, k and v
         names={
             _JOINED: lambda c: "attn.c_attn" if c.flag("multi_query") else "",
@@ -281,8 +251,8 @@ TYPES = {
             validate_runner_input pre_allocate_kv_cache max_sequence_length max_batch_size pad_key_length {SUMMARY}""",
     ),
     "openai-gpt": GPT2.but(
-        mixer=partial(attention, qkv=True),
-        ffn=partial(plain, bias=True, d_ff=fourfold, activation=_afn),
+        mixer=partial(parts.attention, qkv=True),
+        ffn=partial(parts.plain, bias=True, d_ff=parts.fourfold, activation=_afn),
         crosses=False,
         layer={"place": "post"},
         final=lambda c: None,
@@ -292,10 +262,10 @@ TYPES = {
         inert="n_special n_inner activation_function",
     ),
     "gpt_neo": GPT2.but(
-        mixer=partial(attention, qkv=False, o=True, scale=1.0),
+        mixer=partial(parts.attention, qkv=False, o=True, scale=1.0),
         crosses=False,
         layers=_neo_layers,
-        heads=causal_heads,
+        heads=parts.causal_heads,
         names={_JOINED: "", "attn.{q,k,v,o}": "attn.attention.{q_proj,k_proj,v_proj,out_proj}"},
         model={"layout": "out_in"},
         execution={"fused_qkv": False, "scores_float32": True, "softmax": "float32"},
@@ -311,26 +281,21 @@ TYPES = {
     "gpt_neox": NEOX.but(inert="is_decoder"),
     "persimmon": NEOX.but(
         base="model.",
-        mixer=partial(attention, qkv=True, qk_norm=normed_if("qk_layernorm")),
+        mixer=partial(parts.attention, qkv=True, qk_norm=parts.normed_if("qk_layernorm")),
         layer={"parallel": "no", "dropped": "ffn"},
         tokens={"dropout": 0.0},
         names={
-            "embed.tokens": "~embed_tokens",
+            "{embed.tokens,final_norm}": "~{embed_tokens,final_layernorm}",
             _BY_HEADS: "self_attn.query_key_value",
-            "attn.o": "self_attn.dense",
-            "attn.{q,k}_norm": "self_attn.{}_layernorm",
-            "final_norm": "~final_layernorm",
+            "attn.{o,q_norm,k_norm}": "self_attn.{dense,q_layernorm,k_layernorm}",
             "head.classifier": "score",
         },
         inert="num_key_value_heads",
     ),
     "falcon": BLOOM.but(
         mixer=_falcon_attention,
-        ffn=partial(plain, d_ff=fourfold),
-        layer={
-            "parallel": _falcon_parallel,
-            "dropped": lambda c: "both" if _falcon_parallel(c) == "no" else "sum",
-        },
+        ffn=partial(parts.plain, d_ff=parts.fourfold),
+        layer={"parallel": _falcon_parallel, "dropped": lambda c: "both" if _falcon_parallel(c) == "no" else "sum"},
         names={"norm": "input_layernorm"},
         names_of=_falcon_names,
         execution={"kv_picked": True, "softmax": "own", "mask_always": True, "shared_key_broadcast": True},
@@ -339,35 +304,31 @@ TYPES = {
         inert="apply_residual_connection_post_layernorm ff_factor",
     ),
     "bloom": BLOOM.but(
-        mixer=partial(attention, qkv=True, alibi=True),
-        ffn=partial(plain, bias=True, d_ff=lambda c: 4 * c.int("d_model"), activation="gelu_tanh"),
-        layer={"residual_from_norm": flag("apply_residual_connection_post_layernorm")},
-        tokens={"norm": norm},
+        mixer=partial(parts.attention, qkv=True, alibi=True),
+        ffn=partial(parts.plain, bias=True, d_ff=lambda c: 4 * c.int("d_model"), activation="gelu_tanh"),
+        layer={"residual_from_norm": parts.flag("apply_residual_connection_post_layernorm")},
+        tokens={"norm": parts.norm},
         execution={"softmax": "float32"},
         inert="""n_inner offset_alibi attention_softmax_in_fp32 bias_dropout_fusion masked_softmax_fusion skip_bias_add
             skip_bias_add_qkv slow_but_exact""",
     ),
     "mpt": CLASSIC.but(
         mixer=partial(
-            attention,
+            parts.attention,
             qkv=False,
             alibi=True,
             clip_qkv=lambda c: _mpt_config(c, "clip_qkv", 0, 1e9) or None,
             scale=lambda c: _mpt_config(c, "softmax_scale", 1e-9, 1e9),
             dropout=_mpt_dropout,
         ),
-        ffn=partial(plain, bias=False, d_ff=lambda c: 4 * c.int("d_model"), activation="gelu"),
-        norm=partial(norm, bias=False),
-        final=partial(norm, bias=False),
+        ffn=partial(parts.plain, bias=False, d_ff=lambda c: 4 * c.int("d_model"), activation="gelu"),
+        norm=partial(parts.norm, bias=False),
         layer={"dropout": _mpt_dropout},
         names={
-            "embed.tokens": "~wte",
-            "layers": "~blocks.*",
+            "{embed.tokens,layers,final_norm}": "~{wte,blocks.*,norm_f}",
             "{attn,ffn}_norm": "norm_{1,2}",
             _JOINED: "attn.Wqkv",
-            "attn.o": "attn.out_proj",
-            "ffn.{up,down}": "ffn.{}_proj",
-            "final_norm": "~norm_f",
+            "{attn.o,ffn.up,ffn.down}": "{attn.out_proj,ffn.up_proj,ffn.down_proj}",
         },
         execution={"fused_qkv": True, "softmax": "float32", "filled_mask": "once"},
         own={"max_seq_len": None},  # which bounds nothing
@@ -376,11 +337,11 @@ TYPES = {
     ),
     "opt": CLASSIC.but(
         base="model.",
-        ffn=plain,
+        ffn=parts.plain,
         norm=_opt_norm,
         final=_opt_final,
         layer={"place": lambda c: "pre" if c.flag("do_layer_norm_before") else "post"},
-        tokens={"d_embed": _opt_width, "positions": partial(positions, offset=2, counted="kept")},
+        tokens={"d_embed": _opt_width, "positions": partial(parts.positions, offset=2, counted="kept")},
         heads=_opt_heads,
         names={
             part: name.replace("~", "~decoder.")
@@ -392,13 +353,13 @@ TYPES = {
     ),
     "xglm": XGLM.but(
         crosses=True,
-        tokens={"positions": partial(positions, kind="sinusoidal", offset=2, order="halves", spread=1)},
+        tokens={"positions": partial(parts.positions, kind="sinusoidal", offset=2, order="halves", spread=1)},
         execution={"scores_clamped": True},
         inert="layerdrop",
     ),
     "biogpt": XGLM.but(
         base="biogpt.",
-        tokens={"positions": partial(positions, offset=2)},
+        tokens={"positions": partial(parts.positions, offset=2)},
         names={"head.lm": "output_projection"},
         inert="layerdrop layer_norm_eps",
     ),

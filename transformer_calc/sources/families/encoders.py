@@ -5,46 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from transformer_calc import spec
 from transformer_calc.errors import InputError
+from transformer_calc.sources.families import parts
+from transformer_calc.sources.families.base import Config
 from transformer_calc.sources.families.classic import summary
-from transformer_calc.sources.families.parts import (
-    DECODER,
-    attention,
-    by_rule,
-    by_type,
-    flag,
-    gated,
-    heads,
-    norm,
-    number,
-    plain,
-    positions,
-    uniform,
-    unknown_architecture,
-)
 from transformer_calc.sources.families.rope import rotary
-from transformer_calc.spec import (
-    Attention,
-    Convolution,
-    Dense,
-    Disentangled,
-    Head,
-    Layer,
-    Layers,
-    Norm,
-    NormStep,
-    Positions,
-    RelativeBias,
-    divide,
-)
-
-if TYPE_CHECKING:
-    from transformer_calc.sources.families.base import Config
 
 Steps = tuple[Any, ...]
-Heads = Callable[["Config"], tuple[Head, ...]]
+Heads = Callable[["Config"], tuple[spec.Head, ...]]
 
 # --- heads ----------------------------------------------------------------------------------------------------------
 
@@ -64,7 +35,7 @@ def task_heads(
     pools: Callable[[Config, str], str] = lambda c, task: "first",
     before: Callable[[Config], Steps] = lambda c: (),
     dropout: Callable[[Config], float] = task_dropout,
-) -> tuple[Head, ...]:
+) -> tuple[spec.Head, ...]:
     """The heads of a config's class: `own` ones by how its name ends, else a task's.
 
     `sentence` makes the steps from a vector to so many scores, `choice` those of a choice where they differ; `pools`:
@@ -75,28 +46,28 @@ def task_heads(
         if name.endswith(ending):
             return found(c)
     if name.endswith("ForSequenceClassification"):
-        return (Head(take=pools(c, "sentence"), steps=sentence(c, c.n_labels)),)
+        return (spec.Head(take=pools(c, "sentence"), steps=sentence(c, c.n_labels)),)
     if name.endswith("ForMultipleChoice"):
-        return (Head(take=pools(c, "choice"), steps=(choice or sentence)(c, 1)),)
+        return (spec.Head(take=pools(c, "choice"), steps=(choice or sentence)(c, 1)),)
     if name.endswith("ForTokenClassification"):
-        return (Head(steps=(*before(c), Dense(name="classifier", width=c.n_labels, dropout=dropout(c)))),)
+        return (spec.Head(steps=(*before(c), spec.Dense(name="classifier", width=c.n_labels, dropout=dropout(c)))),)
     if name.endswith("ForQuestionAnswering"):
-        return (Head(steps=(*before(c), Dense(name="qa", width=c.n_labels))),)
+        return (spec.Head(steps=(*before(c), spec.Dense(name="qa", width=c.n_labels))),)
     tasks = ["SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice"]
-    raise unknown_architecture(c, ", ".join(f"…{ending}" for ending in [*own, *(f"For{task}" for task in tasks)]))
+    raise parts.unknown_architecture(c, ", ".join(f"…{ending}" for ending in [*own, *(f"For{task}" for task in tasks)]))
 
 
 def masked_lm(
     c: Config, *, width: str = "d_model", activation: str = "", spare: bool = True, tied: bool | None = None
-) -> tuple[Head, ...]:
+) -> tuple[spec.Head, ...]:
     """A transform and the token table with a bias; `spare`: untied, the class keeps one more that it never reads."""
     tied = c.flag("tie_word_embeddings") if tied is None else tied
     steps = (
-        Dense(name="transform", width=c.int(width), activation=activation or c.activation()),
-        NormStep(name="norm", norm=c.family.norm(c)),
-        Dense(name="lm", tied=tied, spare_bias=spare and not tied),
+        spec.Dense(name="transform", width=c.int(width), activation=activation or c.activation()),
+        spec.NormStep(name="norm", norm=c.family.norm(c)),
+        spec.Dense(name="lm", tied=tied, spare_bias=spare and not tied),
     )
-    return (Head(steps=steps, softmax=True),)
+    return (spec.Head(steps=steps, softmax=True),)
 
 
 def lm_names(bias: str, transform: str, norm: str, decoder: str) -> dict[str, Any]:
@@ -107,55 +78,55 @@ def lm_names(bias: str, transform: str, norm: str, decoder: str) -> dict[str, An
     }
 
 
-def pooler(c: Config) -> Dense:
+def pooler(c: Config) -> spec.Dense:
     """The first token's vector through a map."""
-    return Dense(name="pooler", width=c.int("d_model"), activation="tanh")
+    return spec.Dense(name="pooler", width=c.int("d_model"), activation="tanh")
 
 
-def pooled(c: Config) -> tuple[Head, ...]:
+def pooled(c: Config) -> tuple[spec.Head, ...]:
     """The bare model's head."""
-    return (Head(take="first", steps=(pooler(c),)),)
+    return (spec.Head(take="first", steps=(pooler(c),)),)
 
 
-def bare(c: Config) -> tuple[Head, ...]:
+def bare(c: Config) -> tuple[spec.Head, ...]:
     """None."""
     return ()
 
 
 def _bert_sentence(c: Config, n: int) -> Steps:
-    return pooler(c), Dense(name="classifier", width=n, dropout=task_dropout(c))
+    return pooler(c), spec.Dense(name="classifier", width=n, dropout=task_dropout(c))
 
 
 def _two_maps(activation: str) -> Callable[[Config, int], Steps]:
     """A dense map and an output map, each after a dropout."""
     return lambda c, n: (
-        Dense(name="dense", width=c.int("d_model"), activation=activation, dropout=task_dropout(c)),
-        Dense(name="out_proj", width=n, dropout=task_dropout(c)),
+        spec.Dense(name="dense", width=c.int("d_model"), activation=activation, dropout=task_dropout(c)),
+        spec.Dense(name="out_proj", width=n, dropout=task_dropout(c)),
     )
 
 
-def _next_sentence(c: Config) -> Head:
-    return Head(name="pooled", take="first", steps=(pooler(c), Dense(name="next", width=2)))
+def _next_sentence(c: Config) -> spec.Head:
+    return spec.Head(name="pooled", take="first", steps=(pooler(c), spec.Dense(name="next", width=2)))
 
 
 def _albert_dropout(c: Config) -> float:
     return c.num("classifier_dropout_prob")
 
 
-def _sentence_order(c: Config) -> Head:
-    order = Dense(name="order", width=c.n_labels, dropout=_albert_dropout(c))
-    return Head(name="pooled", take="first", steps=(pooler(c), order))
+def _sentence_order(c: Config) -> spec.Head:
+    order = spec.Dense(name="order", width=c.n_labels, dropout=_albert_dropout(c))
+    return spec.Head(name="pooled", take="first", steps=(pooler(c), order))
 
 
 # --- BERT and its kin -----------------------------------------------------------------------------------------------
 
 
-def padded_positions(c: Config, padding: int | None = None) -> Positions:
+def padded_positions(c: Config, padding: int | None = None) -> spec.Positions:
     """RoBERTa counts positions from after the padding token's id; max_position_embeddings are all rows."""
     rows, padding = c.int("max_positions"), c.int("pad_token_id", minimum=0) if padding is None else padding
     if rows <= padding + 1:
         raise InputError(f"{c.where}max_position_embeddings is {rows}; the first {padding + 1} rows hold no position")
-    return Positions(count=rows - padding - 1, offset=padding + 1, counted="ids", pad=padding)
+    return spec.Positions(count=rows - padding - 1, offset=padding + 1, counted="ids", pad=padding)
 
 
 def _heads_build_first(c: Config) -> str:
@@ -168,20 +139,20 @@ def _heads_build_first(c: Config) -> str:
 # keys of Google's first checkpoints, and one that transformers no longer reads
 OLD_KEYS = """directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
     pooler_type position_embedding_type"""
-BERT = DECODER.but(
+BERT = parts.DECODER.but(
     base="bert.",
-    mixer=partial(attention, qkv=True, causal=flag("is_decoder", False)),
-    ffn=partial(plain, bias=True),
-    layers=uniform,
+    mixer=partial(parts.attention, qkv=True, causal=parts.flag("is_decoder", False)),
+    ffn=partial(parts.plain, bias=True),
+    layers=parts.uniform,
     crosses=True,
     layer={"place": "post"},
     final=lambda c: None,
     stack={"name": lambda c: "decoder" if c.flag("is_decoder", False) else "encoder"},
     tokens={
-        "positions": positions,
+        "positions": parts.positions,
         "segments": lambda c: c.int("type_vocab_size", 0, minimum=0),
-        "norm": norm,
-        "dropout": number("dropout"),
+        "norm": parts.norm,
+        "dropout": parts.number("dropout"),
     },
     heads=partial(
         task_heads,
@@ -219,7 +190,7 @@ BERT_LM = lm_names(
     "cls.predictions.decoder",
 )
 BERT_NAMES = BERT_LM | {"pooled.pooler": "~pooler.dense", "pooled.next": "cls.seq_relationship"}
-SEES_ALL = {"mixer": partial(attention, qkv=True, causal=False), "stack": {"name": "encoder"}}
+sees_all = partial(parts.attention, qkv=True, causal=False)
 ROBERTA = BERT.but(
     base="roberta.",
     tokens={"positions": padded_positions},
@@ -231,22 +202,22 @@ ROBERTA = BERT.but(
             "Model": pooled,
         },
         sentence=_two_maps("tanh"),
-        choice=lambda c, n: (pooler(c), Dense(name="classifier", width=n, dropout=c.num("dropout"))),
+        choice=lambda c, n: (pooler(c), spec.Dense(name="classifier", width=n, dropout=c.num("dropout"))),
     ),
     names=lm_names("lm_head", "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder"),
     execution={"positions": "batch", "segments": "batch"},
 )
 
 
-def _electra_choice(c: Config) -> tuple[Head, ...]:
+def _electra_choice(c: Config) -> tuple[spec.Head, ...]:
     whole = summary(c, "head", c.n_labels)
-    return (replace(whole, steps=(*whole.steps, Dense(name="classifier", width=1))),)
+    return (replace(whole, steps=(*whole.steps, spec.Dense(name="classifier", width=1))),)
 
 
-def _electra_which(c: Config) -> tuple[Head, ...]:
+def _electra_which(c: Config) -> tuple[spec.Head, ...]:
     """For each token, whether it was put in place of another."""
-    dense = Dense(name="dense", width=c.int("d_model"), activation=c.activation())
-    return (Head(steps=(dense, Dense(name="prediction", width=1))),)
+    dense = spec.Dense(name="dense", width=c.int("d_model"), activation=c.activation())
+    return (spec.Head(steps=(dense, spec.Dense(name="prediction", width=1))),)
 
 
 def _electra_dense(c: Config) -> str:
@@ -263,8 +234,8 @@ def _distilbert_check(c: Config) -> None:
 
 
 def _distilbert_sentence(c: Config, n: int) -> Steps:
-    first = Dense(name="first", width=c.int("d_model"), activation="relu")
-    return first, Dense(name="classifier", width=n, dropout=c.num("seq_classif_dropout"))
+    first = spec.Dense(name="first", width=c.int("d_model"), activation="relu")
+    return first, spec.Dense(name="classifier", width=n, dropout=c.num("seq_classif_dropout"))
 
 
 # --- DeBERTa --------------------------------------------------------------------------------------------------------
@@ -279,8 +250,8 @@ def _words(c: Config, key: str) -> list[str]:
     return [word.strip() for word in words]
 
 
-def _deberta_attention(c: Config) -> Attention:
-    width, relative, kinds = heads(c)[2], c.flag("relative_attention"), _words(c, "pos_att_type")
+def _deberta_attention(c: Config) -> spec.Attention:
+    width, relative, kinds = parts.heads(c)[2], c.flag("relative_attention"), _words(c, "pos_att_type")
     c.must("attention_head_size", width, "heads share out hidden_size")
     rows, reach = c.int("max_positions"), c.int("max_relative_positions", minimum=-1)
     reach, buckets = reach if reach > 0 else rows, c.int("position_buckets", -1, minimum=-1)
@@ -289,7 +260,7 @@ def _deberta_attention(c: Config) -> Attention:
         raise InputError(
             f"{c.where}{key} is {reach}; with {buckets} position_buckets it must be more than {buckets // 2 + 1}"
         )
-    where = Disentangled(
+    where = spec.Disentangled(
         positions=2 * (buckets if buckets > 0 else reach),
         log_distance=reach if buckets > 0 else None,
         content_to_position="c2p" in kinds,
@@ -297,30 +268,30 @@ def _deberta_attention(c: Config) -> Attention:
         shared_projections=c.flag("share_att_key", False),
         dropout=c.num("dropout"),
     )
-    parts = 1 + ("c2p" in kinds) + ("p2c" in kinds)  # the scores' variance grows with them, related or not
-    scale = (width * parts) ** -0.5 if parts > 1 else None
+    several = 1 + ("c2p" in kinds) + ("p2c" in kinds)  # the scores' variance grows with them, related or not
+    scale = (width * several) ** -0.5 if several > 1 else None
     more: dict[str, Any] = {"disentangled": where if relative else None, "scale": scale, "mask_queries": True}
-    return attention(c, qkv=True, causal=False, **more)
+    return parts.attention(c, qkv=True, causal=False, **more)
 
 
-def _deberta_layers(c: Config, layer: Layer) -> Layers:
+def _deberta_layers(c: Config, layer: spec.Layer) -> spec.Layers:
     n, kernel = c.int("layers"), c.int("conv_kernel_size", 0, minimum=0)
     if not kernel:
-        return Layers.uniform(layer, n)
+        return spec.Layers.uniform(layer, n)
     groups = c.int("conv_groups", 1)
     if kernel % 2 == 0:
         raise InputError(
             f"{c.where}conv_kernel_size is {kernel}; it must be odd, so that the sequence keeps its length"
         )
-    divide("hidden_size", c.int("d_model"), "conv_groups", groups)
+    spec.divide("hidden_size", c.int("d_model"), "conv_groups", groups)
     act, drop = c.activation("conv_act", "tanh"), c.num("dropout")
-    conv = Convolution(kernel=kernel, groups=groups, activation=act, norm=norm(c), dropout=drop)
-    return Layers.cycle(
+    conv = spec.Convolution(kernel=kernel, groups=groups, activation=act, norm=parts.norm(c), dropout=drop)
+    return spec.Layers.cycle(
         [replace(layer, name="first", convolution=conv), replace(layer, name="other")], [1], n, head=[0]
     )
 
 
-def _deberta_lm(c: Config) -> tuple[Head, ...]:
+def _deberta_lm(c: Config) -> tuple[spec.Head, ...]:
     return masked_lm(c, width=_embedding(c)) if c.flag("legacy") else masked_lm(c, spare=False, tied=True)
 
 
@@ -330,8 +301,8 @@ def _embedding(c: Config) -> str:
 
 def _deberta_sentence(c: Config, n: int) -> Steps:
     function, scored = c.activation("pooler_hidden_act"), c.maybe_num("cls_dropout", None)
-    first = Dense(name="pooler", width=c.int("d_model"), activation=function, dropout=c.num("pooler_dropout"))
-    return first, Dense(name="classifier", width=n, dropout=c.num("dropout") if scored is None else scored)
+    first = spec.Dense(name="pooler", width=c.int("d_model"), activation=function, dropout=c.num("pooler_dropout"))
+    return first, spec.Dense(name="classifier", width=n, dropout=c.num("dropout") if scored is None else scored)
 
 
 def _relative_normed(c: Config) -> bool:
@@ -352,13 +323,13 @@ def _deberta_names(c: Config) -> dict[str, str]:
 # --- ModernBERT -----------------------------------------------------------------------------------------------------
 
 
-def _modern_attention(c: Config, kind: str = "full_attention") -> Attention:
+def _modern_attention(c: Config, kind: str = "full_attention") -> spec.Attention:
     local = kind == "sliding_attention"
-    turn = rotary(c, heads(c)[2], kind=kind, theta=c.num("local_rope_theta" if local else "global_rope_theta"))
-    return attention(c, causal=False, window=c.int("window") if local else None, rotary=turn)
+    turn = rotary(c, parts.heads(c)[2], kind=kind, theta=c.num("local_rope_theta" if local else "global_rope_theta"))
+    return parts.attention(c, causal=False, window=c.int("window") if local else None, rotary=turn)
 
 
-def _modern_layers(c: Config, layer: Layer) -> Layers:
+def _modern_layers(c: Config, layer: spec.Layer) -> spec.Layers:
     """Some see everything; the first has no norm before its attention."""
     local = replace(layer, name="local", mixer=_modern_attention(c, "sliding_attention"))
     kinds = {"full_attention": replace(layer, name="global"), "sliding_attention": local}
@@ -366,24 +337,24 @@ def _modern_layers(c: Config, layer: Layer) -> Layers:
     first = order[0] if order else "full_attention"
     every_kind = kinds | {"first": replace(kinds[first], name="first", mixer_norm=False)}
     if order:
-        return by_type(c, every_kind, ["first", *order[1:]], n, ())
+        return parts.by_type(c, every_kind, ["first", *order[1:]], n, ())
     kind_of = lambda i: ("sliding_attention" if i % every else "full_attention") if i else "first"  # noqa: E731
-    return by_rule(c, every_kind, kind_of, n, period=every, head=1)
+    return parts.by_rule(c, every_kind, kind_of, n, period=every, head=1)
 
 
 def _modern_before(c: Config) -> Steps:
     act = c.activation("classifier_activation")
-    dense = Dense(name="dense", width=c.int("d_model"), bias=c.flag("classifier_bias"), activation=act)
-    return dense, NormStep(name="norm", norm=_modern_norm(c))
+    dense = spec.Dense(name="dense", width=c.int("d_model"), bias=c.flag("classifier_bias"), activation=act)
+    return dense, spec.NormStep(name="norm", norm=_modern_norm(c))
 
 
-def _modern_norm(c: Config) -> Norm:
-    return Norm(eps=c.num("norm_eps"), bias=c.flag("norm_bias"))
+def _modern_norm(c: Config) -> spec.Norm:
+    return spec.Norm(eps=c.num("norm_eps"), bias=c.flag("norm_bias"))
 
 
-def _modern_lm(c: Config) -> tuple[Head, ...]:
-    lm = Dense(name="lm", bias=c.flag("decoder_bias"), tied=c.flag("tie_word_embeddings"))
-    return (Head(steps=(*_modern_before(c), lm), softmax=True),)
+def _modern_lm(c: Config) -> tuple[spec.Head, ...]:
+    lm = spec.Dense(name="lm", bias=c.flag("decoder_bias"), tied=c.flag("tie_word_embeddings"))
+    return (spec.Head(steps=(*_modern_before(c), lm), softmax=True),)
 
 
 def _modern_pools(c: Config, task: str) -> str:
@@ -406,7 +377,7 @@ TYPES = {
     "megatron-bert": BERT.but(
         layer={"place": "pre"},
         tokens={"norm": None},
-        final=norm,
+        final=parts.norm,
         names=BERT_NAMES
         | {
             "attn_norm": "attention.ln",
@@ -423,7 +394,7 @@ TYPES = {
     "roberta-prelayernorm": ROBERTA.but(
         base="roberta_prelayernorm.",
         layer={"place": "pre"},
-        final=norm,
+        final=parts.norm,
         names={
             "{attn,cross,ffn}_norm": "{attention,crossattention,intermediate}.LayerNorm",
             "final_norm": "~LayerNorm",
@@ -432,7 +403,7 @@ TYPES = {
     "xlm-roberta-xl": ROBERTA.but(
         layer={"place": "pre", "dropped": "mixer"},
         tokens={"norm": None},
-        final=norm,
+        final=parts.norm,
         names={
             "{attn,cross}_norm": "{attention,crossattention}.self_attn_layer_norm",
             "ffn_norm": "LayerNorm",
@@ -442,7 +413,7 @@ TYPES = {
     "mpnet": ROBERTA.but(
         base="mpnet.",
         check=lambda c: c.must("relative_attention_num_buckets", 32, "the class counts in 32"),
-        mixer=partial(attention, qkv=True, causal=False, relative_bias=RelativeBias()),
+        mixer=partial(parts.attention, qkv=True, causal=False, relative_bias=spec.RelativeBias()),
         stack={"name": "encoder"},
         tokens={"positions": partial(padded_positions, padding=1), "segments": 0},
         names={
@@ -454,9 +425,14 @@ TYPES = {
         inert="type_vocab_size is_decoder",
     ),
     "albert": BERT.but(
-        **SEES_ALL,
         base="albert.",
-        layers=lambda c, layer: Layers.uniform(layer, c.int("layers") * c.int("inner_group_num")),
+        mixer=sees_all,
+        stack={
+            "name": "encoder",
+            "share_layers": lambda c: c.int("num_hidden_groups") * c.int("inner_group_num"),
+            "share_inner": lambda c: c.int("inner_group_num"),
+        },
+        layers=lambda c, layer: spec.Layers.uniform(layer, c.int("layers") * c.int("inner_group_num")),
         layer={"dropped": "mixer"},
         tokens={"d_embed": lambda c: c.int("embedding_size"), "project": True, "project_bias": True},
         heads=partial(
@@ -466,7 +442,7 @@ TYPES = {
                 "ForPreTraining": lambda c: (*masked_lm(c, width="embedding_size"), _sentence_order(c)),
                 "Model": pooled,
             },
-            sentence=lambda c, n: (pooler(c), Dense(name="classifier", width=n, dropout=_albert_dropout(c))),
+            sentence=lambda c, n: (pooler(c), spec.Dense(name="classifier", width=n, dropout=_albert_dropout(c))),
             dropout=_albert_dropout,
         ),
         names={
@@ -480,29 +456,25 @@ TYPES = {
         }
         | lm_names("predictions", "predictions.dense", "predictions.LayerNorm", "predictions.decoder"),
         inert="is_decoder down_scale_factor gap_size net_structure_type num_memory_blocks layers_to_keep",
-    ).but(
-        stack={
-            "share_layers": lambda c: c.int("num_hidden_groups") * c.int("inner_group_num"),
-            "share_inner": lambda c: c.int("inner_group_num"),
-        }
     ),
     "distilbert": BERT.but(
-        **SEES_ALL,
         base="distilbert.",
+        mixer=sees_all,
+        stack={"name": "encoder"},
         check=_distilbert_check,
         crosses=False,
-        norm=lambda c: Norm(eps=1e-12),
+        norm=lambda c: spec.Norm(eps=1e-12),
         layer={"dropped": "ffn"},
         tokens={
-            "positions": lambda c: positions(c, kind="fixed" if c.flag("sinusoidal_pos_embds") else "learned"),
+            "positions": lambda c: parts.positions(c, kind="fixed" if c.flag("sinusoidal_pos_embds") else "learned"),
             "segments": 0,
-            "norm": Norm(eps=1e-12),
+            "norm": spec.Norm(eps=1e-12),
         },
         heads=partial(
             task_heads,
             own={"ForMaskedLM": partial(masked_lm, spare=False), "Model": bare},
             sentence=_distilbert_sentence,
-            dropout=number("dropout"),
+            dropout=parts.number("dropout"),
         ),
         names={
             "layers": "~transformer.layer.*",
@@ -543,18 +515,18 @@ TYPES = {
         check=lambda c: c.must("pooler_hidden_size", c.int("d_model"), "the class cannot run with another width"),
         mixer=_deberta_attention,
         layers=_deberta_layers,
-        stack={"name": "encoder", "relative_norm": lambda c: norm(c) if _relative_normed(c) else None},
+        stack={"name": "encoder", "relative_norm": lambda c: parts.norm(c) if _relative_normed(c) else None},
         tokens={
             "d_embed": lambda c: c.int(_embedding(c)),
             "norm_last": True,
             "zero_padding": True,
-            "positions": lambda c: positions(c) if c.flag("position_biased_input") else None,
+            "positions": lambda c: parts.positions(c) if c.flag("position_biased_input") else None,
         },
         heads=partial(
             task_heads,
             own={"ForMaskedLM": _deberta_lm, "Model": bare},
             sentence=_deberta_sentence,
-            dropout=number("dropout"),
+            dropout=parts.number("dropout"),
         ),
         names=BERT_LM
         | {
@@ -569,26 +541,25 @@ TYPES = {
         execution={"positions": "buffer", "keys_scaled": True, "filled_mask": "layer"},
         inert="padding_idx is_decoder",
     ),
-    "modernbert": DECODER.but(
+    "modernbert": parts.DECODER.but(
         base="model.",
         check=_modern_check,
         mixer=_modern_attention,
-        ffn=gated,
+        ffn=parts.gated,
         norm=_modern_norm,
-        final=_modern_norm,
         layers=_modern_layers,
-        layer={"dropout": number("attention_dropout"), "dropped": "mixer"},
+        layer={"dropout": parts.number("attention_dropout"), "dropped": "mixer"},
         stack={"name": "encoder"},
-        tokens={"norm": _modern_norm, "dropout": number("embedding_dropout")},
+        tokens={"norm": _modern_norm, "dropout": parts.number("embedding_dropout")},
         heads=partial(
             task_heads,
             own={"ForMaskedLM": _modern_lm, "Model": bare},
             sentence=lambda c, n: (
                 *_modern_before(c),
-                Dense(name="classifier", width=n, dropout=c.num("classifier_dropout")),
+                spec.Dense(name="classifier", width=n, dropout=c.num("classifier_dropout")),
             ),
             before=_modern_before,
-            dropout=number("classifier_dropout"),
+            dropout=parts.number("classifier_dropout"),
             pools=_modern_pools,
         ),
         names={

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformer_calc.errors import InputError, shown
+from transformer_calc.sources.families import parts
+from transformer_calc.sources.families.base import Config
 from transformer_calc.sources.families.decoders import (
     GRANITE,
     LLAMA,
@@ -19,34 +21,14 @@ from transformer_calc.sources.families.decoders import (
     pattern,
     unturned,
 )
-from transformer_calc.sources.families.parts import (
-    DECODER,
-    LAYER_TYPES,
-    attention,
-    by_rule,
-    by_type,
-    experts,
-    flag,
-    gated,
-    heads,
-    maybe,
-    norm,
-    number,
-    predicting,
-    uniform,
-    windowed,
-)
 from transformer_calc.sources.families.rope import rotary
 from transformer_calc.spec import Attention, Indexer, LatentAttention, Layer, Layers, Moe, Mtp, Norm, Router
-
-if TYPE_CHECKING:
-    from transformer_calc.sources.families.base import Config
 
 ROUTER_LOSS = "router_aux_loss_coef output_router_logits"  # of training only
 # of training, and of layers for multi-token prediction, which stand in no checkpoint's class
 UNUSED = f"{ROUTER_LOSS} num_nextn_predict_layers num_mtp_layers num_mtp_modules use_mtp mtp_transformer_layers"
-_normalize = flag("norm_topk_prob")
-_jitter = number("router_jitter_noise")
+_normalize = parts.flag("norm_topk_prob")
+_jitter = parts.number("router_jitter_noise")
 
 
 def sparse_layers(c: Config, layer: Layer, *, alternating: bool = False) -> Layers:
@@ -54,7 +36,7 @@ def sparse_layers(c: Config, layer: Layer, *, alternating: bool = False) -> Laye
 
     A window is in all layers; `alternating`: where layer_types says so, or in every other of the first ones.
     """
-    n, step, types = c.int("layers"), c.int("decoder_sparse_step"), c.words("layer_types", LAYER_TYPES, None)
+    n, step, types = c.int("layers"), c.int("decoder_sparse_step"), c.words("layer_types", parts.LAYER_TYPES, None)
     window = c.maybe_int("window", minimum=0) if c.flag("use_sliding_window") else None
     only = {i for i in c.numbers("mlp_only_layers") or () if i < n}
     turns = c.int("max_window_layers", minimum=0) if alternating and window else 0  # of these every other one is local
@@ -71,9 +53,9 @@ def sparse_layers(c: Config, layer: Layer, *, alternating: bool = False) -> Laye
         return ("local_" if is_local else "") + ("moe" if i not in only and (i + 1) % step == 0 else "dense")
 
     if types:
-        return by_type(c, kinds, [kind(i) for i in range(len(types))], n, ())
+        return parts.by_type(c, kinds, [kind(i) for i in range(len(types))], n, ())
     head = max(max(only, default=-1) + 1, min(turns, n))
-    return by_rule(c, kinds, kind, n, period=math.lcm(step, 2) if turns else step, head=head)
+    return parts.by_rule(c, kinds, kind, n, period=math.lcm(step, 2) if turns else step, head=head)
 
 
 # --- DeepSeek and what is built like it -----------------------------------------------------------------------------
@@ -110,7 +92,7 @@ def routed(
     c: Config, router: Callable[[Config], Router] = corrected, shared: str = "n_shared_experts", **more: Any
 ) -> Moe:
     """Experts, and those that every token passes through."""
-    return experts(c, router(c), d_shared=_shared(shared), **more)
+    return parts.experts(c, router(c), d_shared=_shared(shared), **more)
 
 
 def after_dense(c: Config, layer: Layer, *, listed: bool = False, dense: int | None = None) -> Layers:
@@ -121,7 +103,7 @@ def after_dense(c: Config, layer: Layer, *, listed: bool = False, dense: int | N
     if dense is None:
         dense = c.maybe_int("first_k_dense_replace", minimum=0) or 0
     if order is not None:
-        return by_type(c, kinds, order, n, ())
+        return parts.by_type(c, kinds, order, n, ())
     return Layers.spans(list(kinds.values()), ((0,), min(dense, n)), ((1,), n - dense))
 
 
@@ -129,7 +111,7 @@ def next_layers(c: Config, layer: Layer, *, copies: bool = True, dense: int | No
     """Further tokens' layers: as the layer would be that followed the last one."""
     first = (c.maybe_int("first_k_dense_replace", minimum=0) or 0) if dense is None else dense
     sparse = c.int("layers") >= first
-    return predicting(c, replace(layer, ffn=c.family.experts(c)) if sparse else layer, copies=copies)
+    return parts.predicting(c, replace(layer, ffn=c.family.experts(c)) if sparse else layer, copies=copies)
 
 
 def latent(c: Config, *, interleaved: bool | None = None, **indexed: Any) -> LatentAttention:
@@ -200,7 +182,10 @@ def crossed(c: Config, layer: Layer, *, first: Any = None, every: Any = None) ->
     start, each, full = c.int(first, minimum=0) if first else 0, every(c) if every else 0, dict[str, Any]()
     if every and window:  # layers without a window have no positions either
         full = {"rotary": None}
-    spans, feeds = c.words("layer_types", LAYER_TYPES, None), c.words("mlp_layer_types", ("dense", "sparse"), None)
+    spans, feeds = (
+        c.words("layer_types", parts.LAYER_TYPES, None),
+        c.words("mlp_layer_types", ("dense", "sparse"), None),
+    )
     for key, values in (("layer_types", spans), ("mlp_layer_types", feeds)):
         if values and len(values) != n:
             raise InputError(f"{c.where}{key} names {len(values)} layers, but there are {n} (num_hidden_layers)")
@@ -218,7 +203,7 @@ def crossed(c: Config, layer: Layer, *, first: Any = None, every: Any = None) ->
         return replace(layer, name=name, mixer=mixer, ffn=moe if sparse else layer.ffn)
 
     kinds = {key: made(*key) for key in product((True, False), repeat=2)}
-    return by_rule(c, kinds, kind, n, period=each or 1, head=n if spans or feeds else max(dense, start))
+    return parts.by_rule(c, kinds, kind, n, period=each or 1, head=n if spans or feeds else max(dense, start))
 
 
 # --- ERNIE, Llama 4, DBRX and others: their own words ---------------------------------------------------------------
@@ -231,7 +216,7 @@ def _ernie_layers(c: Config, layer: Layer) -> Layers:
     last, every = n - 1 if last == -1 else last, c.int("moe_layer_interval")
     through = last >= n - 1
     order = {"period": every if through else 1, "head": first if through else last + 1}
-    return by_rule(c, kinds, lambda i: first <= i <= last and (i + 1) % every == 0, n, **order)
+    return parts.by_rule(c, kinds, lambda i: first <= i <= last and (i + 1) % every == 0, n, **order)
 
 
 def _llama4_layers(c: Config, layer: Layer) -> Layers:
@@ -244,7 +229,7 @@ def _llama4_layers(c: Config, layer: Layer) -> Layers:
     near = replace(mixer, qk_norm=own, qk_norm_after_rotary=True)
     far = replace(mixer, rotary=None, temperature=growth)
     chunk = {"chunked_attention": c.maybe_int("attention_chunk_size"), "full_attention": None}
-    dense = gated(c, d_ff=c.int("intermediate_size_mlp"))
+    dense = parts.gated(c, d_ff=c.int("intermediate_size_mlp"))
     attn, interval, head = unturned(c, {True: "chunked_attention", False: "full_attention"}, tuple(chunk))
     listed, step = c.numbers("moe_layers"), c.int("interleave_moe_layer_step")
     sparse = None if listed is None else frozenset(i for i in listed if i < n)
@@ -261,11 +246,11 @@ def _llama4_layers(c: Config, layer: Layer) -> Layers:
 
     kinds = {key: made(*key) for key in product((True, False), chunk, (True, False))}
     head = max(head, max(sparse or (), default=-1) + 1)
-    return by_rule(c, kinds, kind, n, period=math.lcm(interval, step), head=head)
+    return parts.by_rule(c, kinds, kind, n, period=math.lcm(interval, step), head=head)
 
 
 def _dbrx_attention(c: Config) -> Attention:
-    a, (n, _, width) = c.part("attn_config"), heads(c)
+    a, (n, _, width) = c.part("attn_config"), parts.heads(c)
     return Attention(
         n_heads=n,
         n_kv_heads=a.int("kv_n_heads"),
@@ -282,18 +267,12 @@ def _dbrx_experts(c: Config) -> Moe:
     scale = f.maybe_num("moe_normalize_expert_weights")
     if scale not in (None, 1.0):
         f.must("moe_normalize_expert_weights", 1.0)
-    return Moe(
-        n_experts=f.int("moe_num_experts"),
-        top_k=f.int("moe_top_k"),
-        d_expert=f.int("ffn_hidden_size"),
-        activation=act,
-        router=Router(normalize=scale is not None, jitter=f.maybe_num("moe_jitter_eps") or 0.0),
-        layout="rows",
-    )
+    router = Router(normalize=scale is not None, jitter=f.maybe_num("moe_jitter_eps") or 0.0)
+    return parts.experts(f, router, d_expert=f.int("ffn_hidden_size"), activation=act, layout="rows")
 
 
 def _phimoe_attention(c: Config) -> Attention:
-    mixer = attention(c)
+    mixer = parts.attention(c)
     assert mixer.rotary
     scaling: dict[str, Any] = dict(mixer.rotary.scaling)
     if not scaling:
@@ -313,9 +292,9 @@ def _minimax(c: Config) -> None:
 
 
 def _minimax_attention(c: Config) -> Attention:
-    width = heads(c)[2]
+    width = parts.heads(c)[2]
     turned = (c.maybe_int("rotary_dim", None) or width) / width
-    return attention(c, turned=turned, qk_norm=norm, qk_norm_over="inner")
+    return parts.attention(c, turned=turned, qk_norm=parts.norm, qk_norm_over="inner")
 
 
 def _granite_hybrid(c: Config) -> None:
@@ -332,19 +311,19 @@ def _granite_hybrid(c: Config) -> None:
 
 
 def _granite_shared(c: Config) -> Moe:
-    return experts(c, {"scoring": "softmax-topk"}, d_shared=c.int("shared_intermediate_size", minimum=0) or None)
+    return parts.experts(c, {"scoring": "softmax-topk"}, d_shared=c.int("shared_intermediate_size", minimum=0) or None)
 
 
 def _granite_hybrid_ffn(c: Config) -> Any:
     """Without experts only the part that every token passes through."""
     if c.maybe_int("num_local_experts", minimum=0):
         return _granite_shared(c)
-    return gated(c, bias=False, d_ff=c.int("shared_intermediate_size"))
+    return parts.gated(c, bias=False, d_ff=c.int("shared_intermediate_size"))
 
 
 def _granite_hybrid_attention(c: Config) -> Attention:
     still: dict[str, Any] = {} if c.raw("position_embedding_type") == "rope" else {"rotary": None}
-    return attention(c, scale=c.num("attention_multiplier"), **still)
+    return parts.attention(c, scale=c.num("attention_multiplier"), **still)
 
 
 def _alike(c: Config, key: str, default: int | None = None) -> int:
@@ -362,14 +341,8 @@ def _hunyuan_experts(c: Config) -> Moe:
     d_ff = c.int("d_ff")
     if _alike(c, "moe_intermediate_size", d_ff) != d_ff or _alike(c, "num_shared_expert", 1) != 1:
         raise InputError(f"{c.where}moe_intermediate_size must be intermediate_size, and num_shared_expert 1")
-    return Moe(
-        n_experts=_alike(c, "num_experts"),
-        top_k=_alike(c, "moe_topk"),
-        d_expert=d_ff,
-        activation=c.activation(),
-        router=Router(normalize=True),
-        d_shared=d_ff,
-    )
+    sizes = {"n_experts": _alike(c, "num_experts"), "top_k": _alike(c, "moe_topk"), "d_expert": d_ff, "d_shared": d_ff}
+    return parts.experts(c, {"normalize": True}, **sizes)
 
 
 def _hunyuan_width(c: Config) -> None:
@@ -389,10 +362,7 @@ LATENT = {
     "attn.indexer.{q,k,k_norm,weights}": "self_attn.indexer.{wq_b,wk,k_norm,weights_proj}",
 }
 # vLLM, ernie_mtp.py: a dense layer, and the model's head without a norm of its own
-ERNIE_MTP = {
-    "mtp": "~mtp_block.*",
-    "mtp.{enorm,hnorm,eh_proj}": "/~mtp_{emb_norm,hidden_norm,linear_proj}.*",
-}
+ERNIE_MTP = {"mtp": "~mtp_block.*", "mtp.{enorm,hnorm,eh_proj}": "/~mtp_{emb_norm,hidden_norm,linear_proj}.*"}
 # vLLM, exaone_moe_mtp.py: a dense layer; norms and projection stand once, so that more than one share them
 EXAONE_MTP = {
     "mtp": "mtp.layers.*",
@@ -408,14 +378,14 @@ def _shared_mlp(part: str) -> dict[str, str]:
 
 def _exaone_mtp(c: Config, layer: Layer) -> Mtp | None:
     one = c.maybe_int("num_nextn_predict_layers", None, minimum=0) == 1
-    return predicting(c, layer, copies=False) if one else None
+    return parts.predicting(c, layer, copies=False) if one else None
 
 
 QWEN_MOE = LLAMA.but(
-    layers=sparse_layers, experts=partial(experts, router={"normalize": _normalize}), inert=ROUTER_LOSS
+    layers=sparse_layers, experts=partial(parts.experts, router={"normalize": _normalize}), inert=ROUTER_LOSS
 )
 GRANITE_MOE = GRANITE.but(
-    ffn=partial(experts, router={"scoring": "softmax-topk"}),
+    ffn=partial(parts.experts, router={"scoring": "softmax-topk"}),
     names=BLOCK_SPARSE | {"ffn.router": "block_sparse_moe.router"},
     inert=ROUTER_LOSS,
 )
@@ -439,35 +409,34 @@ INDEXED = MLA.but(
 
 TYPES = {
     "mixtral": LLAMA.but(
-        ffn=partial(experts, router={"normalize": True, "jitter": _jitter}),
+        ffn=partial(parts.experts, router={"normalize": True, "jitter": _jitter}),
         execution={"weights_float32": True},
         inert=ROUTER_LOSS,
     ),
     "qwen2_moe": QWEN_MOE.but(
-        mixer=partial(attention, qkv=flag("qkv_bias"), o=False),
+        mixer=partial(parts.attention, qkv=parts.flag("qkv_bias"), o=False),
         layers=partial(sparse_layers, alternating=True),
         experts=partial(QWEN_MOE.experts, d_shared=lambda c: c.int("d_shared"), shared_gate=True),
     ),
     "qwen3_moe": QWEN_MOE.but(
         must={"use_qk_norm": True, "shared_expert_intermediate_size": 0},
-        mixer=partial(attention, qk_norm=norm),
+        mixer=partial(parts.attention, qk_norm=parts.norm),
         qa_base="transformer.",
         inert="max_window_layers qkv_bias dual_chunk_attention_config",
     ),
     "phimoe": LLAMA.but(
         check=lambda c: c.must("num_experts_per_tok", 2, "sparsemixer takes two"),
         mixer=_phimoe_attention,
-        ffn=partial(experts, router={"scoring": "sparsemixer", "jitter": _jitter}),
-        norm=partial(norm, kind="layernorm"),
-        final=partial(norm, kind="layernorm"),
-        head={"bias": flag("lm_head_bias")},
+        ffn=partial(parts.experts, router={"scoring": "sparsemixer", "jitter": _jitter}),
+        norm=partial(parts.norm, kind="layernorm"),
+        head={"bias": parts.flag("lm_head_bias")},
         names={"ffn.router": "mlp.router"},
         flags={"experts_per_token": ""},
         inert=f"{ROUTER_LOSS} input_jitter_noise hidden_dropout",
     ),
     "olmoe": LLAMA.but(
         # its norm of q has hidden_size weights
-        mixer=partial(as_wide, clip_qkv=maybe("clip_qkv"), qk_norm=norm, qk_norm_over="inner"),
+        mixer=partial(as_wide, clip_qkv=parts.maybe("clip_qkv"), qk_norm=parts.norm, qk_norm_over="inner"),
         ffn=QWEN_MOE.experts,
         inert=ROUTER_LOSS,
     ),
@@ -486,8 +455,11 @@ TYPES = {
     ),
     "glm4_moe": V3.but(
         # the class rounds the width of a head down, at its own defaults too
-        mixer=lambda c: attention(
-            c, o=False, default=c.int("d_model") // c.int("heads"), qk_norm=norm(c) if c.flag("use_qk_norm") else None
+        mixer=lambda c: parts.attention(
+            c,
+            o=False,
+            default=c.int("d_model") // c.int("heads"),
+            qk_norm=parts.norm(c) if c.flag("use_qk_norm") else None,
         ),
         experts=partial(routed, router=by_sigmoid),
         mtp=next_layers,  # GLM 4.5's files hold the copies, GLM 4.6's do not
@@ -503,7 +475,7 @@ TYPES = {
     "deepseek_v2": MLA.but(
         must={"moe_layer_freq": 1, "scoring_func": "softmax"},
         mixer=partial(latent, interleaved=True),
-        experts=partial(routed, router=_v2_router, shared_bias=flag("mlp_bias")),
+        experts=partial(routed, router=_v2_router, shared_bias=parts.flag("mlp_bias")),
         mtp=None,
         names={"ffn.route.correction": ""},
         execution={"grouped_choice": False, "tables_half": True, "tables_float32": True},  # tables of complex numbers
@@ -519,17 +491,19 @@ TYPES = {
         inert="indexer_rope_interleave rope_interleave",
     ),
     "dots1": V3.but(
-        mixer=partial(attention, qk_norm=norm), layers=partial(crossed, first="max_window_layers"), inert=UNUSED
+        mixer=partial(parts.attention, qk_norm=parts.norm),
+        layers=partial(crossed, first="max_window_layers"),
+        inert=UNUSED,
     ),
     "solar_open": V3.but(  # GLM 4.5 with experts in every layer
         must={"first_k_dense_replace": 0, "use_qk_norm": False},
-        mixer=partial(attention, o=False, turned=number("partial_rotary_factor", 1.0)),
+        mixer=partial(parts.attention, o=False, turned=parts.number("partial_rotary_factor", 1.0)),
         ffn=routed,
-        layers=uniform,
+        layers=parts.uniform,
         inert=f"{UNUSED} intermediate_size",
     ),
     "exaone_moe": V3.but(
-        mixer=partial(attention, qk_norm=norm),
+        mixer=partial(parts.attention, qk_norm=parts.norm),
         experts=partial(routed, shared="num_shared_experts"),
         layers=partial(crossed, every=pattern),
         mtp=_exaone_mtp,
@@ -541,58 +515,54 @@ TYPES = {
         | {"shared_intermediate_size": 0},
         check=_minimax,
         mixer=_minimax_attention,
-        ffn=partial(experts, router={"scoring": "sigmoid", "normalize": True, "correction": True, "jitter": _jitter}),
+        ffn=partial(
+            parts.experts, router={"scoring": "sigmoid", "normalize": True, "correction": True, "jitter": _jitter}
+        ),
         names={"ffn.route.correction": "block_sparse_moe.e_score_correction_bias"},
         execution={"heads_first": True, "weights_float32": True},
         inert=UNUSED,
     ),
     "ernie4_5_moe": LLAMA.but(
-        mixer=partial(attention, interleaved=True),
+        mixer=partial(parts.attention, interleaved=True),
         experts=partial(
-            experts,
+            parts.experts,
             router={
                 "normalize": True,
-                "least_sum": number("moe_norm_min"),
+                "least_sum": parts.number("moe_norm_min"),
                 "correction": True,
                 "correction_counts": True,
             },
             d_shared=lambda c: c.int("d_expert") * (c.maybe_int("moe_num_shared_experts", minimum=0) or 0) or None,
-            shared_bias=flag("use_bias"),
+            shared_bias=parts.flag("use_bias"),
         ),
         layers=_ernie_layers,
-        head={"bias": flag("use_bias")},
-        mtp=partial(predicting, copies=False, final=False),
+        head={"bias": parts.flag("use_bias")},
+        mtp=partial(parts.predicting, copies=False, final=False),
         names=SHARED | {"ffn.route.correction": "mlp.gate.moe_statics.e_score_correction_bias"} | ERNIE_MTP,
         execution={"tables": "layer", "tables_float32": True, "router": "float32"},
         inert=f"{UNUSED} attention_dropout moe_capacity moe_gate moe_use_aux_free",
     ),
-    "dbrx": DECODER.but(
+    "dbrx": parts.DECODER.but(
         must={"tie_word_embeddings": False},
         base="transformer.",
         mixer=_dbrx_attention,
         ffn=_dbrx_experts,
         norm=lambda c: Norm(bias=False),
-        final=lambda c: Norm(bias=False),
-        tokens={"dropout": number("emb_pdrop")},
+        tokens={"dropout": parts.number("emb_pdrop")},
         names={
-            "embed.tokens": "~wte",
-            "layers": "~blocks.*",
-            "attn_norm": "norm_attn_norm.norm_1",
-            "attn.q + attn.k + attn.v": "norm_attn_norm.attn.Wqkv",
-            "attn.o": "norm_attn_norm.attn.out_proj",
-            "ffn_norm": "norm_attn_norm.norm_2",
-            "ffn.router": "ffn.router.layer",
+            "{embed.tokens,layers,final_norm}": "~{wte,blocks.*,norm_f}",
+            "{attn,ffn}_norm": "norm_attn_norm.norm_{1,2}",
+            "{attn.q + attn.k + attn.v,attn.o}": "norm_attn_norm.attn.{Wqkv,out_proj}",
             "ffn.experts.{gate,up,down}.weight": "ffn.experts.mlp.{w1,v1,w2} flat",
-            "final_norm": "~norm_f",
-            "head.lm": "lm_head",
+            "{ffn.router,head.lm}": "{ffn.router.layer,lm_head}",
         },
         execution={"fused_qkv": True, "experts": "loop", "route_own": True},
         inert=f"{ROUTER_LOSS} num_key_value_heads",
     ),
     "llama4_text": LLAMA.but(
-        mixer=partial(attention, interleaved=True),
+        mixer=partial(parts.attention, interleaved=True),
         experts=partial(
-            experts,
+            parts.experts,
             router={"scoring": "sigmoid-input", "jitter": _jitter},
             d_shared=lambda c: c.int("d_expert"),
             layout="in_out",
@@ -607,16 +577,16 @@ TYPES = {
     ),
     "gpt_oss": LLAMA.but(
         must={"swiglu_alpha": 1.702},
-        mixer=partial(attention, sinks=True),
+        mixer=partial(parts.attention, sinks=True),
         ffn=partial(
-            experts,
+            parts.experts,
             router={"bias": True, "scoring": "softmax-topk"},
             activation="quick_gelu",  # the class takes no notice of hidden_act
             bias=True,
-            limit=number("swiglu_limit"),
+            limit=parts.number("swiglu_limit"),
             layout="in_out",
         ),
-        layers=partial(windowed, every=2),
+        layers=partial(parts.windowed, every=2),
         names={
             "attn.softmax.sinks": "self_attn.sinks",
             "ffn.router": "mlp.router",

@@ -5,31 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from transformer_calc import spec
 from transformer_calc.errors import InputError, shown
-from transformer_calc.sources.families.base import Family
+from transformer_calc.sources.families.base import Config, Family
 from transformer_calc.sources.families.rope import rotary
-from transformer_calc.spec import (
-    Attention,
-    Dense,
-    Head,
-    Layer,
-    Layers,
-    Mlp,
-    Model,
-    Moe,
-    Mtp,
-    Norm,
-    Positions,
-    Router,
-    Stack,
-    Tokens,
-    divide,
-)
-
-if TYPE_CHECKING:
-    from transformer_calc.sources.families.base import Config
 
 MOST_LISTED = 10**5  # layers that a pattern may name one by one
 LAYER_TYPES = ("full_attention", "sliding_attention")
@@ -51,7 +32,7 @@ def flag(key: str, *default: Any) -> Callable[[Config], bool]:
     return lambda c: c.flag(key, *default)
 
 
-def normed_if(key: str, **more: Any) -> Callable[[Config], Norm | None]:
+def normed_if(key: str, **more: Any) -> Callable[[Config], spec.Norm | None]:
     """What is a norm where a key is true."""
     return lambda c: norm(c, **more) if c.flag(key) else None
 
@@ -70,11 +51,11 @@ def heads(c: Config, default: int | None = None) -> tuple[int, int | None, int]:
     key = c.key("d_head") or ("head_dim" if grouped and "head_dim" not in c.family.inert.split() else "")
     width = (c.maybe_int(key, default) if key else None) or default
     if width is None:
-        width = divide(c.key("d_model"), c.int("d_model"), c.key("heads"), n)
+        width = spec.divide(c.key("d_model"), c.int("d_model"), c.key("heads"), n)
     return n, (kv or n if grouped else None), width
 
 
-def attention(c: Config, *, interleaved: bool = False, default: int | None = None, **more: Any) -> Attention:
+def attention(c: Config, *, interleaved: bool = False, default: int | None = None, **more: Any) -> spec.Attention:
     """Attention with rotary positions where the class has them; `more` are fields of it.
 
     `qkv`, `o`: biases, as the class's key says unless given; `turned`: the part of a head that is; `default`: a head's
@@ -90,10 +71,10 @@ def attention(c: Config, *, interleaved: bool = False, default: int | None = Non
     if "dropout" not in more:
         more["dropout"] = c.maybe_num("attn_dropout", 0.0) or 0.0
     more.setdefault("n_kv_heads", kv)
-    return Attention(n_heads=n, d_head=width, bias_q=qkv, bias_k=qkv, bias_v=qkv, bias_o=o, **more)
+    return spec.Attention(n_heads=n, d_head=width, bias_q=qkv, bias_k=qkv, bias_v=qkv, bias_o=o, **more)
 
 
-def plain(c: Config, *, gated: bool = False, **more: Any) -> Mlp:
+def plain(c: Config, *, gated: bool = False, **more: Any) -> spec.Mlp:
     """The feed-forward part; `bias`: as the class's key says unless given."""
     more = c.settled(more)
     bias = more.pop("bias") if "bias" in more else c.flag("ffn_bias", False)
@@ -101,7 +82,7 @@ def plain(c: Config, *, gated: bool = False, **more: Any) -> Mlp:
         more["d_ff"] = c.int("d_ff")
     if "activation" not in more:
         more["activation"] = c.activation()
-    return Mlp(gated=gated, bias_in=bias, bias_out=bias, dropout=c.num("ffn_dropout", 0.0), **more)
+    return spec.Mlp(gated=gated, bias_in=bias, bias_out=bias, dropout=c.num("ffn_dropout", 0.0), **more)
 
 
 def fourfold(c: Config) -> int:
@@ -112,35 +93,32 @@ def fourfold(c: Config) -> int:
 gated = partial(plain, gated=True)
 
 
-def experts(c: Config, router: Any = None, **more: Any) -> Moe:
+def experts(c: Config, router: Any = None, **more: Any) -> spec.Moe:
     """A mixture of experts; `router`: it, or fields of it."""
     more = c.settled(more)
+    for field, key in (("n_experts", "experts"), ("top_k", "experts_per_token"), ("d_expert", "d_expert")):
+        more[field] = more[field] if field in more else c.int(key)
     if "activation" not in more:
         more["activation"] = c.activation()
-    return Moe(
-        n_experts=c.int("experts"),
-        top_k=c.int("experts_per_token"),
-        d_expert=c.int("d_expert"),
-        router=router if isinstance(router, Router) else Router(**c.settled(router or {})),
-        **more,
-    )
+    made = router if isinstance(router, spec.Router) else spec.Router(**c.settled(router or {}))
+    return spec.Moe(router=made, **more)
 
 
-def norm(c: Config, **more: Any) -> Norm:
+def norm(c: Config, **more: Any) -> spec.Norm:
     """RMSNorm or LayerNorm, as the key of its epsilon says."""
     more.setdefault("kind", "rmsnorm" if c.key("eps") == "rms_norm_eps" else "layernorm")
-    return Norm(eps=c.num("eps"), **more)
+    return spec.Norm(eps=c.num("eps"), **more)
 
 
 # --- the order of layers --------------------------------------------------------------------------------------------
 
 
-def uniform(c: Config, layer: Layer) -> Layers:
+def uniform(c: Config, layer: spec.Layer) -> spec.Layers:
     """All alike."""
-    return Layers.uniform(layer, c.int("layers"))
+    return spec.Layers.uniform(layer, c.int("layers"))
 
 
-def windowed(c: Config, layer: Layer, *, every: Any = 0, full: Any = None) -> Layers:
+def windowed(c: Config, layer: spec.Layer, *, every: Any = 0, full: Any = None) -> spec.Layers:
     """Layers with a sliding window where layer_types says so, if the class has one; all of them have the same shapes.
 
     Without layer_types the first max_window_layers see everything, or each `every`-th one does. `full`: what else their
@@ -154,7 +132,7 @@ def windowed(c: Config, layer: Layer, *, every: Any = 0, full: Any = None) -> La
     n, window = c.int("layers"), c.maybe_int("window") if on else None
     every = every(c) if callable(every) else every
     order = c.words("layer_types", LAYER_TYPES, None)
-    assert isinstance(layer.mixer, Attention)
+    assert isinstance(layer.mixer, spec.Attention)
     kinds = {
         "full_attention": replace(layer, name="global", mixer=replace(layer.mixer, **c.settled(full or {}))),
         "sliding_attention": replace(layer, name="local", mixer=replace(layer.mixer, window=window)),
@@ -163,22 +141,24 @@ def windowed(c: Config, layer: Layer, *, every: Any = 0, full: Any = None) -> La
         return by_type(c, kinds, order, n, ())
     if every:
         return by_rule(c, kinds, lambda i: LAYER_TYPES[(i + 1) % every > 0], n, period=every)
-    return Layers.spans(list(kinds.values()), ((0,), min(first, n)), ((1,), n - first))
+    return spec.Layers.spans(list(kinds.values()), ((0,), min(first, n)), ((1,), n - first))
 
 
-def by_type(c: Config, kinds: Mapping[str, Layer], order: Sequence[str] | None, n: int, cycle: Sequence[str]) -> Layers:
+def by_type(
+    c: Config, kinds: Mapping[str, spec.Layer], order: Sequence[str] | None, n: int, cycle: Sequence[str]
+) -> spec.Layers:
     """Layers of several kinds, in an explicit order (layer_types) or by a cycle that repeats."""
     number = {name: i for i, name in enumerate(kinds)}
     if order is None:
-        return Layers.cycle(list(kinds.values()), [number[name] for name in cycle], n)
+        return spec.Layers.cycle(list(kinds.values()), [number[name] for name in cycle], n)
     if len(order) != n:
         raise InputError(f"{c.where}layer_types names {len(order)} layers, but there are {n} (num_hidden_layers)")
-    return Layers.listed(list(kinds.values()), [number[name] for name in order])
+    return spec.Layers.listed(list(kinds.values()), [number[name] for name in order])
 
 
 def by_rule(
-    c: Config, kinds: Mapping[K, Layer], kind_of: Callable[[int], K], n: int, *, period: int = 1, head: int = 0
-) -> Layers:
+    c: Config, kinds: Mapping[K, spec.Layer], kind_of: Callable[[int], K], n: int, *, period: int = 1, head: int = 0
+) -> spec.Layers:
     """Layers whose kind follows from their number: as it comes for the first `head`, then with a period."""
     head = min(head, n)
     period = min(period, n - head)
@@ -187,31 +167,26 @@ def by_rule(
     number = {name: i for i, name in enumerate(kinds)}
     order = [number[kind_of(i)] for i in range(head + period)]
     if period == 0:
-        return Layers.listed(list(kinds.values()), order)
-    return Layers.cycle(list(kinds.values()), order[head:], n, head=order[:head])
+        return spec.Layers.listed(list(kinds.values()), order)
+    return spec.Layers.cycle(list(kinds.values()), order[head:], n, head=order[:head])
 
 
 # --- heads ----------------------------------------------------------------------------------------------------------
 
 
-def table(c: Config) -> Tokens:
+def table(c: Config) -> spec.Tokens:
     """The token table."""
-    return Tokens(vocab=c.int("vocab"), **c.settled(c.family.tokens))
+    return spec.Tokens(vocab=c.int("vocab"), **c.settled(c.family.tokens))
 
 
-def positions(c: Config, **more: Any) -> Positions:
+def positions(c: Config, **more: Any) -> spec.Positions:
     """A table of positions."""
-    return Positions(count=c.int("max_positions"), **more)
+    return spec.Positions(count=c.int("max_positions"), **more)
 
 
 def causal_heads(
-    c: Config,
-    *,
-    bias: bool = False,
-    token_bias: bool = True,
-    scale: float = 1.0,
-    softcap: float | None = None,
-) -> tuple[Head, ...]:
+    c: Config, *, bias: bool = False, token_bias: bool = True, scale: float = 1.0, softcap: float | None = None
+) -> tuple[spec.Head, ...]:
     """The head of a decoder's class: language model (also where no class is named), none, or a task's.
 
     The generic task heads of transformers: one score per label for the last token's vector, without bias
@@ -222,15 +197,15 @@ def causal_heads(
     token_bias = c.flag("token_classification_bias", True) and token_bias
     last = name.rpartition("For")[2] if "For" in name else name
     if not name or last == "CausalLM" or name.endswith("LMHeadModel"):
-        lm = Dense(name="lm", bias=bias, tied=tied, scale=scale, softcap=softcap)
-        return (Head(steps=(lm,), softmax=True),)
+        lm = spec.Dense(name="lm", bias=bias, tied=tied, scale=scale, softcap=softcap)
+        return (spec.Head(steps=(lm,), softmax=True),)
     if last == "SequenceClassification":
         pad = c.maybe_int("pad_token_id", None, minimum=-1)
-        return (Head(take="last", pad=pad, steps=(Dense(name="score", width=c.n_labels, bias=False),)),)
+        return (spec.Head(take="last", pad=pad, steps=(spec.Dense(name="score", width=c.n_labels, bias=False),)),)
     if last == "TokenClassification":
-        return (Head(steps=(Dense(name="classifier", width=c.n_labels, bias=token_bias),)),)
+        return (spec.Head(steps=(spec.Dense(name="classifier", width=c.n_labels, bias=token_bias),)),)
     if last == "QuestionAnswering":
-        return (Head(steps=(Dense(name="qa", width=2, bias=True),)),)
+        return (spec.Head(steps=(spec.Dense(name="qa", width=2, bias=True),)),)
     if name.endswith("Model") and "For" not in name:
         return ()
     raise unknown_architecture(c, "…ForCausalLM, …Model, …ForSequenceClassification, …ForTokenClassification")
@@ -244,12 +219,12 @@ def unknown_architecture(c: Config, known: str) -> InputError:
     )
 
 
-def predicting(c: Config, layer: Layer, *, copies: bool, final: bool = True) -> Mtp | None:
+def predicting(c: Config, layer: spec.Layer, *, copies: bool, final: bool = True) -> spec.Mtp | None:
     """Layers that predict further tokens, as many as the config says, or None; see `Mtp`."""
     n, own = c.maybe_int(c.key("further") or "num_nextn_predict_layers", None, minimum=0), norm(c)
     if not n:
         return None
-    return Mtp(n=n, layer=replace(layer, name="layer"), norm=own, final_norm=own if final else None, copies=copies)
+    return spec.Mtp(n=n, layer=replace(layer, name="layer"), norm=own, final_norm=own if final else None, copies=copies)
 
 
 # --- names of tensors -----------------------------------------------------------------------------------------------
@@ -280,7 +255,7 @@ def named(c: Config, names: Mapping[str, Any], base: str) -> tuple[tuple[str, st
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
-def _cross(c: Config, mixer: Attention) -> Attention:
+def _cross(c: Config, mixer: spec.Attention) -> spec.Attention:
     """Attention over an encoder's output, beside a decoder's own."""
     if not mixer.causal:
         raise InputError(f"{c.where}add_cross_attention is true; it needs is_decoder, too")
@@ -289,7 +264,7 @@ def _cross(c: Config, mixer: Attention) -> Attention:
     return replace(mixer, causal=False)
 
 
-def build(c: Config) -> Model:
+def build(c: Config) -> spec.Model:
     """A model of one stack, from the parts of its family."""
     f = c.family
     for key, right in f.must.items():
@@ -298,25 +273,25 @@ def build(c: Config) -> Model:
         f.check(c)
     mixer = f.mixer(c)
     cross = _cross(c, mixer) if f.crosses and c.flag("add_cross_attention", False) else None
-    layer = Layer(mixer=mixer, cross=cross, ffn=f.ffn(c), norm=f.norm(c), **c.settled(f.layer))
-    stack = Stack(
+    layer = spec.Layer(mixer=mixer, cross=cross, ffn=f.ffn(c), norm=f.norm(c), **c.settled(f.layer))
+    stack = spec.Stack(
         d_model=c.int("d_model"),
         embedding=f.embedding(c),
         layers=f.layers(c, layer),
-        final_norm=f.final(c),
+        final_norm=(f.final or f.norm)(c),
         **c.settled(f.stack),
     )
     found, mtp = f.heads(c, **c.settled(f.head)), f.mtp(c, layer) if f.mtp else None
     names = {part: name for part, name in f.names.items() if mtp or not part.startswith("mtp")}
     names |= f.names_of(c) if f.names_of else {}
     base = f.qa_base if f.qa_base and c.architecture.endswith("ForQuestionAnswering") else f.base
-    return Model(
+    return spec.Model(
         name=f.model_type,
         family=f.model_type,
         stacks=(stack,),
         heads=found,
         tensor_names=named(c, names, base),
-        execution=f.execution,
+        execution=spec.Execution(**f.execution),
         mtp=mtp,
         **{"layout": "out_in"} | c.settled(f.model),
     )
@@ -327,7 +302,6 @@ DECODER = Family(
     mixer=attention,
     ffn=gated,
     norm=norm,
-    final=norm,
     layers=windowed,
     embedding=table,
     heads=causal_heads,

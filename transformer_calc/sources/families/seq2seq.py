@@ -5,43 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from transformer_calc import spec
 from transformer_calc.errors import InputError
 from transformer_calc.record import LARGEST
-from transformer_calc.sources.families.base import Family
+from transformer_calc.sources.families import parts
+from transformer_calc.sources.families.base import Config, Family
 from transformer_calc.sources.families.classic import FAIRSEQ_NAMES
-from transformer_calc.sources.families.parts import (
-    MOST_LISTED,
-    attention,
-    plain,
-    positions,
-    spread,
-    unknown_architecture,
-)
-from transformer_calc.spec import (
-    Attention,
-    Audio,
-    Dense,
-    Execution,
-    Head,
-    Layer,
-    Layers,
-    Mlp,
-    Model,
-    Moe,
-    Norm,
-    Pool,
-    Positions,
-    RelativeBias,
-    Router,
-    Stack,
-    Tokens,
-    divide,
-)
-
-if TYPE_CHECKING:
-    from transformer_calc.sources.families.base import Config
 
 # --- what both share ------------------------------------------------------------------------------------------------
 
@@ -55,22 +26,22 @@ def _task(c: Config, known: Iterable[str]) -> str:
         return GENERATION
     task = name.rpartition("For")[2] if "For" in name else "EncoderModel" if name.endswith("EncoderModel") else "Model"
     if task not in known or not name.endswith(task):
-        raise unknown_architecture(c, ", ".join(f"…{t}" if t.endswith("Model") else f"…For{t}" for t in known))
+        raise parts.unknown_architecture(c, ", ".join(f"…{t}" if t.endswith("Model") else f"…For{t}" for t in known))
     return task
 
 
 def _model(
-    c: Config, stacks: Iterable[Stack], heads: Any, names: Mapping[str, Any], base: str, *, shifts: bool = False
-) -> Model:
+    c: Config, stacks: Iterable[spec.Stack], heads: Any, names: Mapping[str, Any], base: str, *, shifts: bool = False
+) -> spec.Model:
     """A model of one half or both. In `names` `~` stands for `base`; one stack alone has no name in its paths.
 
     `shifts`: where a decoder is given nothing, it reads the source behind decoder_start_token_id.
     """
     stacks, usual = tuple(stacks), 2 if c.family.model_type == "bart" else 0
-    own = dict(spread(c.settled(names)))
+    own = dict(parts.spread(c.settled(names)))
     if len(stacks) == 1:
         own = {part.removeprefix(f"{stacks[0].name}."): name for part, name in own.items()}
-    return Model(
+    return spec.Model(
         name=c.family.model_type,
         family=c.family.model_type,
         stacks=stacks,
@@ -78,23 +49,23 @@ def _model(
         start_token=c.int("decoder_start_token_id", usual, minimum=0) if shifts else None,
         layout="out_in",
         tensor_names=tuple((part, name.replace("~", base)) for part, name in own.items() if name),
-        execution=c.family.execution,
+        execution=spec.Execution(**c.family.execution),
     )
 
 
-def _classification(c: Config) -> Head:
+def _classification(c: Config) -> spec.Head:
     """The head for whole sequences: from the decoder's vector where the source's last end token stands."""
     drop = c.maybe_num("classifier_dropout", 0.0) or 0.0
     steps = (
-        Dense(name="dense", width=c.int("d_model"), activation="tanh", dropout=drop),
-        Dense(name="out", width=c.n_labels, dropout=drop),
+        spec.Dense(name="dense", width=c.int("d_model"), activation="tanh", dropout=drop),
+        spec.Dense(name="out", width=c.n_labels, dropout=drop),
     )
     end = c.int("eos_token_id", minimum=0)
-    return Head(name="classification", take="end", end_token=end, end_last=True, steps=steps)
+    return spec.Head(name="classification", take="end", end_token=end, end_last=True, steps=steps)
 
 
-def _lm(*, scale: float = 1.0, **more: Any) -> tuple[Head, ...]:
-    return (Head(scale=scale, steps=(Dense(name="lm", bias=False, **more),), softmax=True),)
+def _lm(*, scale: float = 1.0, **more: Any) -> tuple[spec.Head, ...]:
+    return (spec.Head(scale=scale, steps=(spec.Dense(name="lm", bias=False, **more),), softmax=True),)
 
 
 # --- T5 -------------------------------------------------------------------------------------------------------------
@@ -132,23 +103,23 @@ def _t5_up(before: str, c: Config) -> str:
     return before + ("wi_1" if c.family.ffn(c).gated else "wi")
 
 
-def _t5_feed_forward(c: Config) -> Mlp:
+def _t5_feed_forward(c: Config) -> spec.Mlp:
     form = c.text("feed_forward_proj")
     kind, _, last = form.rpartition("-")
     if kind not in ("", "gated"):
         raise InputError(f"{c.where}feed_forward_proj is {form!r:.60}; it must be gated-ACTIVATION or ACTIVATION")
     act = c.activation("dense_act_fn", "gelu_new" if form == "gated-gelu" else last)
-    mlp = plain(c, bias=False, activation=act, gated=c.flag("is_gated_act", kind == "gated"))
+    mlp = parts.plain(c, bias=False, activation=act, gated=c.flag("is_gated_act", kind == "gated"))
     return replace(mlp, dropout=c.num("dropout_rate"))
 
 
-def _switch_feed_forward(c: Config) -> Mlp:
-    return replace(plain(c, bias=False, activation=c.activation("dense_act_fn")), dropout=c.num("dropout_rate"))
+def _switch_feed_forward(c: Config) -> spec.Mlp:
+    return replace(parts.plain(c, bias=False, activation=c.activation("dense_act_fn")), dropout=c.num("dropout_rate"))
 
 
 def _t5(
     c: Config, *, unscaled: bool = False, every_layer: bool = False, sparse: bool = False, tasks: Any = T5_TASKS
-) -> Model:
+) -> spec.Model:
     """T5: no positions but a bias for each distance, unscaled scores, norms without bias (arXiv 1910.10683).
 
     The first T5 scales what goes into its tied head, later ones do neither. Transformers 5 writes that as
@@ -156,7 +127,7 @@ def _t5(
     """
     c.must("is_decoder", False)
     task, d_model, drop = _task(c, tasks), c.int("d_model"), c.num("dropout_rate")
-    own = Norm(kind="rmsnorm", eps=c.num("layer_norm_epsilon"))
+    own = spec.Norm(kind="rmsnorm", eps=c.num("layer_norm_epsilon"))
     tied = c.raw("tie_word_embeddings") is None or c.flag("tie_word_embeddings")
     scales = tied and not unscaled  # what goes into the head for generation
     if not (unscaled or sparse):
@@ -170,48 +141,48 @@ def _t5(
     spare = sparse and not tied  # only Switch's class unties the embeddings, too
     ffn = c.family.ffn(c)
 
-    def stack(name: str) -> Stack:
+    def stack(name: str) -> spec.Stack:
         causal = name == "decoder"
-        bias = RelativeBias(
+        bias = spec.RelativeBias(
             buckets=c.int("relative_attention_num_buckets"),
             max_distance=c.int("relative_attention_max_distance"),
             bidirectional=not causal,
             every_layer=every_layer,
         )
-        cross = attention(c, qkv=False, causal=False, scale=1.0, dropout=drop)
+        cross = parts.attention(c, qkv=False, causal=False, scale=1.0, dropout=drop)
         mixer = replace(cross, causal=causal, relative_bias=bias)
-        layer = Layer(mixer=mixer, cross=cross if causal else None, ffn=ffn, norm=own, dropout=drop)
+        layer = spec.Layer(mixer=mixer, cross=cross if causal else None, ffn=ffn, norm=own, dropout=drop)
         shared = "encoder" if causal and not spare else ""
         # as in the class, num_hidden_layers overrides num_layers after the decoder's are set
         n = c.maybe_int("num_decoder_layers" if causal else "num_hidden_layers", None) or c.int("num_layers")
-        return Stack(
+        return spec.Stack(
             name=name,
             d_model=d_model,
-            embedding=Tokens(vocab=c.int("vocab"), dropout=drop, shared=shared, spare=spare and not causal),
-            layers=_switch_layers(c, layer, name, n) if sparse else Layers.uniform(layer, n),
+            embedding=spec.Tokens(vocab=c.int("vocab"), dropout=drop, shared=shared, spare=spare and not causal),
+            layers=_switch_layers(c, layer, name, n) if sparse else spec.Layers.uniform(layer, n),
             final_norm=own,
             dropout=drop,
         )
 
     halves = ("encoder",) if task in ("EncoderModel", "TokenClassification") else ("encoder", "decoder")
     stacks = tuple(map(stack, halves))
-    heads: tuple[Head, ...] = ()
+    heads: tuple[spec.Head, ...] = ()
     if task == GENERATION:
         heads = _lm(tied=tied, scale=d_model**-0.5 if scales else 1.0)
     elif task == "SequenceClassification":
         heads = (_classification(c),)
     elif task == "TokenClassification":
         drop_head = c.maybe_num("classifier_dropout", 0.0) or 0.0
-        heads = (Head(steps=(Dense(name="classifier", width=c.n_labels, dropout=drop_head),)),)
+        heads = (spec.Head(steps=(spec.Dense(name="classifier", width=c.n_labels, dropout=drop_head),)),)
     elif task == "QuestionAnswering":
-        heads = (Head(steps=(Dense(name="qa", width=c.n_labels),)),)
+        heads = (spec.Head(steps=(spec.Dense(name="qa", width=c.n_labels),)),)
     untied = {"encoder.embed.tokens": "~encoder.embed_tokens", "encoder.embed.spare": "~shared"} if spare else {}
     base = "transformer." if task in ("SequenceClassification", "TokenClassification") else ""
     shifts = task in ("SequenceClassification", "QuestionAnswering")
     return _model(c, stacks, heads, {**c.family.names, **untied}, base, shifts=shifts)
 
 
-def _switch_layers(c: Config, dense: Layer, name: str, n: int) -> Layers:
+def _switch_layers(c: Config, dense: spec.Layer, name: str, n: int) -> spec.Layers:
     """Experts in the second of every `step` layers (arXiv 2101.03961); none lost to a full expert.
 
     As in the class, the step follows from how many layers are to be sparse, unless the config has it, too.
@@ -220,14 +191,14 @@ def _switch_layers(c: Config, dense: Layer, name: str, n: int) -> Layers:
     count = c.int(f"num_sparse_{name}_layers", minimum=-LARGEST)
     step = c.int(f"{name}_sparse_step", own // count if count > 0 else own, minimum=-LARGEST)
     ffn = dense.ffn
-    assert isinstance(ffn, Mlp)
-    experts = Moe(
+    assert isinstance(ffn, spec.Mlp)
+    experts = spec.Moe(
         n_experts=c.int("num_experts"),
         top_k=1,
         d_expert=ffn.d_ff,
         activation=ffn.activation,
         gated=False,
-        router=Router(bias=c.flag("router_bias"), jitter=c.num("router_jitter_noise")),
+        router=spec.Router(bias=c.flag("router_bias"), jitter=c.num("router_jitter_noise")),
         dropout=ffn.dropout,
     )
     capacity = c.int("expert_capacity", 64, minimum=0)
@@ -235,17 +206,17 @@ def _switch_layers(c: Config, dense: Layer, name: str, n: int) -> Layers:
         c.notes.append(f"expert_capacity is {capacity}: no token is counted as one that a full expert drops")
     kinds = (replace(dense, name="dense"), replace(dense, name="moe", ffn=experts))
     if step <= 1:  # below 1: no layer is sparse
-        return Layers.uniform(kinds[step == 1], n)
-    if min(step, n) <= MOST_LISTED:
-        return Layers.cycle(kinds, [int(i == 1) for i in range(min(step, n))], n)
-    if n // step > MOST_LISTED:
+        return spec.Layers.uniform(kinds[step == 1], n)
+    if min(step, n) <= parts.MOST_LISTED:
+        return spec.Layers.cycle(kinds, [int(i == 1) for i in range(min(step, n))], n)
+    if n // step > parts.MOST_LISTED:
         raise InputError(f"{c.where}{name}_sparse_step is {step:,}; of {n:,} layers that are too many turns to list")
     turns = [
         ((kind,), min(count, n - start - at))
         for start in range(0, n, step)
         for at, kind, count in ((0, 0, 1), (1, 1, 1), (2, 0, step - 2))
     ]
-    return Layers.spans(kinds, *turns)
+    return spec.Layers.spans(kinds, *turns)
 
 
 # --- BART -----------------------------------------------------------------------------------------------------------
@@ -253,12 +224,12 @@ def _switch_layers(c: Config, dense: Layer, name: str, n: int) -> Layers:
 BART_TASKS = (GENERATION, "Model", "CausalLM", "SequenceClassification", "QuestionAnswering")
 
 
-def _half(c: Config, name: str, embedding: Tokens | Audio, *, k_bias: bool = True) -> Stack:
+def _half(c: Config, name: str, embedding: spec.Tokens | spec.Audio, *, k_bias: bool = True) -> spec.Stack:
     """One half: attention with biases, an MLP, LayerNorms where the family has them."""
     d_model, n = c.int("d_model"), c.int(f"{name}_attention_heads")
-    cross = Attention(
+    cross = spec.Attention(
         n_heads=n,
-        d_head=divide("d_model", d_model, f"{name}_attention_heads", n),
+        d_head=spec.divide("d_model", d_model, f"{name}_attention_heads", n),
         causal=False,
         bias_q=True,
         bias_k=k_bias,
@@ -266,23 +237,23 @@ def _half(c: Config, name: str, embedding: Tokens | Audio, *, k_bias: bool = Tru
         bias_o=True,
         dropout=c.num("attn_dropout"),
     )
-    layer = Layer(
+    layer = spec.Layer(
         mixer=replace(cross, causal=name == "decoder"),
         cross=cross if name == "decoder" else None,
-        ffn=plain(c, bias=True, d_ff=c.int(f"{name}_ffn_dim")),
+        ffn=parts.plain(c, bias=True, d_ff=c.int(f"{name}_ffn_dim")),
         dropout=c.num("dropout"),
         **c.family.layer,
     )
-    layers, final = Layers.uniform(layer, c.int(f"{name}_layers")), c.family.final(c)
-    return Stack(name=name, d_model=d_model, embedding=embedding, layers=layers, final_norm=final)
+    layers, final = spec.Layers.uniform(layer, c.int(f"{name}_layers")), c.family.final(c) if c.family.final else None
+    return spec.Stack(name=name, d_model=d_model, embedding=embedding, layers=layers, final_norm=final)
 
 
-def _counted_by_ids(c: Config) -> Positions:
+def _counted_by_ids(c: Config) -> spec.Positions:
     pad = c.int("pad_token_id", minimum=0)
-    return positions(c, kind="sinusoidal", offset=pad + 1, order="halves", spread=1, counted="ids", pad=pad)
+    return parts.positions(c, kind="sinusoidal", offset=pad + 1, order="halves", spread=1, counted="ids", pad=pad)
 
 
-def _bart(c: Config, *, tasks: Iterable[str] = BART_TASKS[:3], buffer: bool = True) -> Model:
+def _bart(c: Config, *, tasks: Iterable[str] = BART_TASKS[:3], buffer: bool = True) -> spec.Model:
     """BART and its relatives (arXiv 1910.13461), which differ in their positions and in where they have norms."""
     task, vocab, marian = _task(c, tasks), c.int("vocab"), c.family.model_type == "marian"
     tied, alone = c.flag("tie_word_embeddings"), task == "CausalLM"
@@ -295,9 +266,9 @@ def _bart(c: Config, *, tasks: Iterable[str] = BART_TASKS[:3], buffer: bool = Tr
     fields = c.settled(c.family.tokens)
     norm_first = fields.pop("norm_first", False)
 
-    def stack(name: str) -> Stack:
+    def stack(name: str) -> spec.Stack:
         encoder = name == "encoder"
-        embedding = Tokens(
+        embedding = spec.Tokens(
             vocab=vocab if encoder else target,
             norm_first=norm_first and not encoder,
             # where the norm comes first, the class leaves the scale out
@@ -310,38 +281,38 @@ def _bart(c: Config, *, tasks: Iterable[str] = BART_TASKS[:3], buffer: bool = Tr
         return _half(c, name, embedding)
 
     stacks = tuple(map(stack, ("decoder",) if alone else ("encoder", "decoder")))
-    heads: tuple[Head, ...] = ()
+    heads: tuple[spec.Head, ...] = ()
     if task in (GENERATION, "CausalLM"):
         heads = _lm(tied=tied, buffer=buffer and task == GENERATION, vocab=scored)
     elif task == "SequenceClassification":
         heads = (_classification(c),)
     elif task == "QuestionAnswering":
-        heads = (Head(steps=(Dense(name="qa", width=2),)),)
+        heads = (spec.Head(steps=(spec.Dense(name="qa", width=2),)),)
     names = {**c.family.names, **({"encoder.embed.tokens": "~shared"} if tied and share else {})}
     shifts = c.family.model_type == "bart" and not alone
     return _model(c, stacks, heads, names, "" if task == "Model" else "model.", shifts=shifts)
 
 
-def _whisper(c: Config) -> Model:
+def _whisper(c: Config) -> spec.Model:
     """Whisper (arXiv 2212.04356): BART's layers with norms before, from a spectrogram to text."""
     task = _task(c, (GENERATION, "Model", "CausalLM", "AudioClassification"))
     if c.int("d_model") % 2:  # `sinusoids` of modeling_whisper.py refuses it
         raise InputError(f"{c.where}d_model is {c.int('d_model')}; half of it is sines, so it must be even")
-    drop, table = c.num("dropout"), Positions(count=c.int("max_target_positions"))
-    waves = Positions(kind="fixed", count=c.int("max_source_positions"), order="halves", spread=1)
-    halves: dict[str, Tokens | Audio] = {
-        "encoder": Audio(mels=c.int("num_mel_bins"), positions=waves, dropout=drop),
-        "decoder": Tokens(vocab=c.int("vocab"), positions=table, dropout=drop),
+    drop, table = c.num("dropout"), spec.Positions(count=c.int("max_target_positions"))
+    waves = spec.Positions(kind="fixed", count=c.int("max_source_positions"), order="halves", spread=1)
+    halves: dict[str, spec.Tokens | spec.Audio] = {
+        "encoder": spec.Audio(mels=c.int("num_mel_bins"), positions=waves, dropout=drop),
+        "decoder": spec.Tokens(vocab=c.int("vocab"), positions=table, dropout=drop),
     }
     if own := {"CausalLM": "decoder", "AudioClassification": "encoder"}.get(task):
         halves = {own: halves[own]}
-    heads: tuple[Head, ...] = ()
+    heads: tuple[spec.Head, ...] = ()
     if task in (GENERATION, "CausalLM"):
         heads = _lm(tied=c.flag("tie_word_embeddings"))
     elif task == "AudioClassification":
-        project = Dense(name="projection", width=c.int("classifier_proj_size"))
-        steps = (project, Pool(), Dense(name="classifier", width=c.n_labels))
-        heads = (Head(layer_mix=c.flag("use_weighted_layer_sum"), steps=steps),)
+        project = spec.Dense(name="projection", width=c.int("classifier_proj_size"))
+        steps = (project, spec.Pool(), spec.Dense(name="classifier", width=c.n_labels))
+        heads = (spec.Head(layer_mix=c.flag("use_weighted_layer_sum"), steps=steps),)
     stacks = [_half(c, name, embedding, k_bias=False) for name, embedding in halves.items()]
     return _model(c, stacks, heads, c.family.names, "" if task in ("Model", "AudioClassification") else "model.")
 
@@ -352,7 +323,7 @@ T5 = Family(
     build=_t5,
     ffn=_t5_feed_forward,
     names=_t5_names("DenseReluDense"),
-    execution=Execution(ties_head=True),
+    execution={"ties_head": True},
     own={"tie_word_embeddings": True},
     flags={"encoder_layers": "num_layers"},
     renamed={"num_hidden_layers": ""},
@@ -362,8 +333,7 @@ T5 = Family(
 BART = Family(
     build=_bart,
     layer={"place": "pre"},
-    final=lambda c: None,
-    tokens={"positions": partial(positions, order="halves")},
+    tokens={"positions": partial(parts.positions, order="halves")},
     names={
         "encoder.embed.spare": "~shared",
         **{
@@ -375,16 +345,16 @@ BART = Family(
         "classification.{dense,out}": "classification_head.{dense,out_proj}",
         "head.{lm,lm_bias.weight,qa}": "{lm_head,final_logits_bias,qa_outputs}",
     },
-    execution=Execution(loss="own"),
+    execution={"loss": "own"},
     # layers that training leaves out at random, and words of older code, which wrote down what each class now fixes
     inert="encoder_layerdrop decoder_layerdrop is_decoder add_cross_attention tie_encoder_decoder add_bias_logits "
     "add_final_layer_norm normalize_before normalize_embedding static_position_embeddings extra_pos_embeddings "
     "extra_layer_norm layernorm_variant do_blenderbot_90_layernorm classif_dropout force_bos_token_to_be_generated "
     "save_step forced_decoder_ids decoder_vocab_size vocab_size_extra unused_token_ids",
 )
-SHIFTED = {"positions": partial(positions, offset=2, order="halves"), "norm": Norm()}
-FIXED = {"positions": partial(positions, kind="fixed", order="halves")}
-normed: Any = lambda c: Norm()  # noqa: E731
+SHIFTED = {"positions": partial(parts.positions, offset=2, order="halves"), "norm": spec.Norm()}
+FIXED = {"positions": partial(parts.positions, kind="fixed", order="halves")}
+normed: Any = lambda c: spec.Norm()  # noqa: E731
 
 TYPES = {
     "t5": T5.but(classes="t5 mt5"),
@@ -417,7 +387,7 @@ TYPES = {
     "pegasus": BART.but(tokens=FIXED, final=normed),
     "marian": BART.but(layer={"place": "post"}, tokens=FIXED),
     "blenderbot": BART.but(final=normed),
-    "blenderbot-small": BART.but(layer={"place": "post"}, tokens={"norm": Norm(), "norm_first": True}),
+    "blenderbot-small": BART.but(layer={"place": "post"}, tokens={"norm": spec.Norm(), "norm_first": True}),
     "whisper": BART.but(
         build=_whisper,
         final=normed,

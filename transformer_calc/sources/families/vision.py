@@ -4,38 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from transformer_calc import spec
 from transformer_calc.errors import InputError
 from transformer_calc.record import LARGEST
-from transformer_calc.sources.families.base import Family
-from transformer_calc.sources.families.parts import (
-    DECODER,
-    attention,
-    norm,
-    plain,
-    positions,
-    spread,
-    uniform,
-    unknown_architecture,
-)
-from transformer_calc.spec import (
-    Attention,
-    Dense,
-    Execution,
-    Head,
-    Layer,
-    Mlp,
-    Model,
-    NormStep,
-    Patches,
-    Probe,
-    Stack,
-    Tokens,
-)
-
-if TYPE_CHECKING:
-    from transformer_calc.sources.families.base import Config
+from transformer_calc.sources.families import parts
+from transformer_calc.sources.families.base import Config, Family
 
 # --- ViT ------------------------------------------------------------------------------------------------------------
 
@@ -55,28 +30,28 @@ def _task(c: Config, tasks: str, usual: str) -> str:
     name = c.architecture
     task = next((t for t in tasks.split() if name.endswith(t)), "" if name else usual)
     if not task:
-        raise unknown_architecture(c, ", ".join(f"…{t}" for t in tasks.split()))
+        raise parts.unknown_architecture(c, ", ".join(f"…{t}" for t in tasks.split()))
     return task
 
 
-def _labels(c: Config) -> tuple[Dense, ...]:
+def _labels(c: Config) -> tuple[spec.Dense, ...]:
     """The map to labels; with no labels there is none."""
-    return () if c.raw("num_labels", None) == 0 else (Dense(name="classifier", width=c.n_labels),)
+    return () if c.raw("num_labels", None) == 0 else (spec.Dense(name="classifier", width=c.n_labels),)
 
 
-def _image_attention(c: Config) -> Attention:
+def _image_attention(c: Config) -> spec.Attention:
     default = c.int("head_dim") if "head_dim" in c.given else None
-    return attention(c, causal=False, o=True, default=default)
+    return parts.attention(c, causal=False, o=True, default=default)
 
 
-def _image(c: Config) -> Patches:
+def _image(c: Config) -> spec.Patches:
     (height, width), (p_height, p_width) = _pair(c, "image_size"), _pair(c, "patch_size")
     if "Masked" in c.architecture and height // p_height != width // p_width:
         grid = (height // p_height, width // p_width)
         raise InputError(f"{c.where}{c.architecture} needs as many patches down as across, not {grid}")
     more: dict[str, Any] = {"channels": c.int("num_channels"), "dropout": c.num("dropout")} | c.settled(c.family.tokens)
     more.setdefault("extra_tokens", len(more.get("extra_names", ("class_token",))))
-    return Patches(height=height, width=width, patch_height=p_height, patch_width=p_width, **more)
+    return spec.Patches(height=height, width=width, patch_height=p_height, patch_width=p_width, **more)
 
 
 def _vit_task(c: Config) -> str:
@@ -84,41 +59,45 @@ def _vit_task(c: Config) -> str:
     return _task(c, f"{teacher} ForImageClassification ForMaskedImageModeling Model", "ForImageClassification")
 
 
-def _vit_heads(c: Config) -> tuple[Head, ...]:
+def _vit_heads(c: Config) -> tuple[spec.Head, ...]:
     task = _vit_task(c)
     if task == "Model":
         width = c.maybe_int("pooler_output_size", minimum=0) or c.int("d_model")
-        return (Head(take="first", steps=(Dense(name="pooler", width=width, activation=c.activation("pooler_act")),)),)
+        return (
+            spec.Head(
+                take="first", steps=(spec.Dense(name="pooler", width=width, activation=c.activation("pooler_act")),)
+            ),
+        )
     if task == "ForMaskedImageModeling":
         stride = c.int("encoder_stride")
-        decoder = Dense(name="decoder", width=stride**2 * c.int("num_channels"), pixels=stride)
-        return (Head(take="patches", steps=(decoder,)),)
+        decoder = spec.Dense(name="decoder", width=stride**2 * c.int("num_channels"), pixels=stride)
+        return (spec.Head(take="patches", steps=(decoder,)),)
     if task == "ForImageClassification":
-        return (Head(take="first", steps=_labels(c)),)
+        return (spec.Head(take="first", steps=_labels(c)),)
     # with a teacher: the average of what two tokens say
     takes = (("class_head", "first"), ("distillation_head", "second"))
-    return tuple(Head(name=name, take=take, steps=_labels(c)) for name, take in takes)
+    return tuple(spec.Head(name=name, take=take, steps=_labels(c)) for name, take in takes)
 
 
-def _dino_ffn(c: Config) -> Mlp:
+def _dino_ffn(c: Config) -> spec.Mlp:
     """SwiGLU in the largest size: two thirds as wide, as a multiple of 8."""
     wide = c.int("d_model") * c.int("mlp_ratio")
     if c.flag("use_swiglu_ffn"):
-        return Mlp(d_ff=(wide * 2 // 3 + 7) // 8 * 8, activation="silu", gated=True)
-    return Mlp(d_ff=wide, activation=c.activation())
+        return spec.Mlp(d_ff=(wide * 2 // 3 + 7) // 8 * 8, activation="silu", gated=True)
+    return spec.Mlp(d_ff=wide, activation=c.activation())
 
 
-def _dino_heads(c: Config) -> tuple[Head, ...]:
+def _dino_heads(c: Config) -> tuple[spec.Head, ...]:
     if _task(c, "ForImageClassification Model", "ForImageClassification") == "Model":
-        return (Head(take="first"),)
-    return (Head(take="first_and_patch_mean", steps=_labels(c)),)
+        return (spec.Head(take="first"),)
+    return (spec.Head(take="first_and_patch_mean", steps=_labels(c)),)
 
 
-VIT = DECODER.but(
+VIT = parts.DECODER.but(
     base="vit.",
     mixer=_image_attention,
-    ffn=partial(plain, bias=True),
-    layers=uniform,
+    ffn=partial(parts.plain, bias=True),
+    layers=parts.uniform,
     embedding=_image,
     heads=_vit_heads,
     stack={"name": "vision"},
@@ -164,129 +143,135 @@ VISION_NAMES = {
 }
 
 
-def _tower(c: Config, name: str, embedding: Tokens | Patches, *, causal: bool = False, **more: Any) -> Stack:
+def _tower(
+    c: Config, name: str, embedding: spec.Tokens | spec.Patches, *, causal: bool = False, **more: Any
+) -> spec.Stack:
     """A pre-norm stack of CLIP's: biases everywhere, no dropout but the attention's."""
-    mixer = attention(c, qkv=True, causal=causal)
-    layers = uniform(c, Layer(mixer=mixer, ffn=plain(c, bias=True), norm=norm(c)))
-    return Stack(name=name, d_model=c.int("d_model"), embedding=embedding, layers=layers, **more)
+    mixer = parts.attention(c, qkv=True, causal=causal)
+    layers = parts.uniform(c, spec.Layer(mixer=mixer, ffn=parts.plain(c, bias=True), norm=parts.norm(c)))
+    return spec.Stack(name=name, d_model=c.int("d_model"), embedding=embedding, layers=layers, **more)
 
 
-def _text(c: Config, *, causal: bool = True) -> Stack:
-    table = Tokens(vocab=c.int("vocab"), positions=positions(c))
-    return _tower(c, "text", table, causal=causal, final_norm=norm(c))
+def _text(c: Config, *, causal: bool = True) -> spec.Stack:
+    table = spec.Tokens(vocab=c.int("vocab"), positions=parts.positions(c))
+    return _tower(c, "text", table, causal=causal, final_norm=parts.norm(c))
 
 
-def _squares(c: Config, **more: Any) -> Patches:
+def _squares(c: Config, **more: Any) -> spec.Patches:
     side, patch, n = c.int("image_size"), c.int("patch_size"), c.int("num_channels")
     sizes = {"height": side, "width": side, "patch_height": patch, "patch_width": patch, "channels": n}
-    return Patches(**sizes, positions_rank=2, **more)  # type: ignore[arg-type]
+    return spec.Patches(**sizes, positions_rank=2, **more)  # type: ignore[arg-type]
 
 
-def _projection(width: int | None) -> tuple[Dense, ...]:
-    return (Dense(name="projection", width=width, bias=False),) if width else ()
+def _projection(width: int | None) -> tuple[spec.Dense, ...]:
+    return (spec.Dense(name="projection", width=width, bias=False),) if width else ()
 
 
-def _clip_text(c: Config, width: int | None) -> tuple[Stack, tuple[Head, ...]]:
+def _clip_text(c: Config, width: int | None) -> tuple[spec.Stack, tuple[spec.Head, ...]]:
     """The vector of the end token; with an id of 2 (a mistake in old configs) that of the largest id is meant."""
     end = c.int("eos_token_id", minimum=0)
     token = None if end == 2 else end
-    return _text(c), (Head(name="pooled", stack="text", take="end", end_token=token, steps=_projection(width)),)
+    return _text(c), (spec.Head(name="pooled", stack="text", take="end", end_token=token, steps=_projection(width)),)
 
 
-def _clip_vision(c: Config, width: int | None) -> tuple[Stack, tuple[Head, ...]]:
-    stack = _tower(c, "vision", _squares(c, bias=False, token_shape="flat", norm=norm(c)))
-    steps: tuple[Any, ...] = (NormStep(name="post_norm", norm=norm(c)), *_projection(width))
-    return stack, (Head(name="pooled", stack="vision", take="first", steps=steps),)
+def _clip_vision(c: Config, width: int | None) -> tuple[spec.Stack, tuple[spec.Head, ...]]:
+    stack = _tower(c, "vision", _squares(c, bias=False, token_shape="flat", norm=parts.norm(c)))
+    steps: tuple[Any, ...] = (spec.NormStep(name="post_norm", norm=parts.norm(c)), *_projection(width))
+    return stack, (spec.Head(name="pooled", stack="vision", take="first", steps=steps),)
 
 
-def _siglip_text(c: Config) -> tuple[Stack, tuple[Head, ...]]:
+def _siglip_text(c: Config) -> tuple[spec.Stack, tuple[spec.Head, ...]]:
     """SigLIP: both towers see everything, and text is what stands last."""
     width = c.maybe_int("projection_size") or c.int("d_model")
-    steps = (Dense(name="projection", width=width),)
-    return _text(c, causal=False), (Head(name="pooled", stack="text", take="last", steps=steps),)
+    steps = (spec.Dense(name="projection", width=width),)
+    return _text(c, causal=False), (spec.Head(name="pooled", stack="text", take="last", steps=steps),)
 
 
-def _siglip_vision(c: Config) -> tuple[Stack, tuple[Head, ...]]:
+def _siglip_vision(c: Config) -> tuple[spec.Stack, tuple[spec.Head, ...]]:
     """A learned query pools the image."""
-    stack = _tower(c, "vision", _squares(c, extra_tokens=0, extra_names=()), final_norm=norm(c))
+    stack = _tower(c, "vision", _squares(c, extra_tokens=0, extra_names=()), final_norm=parts.norm(c))
     layer = stack.layers.kinds[0]
-    assert isinstance(layer.mixer, Attention)
-    assert isinstance(layer.ffn, Mlp)
-    probe = Probe(attention=replace(layer.mixer, dropout=0.0), norm=norm(c), ffn=layer.ffn)
-    heads = (Head(name="pooled", stack="vision", steps=(probe,)),)
+    assert isinstance(layer.mixer, spec.Attention)
+    assert isinstance(layer.ffn, spec.Mlp)
+    probe = spec.Probe(attention=replace(layer.mixer, dropout=0.0), norm=parts.norm(c), ffn=layer.ffn)
+    heads = (spec.Head(name="pooled", stack="vision", steps=(probe,)),)
     return stack, heads if c.flag("vision_use_head") else ()
 
 
 def _towers(
-    c: Config, *parts: tuple[Stack, tuple[Head, ...]], bare: bool = False, bias: bool = False, labels: Any = ()
-) -> Model:
+    c: Config,
+    *several: tuple[spec.Stack, tuple[spec.Head, ...]],
+    bare: bool = False,
+    bias: bool = False,
+    labels: Any = (),
+) -> spec.Model:
     """One tower or two, with Hugging Face's names; `bare`: a tower's class on its own, without a prefix.
 
     `bias`: as SigLIP compares; `labels`: a head of labels behind the others.
     """
     names = {"logit_{scale,bias}.weight": "logit_{scale,bias}", "head.classifier": "classifier"}
-    names, stacks = dict(spread(names)), tuple(stack for stack, _ in parts)
+    names, stacks = dict(parts.spread(names)), tuple(stack for stack, _ in several)
     for stack in stacks:
         name, path = stack.name, f"{stack.name}." if len(stacks) > 1 else ""
         prefix, outer = "" if bare else f"{name}_model.", ("layers", "embed.", "final_norm", "pooled.")
-        own = spread(TOWER_NAMES | (TEXT_NAMES if name == "text" else VISION_NAMES))
+        own = parts.spread(TOWER_NAMES | (TEXT_NAMES if name == "text" else VISION_NAMES))
         names |= {k if "+" in k else path + k: prefix + v if k.startswith(outer) else v for k, v in own}
         projection = "text_projection" if name == "text" else "visual_projection"
         names[f"{path}pooled.projection"] = f"{prefix}head" if bias else projection
-    return Model(
+    return spec.Model(
         name=c.family.model_type,
         family=c.family.model_type,
         stacks=stacks,
-        heads=(*(head for _, heads in parts for head in heads), *labels),
+        heads=(*(head for _, heads in several for head in heads), *labels),
         contrastive=len(stacks) > 1,
         contrast_bias=bias,
         layout="out_in",
         tensor_names=tuple(names.items()),
-        execution=c.family.execution,
+        execution=spec.Execution(**c.family.execution),
     )
 
 
-def _clip_half(c: Config, half: str, task: str, whole: Config) -> Model:
+def _clip_half(c: Config, half: str, task: str, whole: Config) -> spec.Model:
     """One tower's own class, with its projection or without."""
     width = c.int("projection_dim") if task.endswith("WithProjection") else None
     part = _clip_text(c, width) if half == "text" else _clip_vision(c, width)
     return _towers(whole, part, bare=width is None)
 
 
-def _clip_tower(c: Config, *, half: str) -> Model:
+def _clip_tower(c: Config, *, half: str) -> spec.Model:
     name = f"{half.capitalize()}Model"
     return _clip_half(c, half, _task(c, f"{name}WithProjection {name}", name), c)
 
 
-def _clip(c: Config) -> Model:
+def _clip(c: Config) -> spec.Model:
     """CLIP (arXiv 2103.00020): a text and an image tower, projected to one width and compared."""
     halves = "TextModelWithProjection VisionModelWithProjection TextModel VisionModel"
     task = _task(c, f"ForImageClassification {halves} CLIPModel", "CLIPModel")
     later = {half: c.raw(f"{half}_config_dict", None) is not None for half in ("text", "vision")}
-    parts = {half: c.part(f"{half}_config{'_dict' * later[half]}", f"clip_{half}_model") for half in later}
-    text, vision = parts["text"], parts["vision"]
+    several = {half: c.part(f"{half}_config{'_dict' * later[half]}", f"clip_{half}_model") for half in later}
+    text, vision = several["text"], several["vision"]
     if task == "ForImageClassification":
         # the tower pools an image, too, although labels follow from the mean of its patches
-        return _towers(c, _clip_vision(vision, None), labels=(Head(take="patch_mean", steps=_labels(c)),))
+        return _towers(c, _clip_vision(vision, None), labels=(spec.Head(take="patch_mean", steps=_labels(c)),))
     if task != "CLIPModel":
         half = "text" if task.startswith("Text") else "vision"
-        return _clip_half(parts[half], half, task, c)
+        return _clip_half(several[half], half, task, c)
     width = c.int("projection_dim")
     return _towers(c, _clip_text(text, width), _clip_vision(vision, width))
 
 
-def _siglip_tower(c: Config, *, half: str) -> Model:
+def _siglip_tower(c: Config, *, half: str) -> spec.Model:
     name = f"{half.capitalize()}Model"
     _task(c, name, name)
     return _towers(c, (_siglip_text if half == "text" else _siglip_vision)(c), bare=True, bias=half == "text")
 
 
-def _siglip(c: Config) -> Model:
+def _siglip(c: Config) -> spec.Model:
     """SigLIP (arXiv 2303.15343): as CLIP, with every pair of text and image judged on its own."""
     task = _task(c, "ForImageClassification TextModel VisionModel SiglipModel", "SiglipModel")
     text, vision = (c.part(f"{half}_config", f"siglip_{half}_model") for half in ("text", "vision"))
     if task == "ForImageClassification":  # by the mean of all patches; the tower pools the image, too
-        return _towers(c, _siglip_vision(vision), labels=(Head(take="mean", steps=_labels(c)),))
+        return _towers(c, _siglip_vision(vision), labels=(spec.Head(take="mean", steps=_labels(c)),))
     if task == "TextModel":
         return _towers(c, _siglip_text(text), bare=True, bias=True)
     if task == "VisionModel":
@@ -298,7 +283,7 @@ def _siglip(c: Config) -> Model:
 
 CLIP = Family(
     build=_clip,
-    execution=Execution(softmax="float32", positions="buffer", lengths=2),
+    execution={"softmax": "float32", "positions": "buffer", "lengths": 2},
     # nothing is tied, no dropout is applied but the attention's, and the towers' own widths do not count in the whole
     inert="tie_word_embeddings tie_encoder_decoder dropout initializer_factor is_decoder add_cross_attention",
 )
@@ -309,7 +294,7 @@ TYPES = {
     "deit": VIT.but(base="deit.", tokens={"extra_names": ("class_token", "distillation_token")}),
     "dinov2": VIT.but(  # arXiv 2304.07193: each part's output is scaled by a learned vector
         base="dinov2.",
-        mixer=partial(attention, causal=False, o=True),
+        mixer=partial(parts.attention, causal=False, o=True),
         ffn=_dino_ffn,
         layer={"dropout": 0.0, "scaled": True},
         tokens={"mask_token": lambda c: c.flag("use_mask_token"), "mask_rank": 2},

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer_calc.errors import InputError
-from transformer_calc.output import Format, plots, render
+from transformer_calc.output import plots, render
 from transformer_calc.report import Column, Facts, Plot, Report, Table, Text
 
 COLUMNS = (
@@ -100,7 +100,7 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rendered(
     report: Report = REPORT,
-    format: Format = "table",
+    format: str = "table",
     *,
     stream: Stream | None = None,
     width: int | None = None,
@@ -313,7 +313,7 @@ def test_json_refuses_what_json_cannot_say() -> None:
 
 @pytest.mark.parametrize("number", [float("inf"), -float("inf"), float("nan")])
 @pytest.mark.parametrize("format", ["json", "table", "md", "csv"])
-def test_no_format_says_what_is_not_a_finite_number(number: float, format: Format) -> None:
+def test_no_format_says_what_is_not_a_finite_number(number: float, format: str) -> None:
     facts = Facts("", (("dollars", number, "usd"),))
     for report, where in (
         (REPORT._replace(data={"cost": {"parts": [{"usd": number}]}}), f"cost.parts.usd is {number}"),
@@ -347,7 +347,7 @@ def test_markdown_tables_are_whole() -> None:
 
 
 @pytest.mark.parametrize("format", ["table", "md", "csv", "json"])
-def test_every_format_ends_with_one_newline(format: Format) -> None:
+def test_every_format_ends_with_one_newline(format: str) -> None:
     text = rendered(format=format)
     assert text.endswith("\n")
     assert not text.endswith("\n\n")

@@ -23,7 +23,6 @@ from transformer_calc.cli.options import FIELDS, WORKLOAD_FIELDS, flag_of
 from transformer_calc.errors import InputError, as_options, shown
 
 if TYPE_CHECKING:
-    from transformer_calc.output import Format
     from transformer_calc.report import Report
 
 READER_LEFT = 141  # what a shell reports of programs that SIGPIPE ended
@@ -324,13 +323,13 @@ def _load_all(given: Mapping[str, Any]) -> list[Any]:
     return loaded
 
 
-def _format(format: "Format", json: bool) -> "Format":
+def _format(format: str, json: bool) -> str:
     if json and format not in ("table", "json"):
         raise InputError(f"--json and --format {format} are given, expected one of them")
     return "json" if json else format
 
 
-def _print(report: "Report", format: "Format") -> None:
+def _print(report: "Report", format: str) -> None:
     from transformer_calc.output import render
 
     try:

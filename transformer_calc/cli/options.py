@@ -13,6 +13,7 @@ import typer
 
 from transformer_calc import units
 from transformer_calc.errors import InputError, shown
+from transformer_calc.output import FORMATS
 from transformer_calc.plan import BUFFERS, MODES, TRAINING, TUNING, USUAL, Adapters, Asked, Mesh, Serving, Training
 from transformer_calc.plan import asked as fields_of
 
@@ -210,14 +211,11 @@ def of_several_models() -> tuple[Parameter, ...]:
     )
 
 
-FORMATS = Literal["table", "json", "csv", "md"]
-
-
 def of_output() -> tuple[Parameter, ...]:
     """How the answer is printed."""
     format_ = typer.Option("--format", "-f", help="how to print the answer", rich_help_panel=OUTPUT)
     return (
-        keyword("format_", FORMATS, format_, "table"),
+        keyword("format_", Literal[FORMATS], format_, FORMATS[0]),
         keyword("json", bool, typer.Option("--json", help="short for --format json", rich_help_panel=OUTPUT), False),
     )
 

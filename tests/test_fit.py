@@ -296,13 +296,14 @@ def test_beyond_its_length_a_model_is_remarked_on(name: str) -> None:
     """Every kind of model with a length, in the one place that all commands share; not within it."""
     model = load(name)
     if model.length is None:
-        model.workload(seq=None if model.spec.kind == "vision" else 10**6)
-        assert not [note for note in model.notes if "more than" in note]
+        run = model.workload(seq=None if model.spec.kind == "vision" else 10**6)
+        assert not model.beyond(run)
         return
     decodes = model.spec.kind == "encoder-decoder"
     for more in (0, 1):
-        model.workload(**{"target_seq" if decodes else "seq": model.length.tokens + more})
-        assert bool([note for note in model.notes if "more than" in note]) is bool(more)
+        run = model.workload(**{"target_seq" if decodes else "seq": model.length.tokens + more})
+        assert [note for note in model.beyond(run) if "more than" in note] == model.beyond(run)
+        assert bool(model.beyond(run)) is bool(more)
 
 
 def test_models_whose_scores_fall_with_the_distance_have_no_length() -> None:

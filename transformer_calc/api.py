@@ -70,7 +70,7 @@ def compare(
     asked = {name: size for name, size in sizes.items() if size is not None}
     known = _device(device)
     terms = {"device": known, "devices": devices, "price": price, "tokens": tokens, "mfu": mfu}
-    runs = side.workloads([side.Runnable(one.spec, one.graph, one.unremarked) for one in loaded], asked)
+    runs = side.workloads([side.Runnable(one.spec, one.graph, one.workload) for one in loaded], asked)
     found = [model._compared(*run, asked, terms) for model, run in zip(loaded, runs, strict=True)]
     return side.comparison(found, asked, known, devices)
 
@@ -149,22 +149,9 @@ class Transformer:
     ) -> Workload:
         """A workload on this model; what is left out is what the model is usually run with.
 
-        With a context, tokens that are in the cache already, that is one new token: a step of decoding. What is longer
-        than the model is made for is noted.
+        With a context, tokens that are in the cache already, that is one new token: a step of decoding. What of it is
+        longer than the model is made for, `beyond` says.
         """
-        run = self.unremarked(batch, seq, target_seq, context)
-        for note in self.beyond(run):
-            self.remark(note)
-        return run
-
-    def unremarked(
-        self,
-        batch: int | None = None,
-        seq: int | None = None,
-        target_seq: int | None = None,
-        context: int | None = None,
-    ) -> Workload:
-        """The same without notes: what is only tried is nothing to remark on."""
         decoding = self.spec.kind == "encoder-decoder"
         if context:  # the new tokens, unless more are asked for, are one
             target_seq, seq = (target_seq or 1, seq) if decoding else (target_seq, seq or 1)
@@ -194,11 +181,6 @@ class Transformer:
             most = self.max_target_positions
             target_seq = max(min(seq, most - (context or 0) if most else seq), 1)
         return Workload(batch=batch, seq=seq, target=target_seq, context=context or 0)
-
-    def remark(self, note: str) -> None:
-        """Add a note, once."""
-        if note not in self.notes:
-            self.notes.append(note)
 
     def beyond(self, run: Workload, more: int = 0) -> list[str]:
         """What of a workload is longer than the model is made for, in words; `more`: tokens that are to follow."""
@@ -295,7 +277,7 @@ class Transformer:
         """
         from transformer_calc.readings.count.parameters import counted
 
-        run = self.unremarked(batch, seq, target_seq, context)
+        run = self.workload(batch, seq, target_seq, context)
         return counted(self.graph, self.graph.sizes(run), self._of(run), by=by)
 
     def formula(self) -> Size:
@@ -328,7 +310,7 @@ class Transformer:
         """
         from transformer_calc.readings.count.shapes import shapes
 
-        run = self.unremarked(batch, seq, target_seq, context)
+        run = self.workload(batch, seq, target_seq, context)
         return shapes(self.graph, self.graph.sizes(run), self._of(run), expand=expand, layer=layer)
 
     def flops(
@@ -352,7 +334,7 @@ class Transformer:
         """
         from transformer_calc.readings.count.work import counted
 
-        run = self.unremarked(batch, seq, target_seq, context)
+        run = self.workload(batch, seq, target_seq, context)
         graph = self.absorbed if latent == "absorbed" else self.graph
         how: dict[str, Any] = {"needed": needed, "recompute": recompute, "latent": latent}
         return counted(graph, graph.sizes(run), self._of(run), tokens=run.batch * (run.target or run.seq), **how)
@@ -391,11 +373,11 @@ class Transformer:
         run.check_options(given, size, rtol, atol, weights, reference)
         if weights:
             return self._with_weights(Path(weights), reference, rtol=rtol, atol=atol, progress=progress)
-        on = self.unremarked(**given)
+        on = self.workload(**given)
         ran, of = self, self._of(on)
         if size == "small":
             ran = Transformer(shrink.shrink(self.spec, given), self.source)
-            on = ran.unremarked(**shrink.sizes(ran.spec, given))
+            on = ran.workload(**shrink.sizes(ran.spec, given))
             of = self._of(on, ())
         limits = self.spec if given else ran.spec
         how: dict[str, Any] = {"size": size, "seed": seed, "progress": progress, "say": say}
@@ -434,13 +416,13 @@ class Transformer:
             raise InputError("`input` is empty, expected the path of a file")
         asked = {"batch": batch, "seq": seq, "target_seq": target_seq, "context": context}
         given = [name for name, size in asked.items() if size is not None]
-        run = self.unremarked(**asked)
+        run = self.workload(**asked)
         ran = Transformer(small.shrink(self.spec), self.source) if shrink else self
         checkpoint = Path(input) if input is not None and str(input).lower().endswith(".safetensors") else None
         found = {} if shrink else values.flat(self.described.get("values", {}))
         if input is not None and not checkpoint:
             found |= values.read(Path(input))
-        on = walk.workload(ran.spec, given, run, self.unremarked(), tokens_of(ran.spec, found))
+        on = walk.workload(ran.spec, given, run, self.workload(), tokens_of(ran.spec, found))
         how: dict[str, Any] = {"step": step, "until": until, "seed": seed, "weights": weights, "shrunk": shrink}
         how |= {"own": input is None, "checkpoint": checkpoint}
         return walk.walked(ran.spec, ran.graph, on, self._of(on, self.beyond(run)), found, **how)
@@ -456,7 +438,7 @@ class Transformer:
         if reference:
             files.regular(path := Path(reference), "an .npz file")
             made = Reference(self.spec, values.Arrays(path))
-        on = self.unremarked(**made.sizes() if made else {})
+        on = self.workload(**made.sizes() if made else {})
         of = self._of(on)
         return held_against(self.graph, on, of, checkpoint, made, rtol=rtol, atol=atol, progress=progress)
 
@@ -486,7 +468,7 @@ class Transformer:
         """
         from transformer_calc.readings.memory import assumed, held
 
-        run = self.unremarked(batch, seq, target_seq, context)
+        run = self.workload(batch, seq, target_seq, context)
         known = _device(device)
         plan = self._spread(_planned(plan, how), devices, how, known, run, overhead)
         if run.context and isinstance(plan, Training):
@@ -582,7 +564,7 @@ class Transformer:
         assert known
         if isinstance(plan, Training):
             raise InputError("`mode` is train, but serving is inference; it must be infer")
-        run = self.unremarked(batch, seq, target_seq, context)  # prompt and context are not one sequence here
+        run = self.workload(batch, seq, target_seq, context)  # prompt and context are not one sequence here
         plan = self._spread(plan, devices, how, known, run, overhead)
         assert isinstance(plan, Serving)
         subject = serve.Subject(
@@ -629,7 +611,7 @@ class Transformer:
         return Subject(
             name=self.spec.name,
             graph=self.graph,
-            workload=self.unremarked,
+            workload=self.workload,
             held=lambda run, plan: self.held(run, plan, overhead),
             images=isinstance(self.spec.stacks[0].embedding, Patches),
             decodes=self.spec.kind == "encoder-decoder",
@@ -746,9 +728,9 @@ class Transformer:
             raise InputError(f"`context` is {context:,}, but training has no cache", "`mode=infer`")
         length = seq or run.seq or (None if context else self.max_positions)
         targets = target_seq or run.target_seq
-        workload = self.unremarked(batch, length, targets, context)
+        workload = self.workload(batch, length, targets, context)
         if batch is None and (wanted := batch_tokens or run.batch_tokens):
-            workload = self.unremarked(max(round(wanted / workload.seq), 1), length, targets, context)
+            workload = self.workload(max(round(wanted / workload.seq), 1), length, targets, context)
         known = run.hardware if hardware.exists(run.hardware) else None
         place = grid.load(carbon) if isinstance(carbon, str) else None
         if isinstance(carbon, int | float):

@@ -51,8 +51,9 @@ def test_a_model_that_is_partly_frozen_keeps_what_autograd_keeps(case: dict[str,
     model = load(config={"model_type": case["name"], **FROZEN["configs"][case["name"]]})
     graph, ops, inputs = model.graph, frozenset[str](), {}
     if case["freeze"]:
-        _, graph, frozen = freeze(model.spec, model.graph, tuple(case["freeze"].split(",")), eager=True)
-        ops, inputs = frozen.ops, dict(frozen.inputs)
+        _, graph = freeze(model.spec, model.graph, tuple(case["freeze"].split(",")), eager=True)
+        assert graph.frozen
+        ops, inputs = graph.frozen.ops, dict(graph.frozen.inputs)
     attention = {"eager": "eager", "sdpa": "flash"}[case["attention"]]
     how = activations.settings(
         graph,

@@ -600,8 +600,7 @@ class Transformer:
         if isinstance(plan, Training) and plan.freeze:
             from transformer_calc.readings.count.frozen import freeze
 
-            _, graph, frozen = freeze(self.spec, self.graph, plan.freeze, eager=plan.kernels == "eager")
-            plan = plan.changed(frozen=frozen)
+            _, graph = freeze(self.spec, self.graph, plan.freeze, eager=plan.kernels == "eager")
         return held(graph, run, plan, overhead=overhead)
 
     def subject(self, overhead: int = 0) -> Any:

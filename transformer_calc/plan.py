@@ -166,14 +166,6 @@ class Adapters(Plan):
     dropout: float = part("dropout of what goes into the adapters", TUNING, default=0.0, option="lora_dropout")
 
 
-class Frozen(NamedTuple):
-    """What is frozen in a graph."""
-
-    params: frozenset[str]  # paths of parameters
-    ops: frozenset[str]  # paths of operations whose weight is frozen
-    inputs: Mapping[str, frozenset[str] | None]  # title of a block -> inputs without gradient; None: it has none at all
-
-
 @plan
 class Training(Plan):
     """How a model is trained."""
@@ -213,7 +205,6 @@ class Training(Plan):
     freeze: tuple[str, ...] = words(
         "what does not learn: embedding,0-11,attn,head …", TUNING, default=(), metavar="PARTS"
     )
-    frozen: Frozen | None = inner(default=None)  # the same as it was found in the graph
     # without ZeRO: gradients are views of the buckets that are reduced, or copied there
     ddp_buckets: str = choice(
         "whether gradients are copied to be reduced, with --zero 0", BUFFERS, of=("views", "copies"), default="views"

@@ -157,6 +157,14 @@ class Block(NamedTuple):
         return number // self.turns * shares // rounds * self.turns + number % self.turns
 
 
+class Frozen(NamedTuple):
+    """What is frozen in a graph."""
+
+    params: frozenset[str]  # paths of parameters
+    ops: frozenset[str]  # paths of operations whose weight is frozen
+    inputs: Mapping[str, frozenset[str] | None]  # title of a block -> inputs without gradient; None: it has none at all
+
+
 class Graph(NamedTuple):
     """A model as operations: blocks in the order in which a token meets them first."""
 
@@ -168,6 +176,7 @@ class Graph(NamedTuple):
     tensor_names: tuple[tuple[str, str], ...] = ()
     execution: Execution = Execution()  # how the class computes, beyond what the operations say
     continues: bool = False  # it is trained to continue its own input: the targets are the inputs, one token on
+    frozen: Frozen | None = None  # what of it does not learn, where something is frozen
 
     def sizes(self, workload: Workload) -> dict[str, Size]:
         """Every axis as a number."""

@@ -15,11 +15,10 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 
 from transformer_calc.errors import InputError, did_you_mean
-from transformer_calc.graph.core import Block, Graph, Op
+from transformer_calc.graph.core import Block, Frozen, Graph, Op
 from transformer_calc.graph.model import build
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import BIASES
-from transformer_calc.plan import Frozen
 from transformer_calc.readings.count.params import Component, components
 from transformer_calc.spec import Layers, Model, Stack
 
@@ -30,10 +29,8 @@ BELOW, FIRST, FROZEN = "below", "first", "frozen"  # layers without a gradient; 
 Runs = tuple[tuple[tuple[int, ...], int], ...]
 
 
-def freeze(
-    model: Model, graph: Graph, patterns: tuple[str, ...], *, eager: bool = False
-) -> tuple[Model, Graph, Frozen]:
-    """The model with kinds of layers as freezing tells them apart, its graph, and what is frozen in it.
+def freeze(model: Model, graph: Graph, patterns: tuple[str, ...], *, eager: bool = False) -> tuple[Model, Graph]:
+    """The model with kinds of layers as freezing tells them apart, and its graph, which says what is frozen in it.
 
     graph:  the model's as it is
     patterns:  names of parts (embedding, attn, ffn.gate, head …: words of the parameters' paths, which may have a *),
@@ -94,7 +91,7 @@ def freeze(
     )
     if len(params) == len(components(graph)):
         raise InputError(f"`freeze={','.join(patterns)}` leaves nothing to train")
-    return model, graph, Frozen(params, frozenset(_ops(graph, params)), inputs)
+    return model, graph._replace(frozen=Frozen(params, frozenset(_ops(graph, params)), inputs))
 
 
 def _ranges(model: Model, patterns: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:

@@ -45,7 +45,7 @@ class Held(NamedTuple):
 
     graph: Graph
     sizes: Sizes
-    plan: Serving | Training  # with what is frozen as it was found
+    plan: Serving | Training
     context: int  # tokens of each sequence in the cache
     cut: tuple[Stage, ...]
     stages: tuple[StageMemory, ...]
@@ -211,10 +211,10 @@ def _plain(value: Any) -> int | float:
 def learning(found: Held) -> Learning | None:
     """How much learns, where not all does."""
     plan, graph, sizes = found.plan, found.graph, found.sizes
-    if not isinstance(plan, Training) or not (plan.adapters or plan.frozen):
+    if not isinstance(plan, Training) or not (plan.adapters or graph.frozen):
         return None
     counts = {True: 0, False: 0}
     for part in components(graph):
-        counts[plan.frozen is None or part.path in plan.frozen.params] += int(part.total(sizes))  # type: ignore[arg-type]
+        counts[graph.frozen is None or part.path in graph.frozen.params] += int(part.total(sizes))  # type: ignore[arg-type]
     trainable = lora.trainable(graph, sizes, plan.adapters) if plan.adapters else counts[False]
     return Learning(trainable, counts[True])

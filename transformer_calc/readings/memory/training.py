@@ -135,6 +135,7 @@ class Common:
     def __init__(self, graph: Graph, sizes: Sizes, plan: Training) -> None:
         self.graph, self.plan, self.sizes = graph, plan, lora.bound(sizes, plan.adapters)
         self.paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
+        self.still = graph.frozen.params if graph.frozen else frozenset[str]()
         self.tied = {param.tied for block in graph.blocks for op in block.ops for param in op.params}
         self.every = components(graph)
         self._stages: dict[Any, list[tuple[Component, int, Any]]] = {}
@@ -216,7 +217,7 @@ class Common:
 
     def _like(self, part: Component) -> Any:
         """What tensors have in common of which as many bytes are kept."""
-        if self.plan.adapters or self.plan.frozen or part.embedding or part.path in self.tied:
+        if self.plan.adapters or self.graph.frozen or part.embedding or part.path in self.tied:
             return part.path
         return part.block.path, part.block.title, part.dims, part.out, part.routed, part.path.endswith(".weight")
 
@@ -225,9 +226,9 @@ class Common:
         ranks = mesh.dp * mesh.cp if zero else 1  # which divide nothing otherwise
         of = part.path, mesh.tp, mesh.ep, ranks, zero
         if of not in self._bytes:
-            if self.plan.adapters or self.plan.frozen:
+            if self.plan.adapters or self.graph.frozen:
                 plan = self.plan._replace(mesh=mesh, zero=zero)
-                self._bytes[of] = part_bytes(part, self.sizes, plan, self.paths)
+                self._bytes[of] = part_bytes(part, self.sizes, plan, self.paths, self.still)
             else:
                 if of[:3] not in self._shares:
                     self._shares[of[:3]] = share(part, mesh, self.sizes)
@@ -340,14 +341,16 @@ def ranks_of(part: Component, mesh: Mesh) -> int:
     return mesh.dp * mesh.cp // (mesh.ep if part.routed else 1)
 
 
-def part_bytes(part: Component, sizes: Sizes, plan: Training, paths: frozenset[str]) -> tuple[Any, Any, Any]:
+def part_bytes(
+    part: Component, sizes: Sizes, plan: Training, paths: frozenset[str], frozen: frozenset[str] = frozenset()
+) -> tuple[Any, Any, Any]:
     """Bytes of (weights, gradients, states) of one device's share of a tensor and of its adapters.
 
-    paths:  of the linear maps that have adapters
+    paths:  of the linear maps that have adapters; frozen: of the parameters that do not learn
     """
     if plan.adapters is None:
         weights, gradients, states = state_bytes(part, sizes, plan)
-        return (weights, 0, 0) if plan.frozen and part.path in plan.frozen.params else (weights, gradients, states)
+        return (weights, 0, 0) if part.path in frozen else (weights, gradients, states)
     every = [state_bytes(adapter, sizes, plan) for adapter in lora.adapters(part, paths)]
     weights, gradients, states = (sum(held) for held in zip(*every, strict=True)) if every else (0, 0, 0)
     return weights + frozen_bytes(part, sizes, plan), gradients, states
@@ -476,8 +479,8 @@ def rows_of(stage: Stage, graph: Graph, how: How, plan: Training) -> list[Saved]
     """What the backward pass keeps on a stage, of adapters too."""
     counts = stage.counts
     blocks = [block for block in graph.blocks if key(block) in counts]
-    if plan.frozen:
-        still, inputs = plan.frozen.ops, plan.frozen.inputs
+    if graph.frozen:
+        still, inputs = graph.frozen.ops, graph.frozen.inputs
         return activations.saved(graph, how, trainable=lambda path: path not in still, inputs=inputs, blocks=blocks)
     if plan.adapters is None:
         return activations.saved(graph, how, blocks=blocks)

@@ -210,7 +210,7 @@ class _Search:
 
     def _at_least(self, stage: Stage, plan: Training) -> int:
         """What a stage holds at the least, which is quickly said: what learns has weights, gradients and states."""
-        if plan.adapters or plan.frozen:
+        if plan.adapters:
             return 0
         total, kept = 0, self.clock.common
         for part, number, count in kept.on(stage):

@@ -306,7 +306,7 @@ def test_a_model_without_a_cache_is_served_by_its_sequence(preset: str) -> None:
 )
 def test_a_batch_that_goes_through_in_fixed_passes_may_be_any(more: dict[str, Any]) -> None:
     model, device = load("llama-3-8b", fields={"layers": 8}), hardware.load("h200-sxm")
-    plan = Training(micro_batch=1, mesh=Mesh(dp=8), zero=3)._replace(**more)
+    plan = Training(micro_batch=1, mesh=Mesh(dp=8), zero=3).changed(**more)
     report = fit_report(model, {"seq": 512}, plan, device=device, solve="batch")
     found: Any = report.to_dict()["fit"]
     assert report.ok
@@ -348,7 +348,7 @@ def test_the_fewest_devices_that_train(plan: Training, device: str, batch: int, 
             for pp in (pp for pp in (1, 2, 4, 8, 16, 32) if n // tp % pp == 0):
                 tried = Mesh(dp=n // tp // pp, tp=tp, pp=pp)
                 if tried.dp and batch % tried.dp == 0 and plan.mesh.tp in (1, tp):
-                    assert not memory_report(model, run, plan._replace(mesh=tried), device=chosen).to_dict()["fits"]
+                    assert not memory_report(model, run, plan.changed(mesh=tried), device=chosen).to_dict()["fits"]
 
 
 def limit(model: Transformer, plan: Serving | Training, device: str, solve: str, **sizes: int) -> tuple[bool, str]:
@@ -560,9 +560,9 @@ def test_parts_of_training_add_up(name: str, plan: Training) -> None:
 def test_more_sharing_never_takes_more(name: str, plan: Training, flag: str) -> None:
     if flag == "zero":
         assume(plan.zero < 3)
-        more = plan._replace(zero=plan.zero + 1)
+        more = plan.changed(zero=plan.zero + 1)
     else:
-        more = plan._replace(mesh=plan.mesh._replace(**{flag: 2 * getattr(plan.mesh, flag)}))
+        more = plan.changed(mesh=plan.mesh.changed(**{flag: 2 * getattr(plan.mesh, flag)}))
     before, after = (without_buffers(tried(name, p)["stages"]) for p in (plan, more))
     if flag == "pp":  # each stage that waits keeps the embedding's activations once more
         for part in ("weights", "gradients", "optimizer"):
@@ -611,7 +611,7 @@ FLAGS: list[tuple[str, Any, set[str]]] = [
 def test_a_flag_changes_only_what_depends_on_it(name: str, flag: str, value: Any, touched: set[str]) -> None:
     plan = Training(micro_batch=1, mesh=Mesh(dp=4, pp=2))
     before = tried(name, plan)["stages"]
-    after = tried(name, plan._replace(**{flag: value}))["stages"]
+    after = tried(name, plan.changed(**{flag: value}))["stages"]
     for one, other in zip(before, after, strict=True):
         changed = {part for part in one if one[part] != other[part]} - {"total", "stage", "other_parts"}
         assert changed <= touched
@@ -633,8 +633,8 @@ def test_a_bucket_of_gradients_is_what_deepspeed_allocates_and_no_more_than_ther
         plan = Training(zero=zero, mesh=Mesh(dp=8))
         assert others(load("llama-3-8b"), plan, batch=8, seq=8) == {"gradient_bucket": 1_000_000_000}
         assert others(load("gpt2"), plan, batch=8, seq=8) == {"gradient_bucket": 2 * 124_439_808}
-        assert others(load("gpt2"), plan._replace(bucket_size=1000), batch=8, seq=8) == {"gradient_bucket": 2000}
-        assert others(load("gpt2"), plan._replace(precision="fp32"), batch=8, seq=8) == {
+        assert others(load("gpt2"), plan.changed(bucket_size=1000), batch=8, seq=8) == {"gradient_bucket": 2000}
+        assert others(load("gpt2"), plan.changed(precision="fp32"), batch=8, seq=8) == {
             "gradient_bucket": 4 * 124_439_808
         }
 
@@ -642,7 +642,7 @@ def test_a_bucket_of_gradients_is_what_deepspeed_allocates_and_no_more_than_ther
 def test_gradients_are_views_of_their_buckets_or_copied_there() -> None:
     plan = Training(mesh=Mesh(dp=8))
     assert others(load("gpt2"), plan, batch=8, seq=8) == {}
-    assert others(load("gpt2"), plan._replace(ddp_buckets="copies"), batch=8, seq=8) == {
+    assert others(load("gpt2"), plan.changed(ddp_buckets="copies"), batch=8, seq=8) == {
         "gradient_copies": 2 * 124_439_808
     }
     assert others(load("gpt2"), Training(ddp_buckets="copies"), batch=8, seq=8) == {}  # nobody to reduce with
@@ -658,13 +658,13 @@ def test_a_layer_is_gathered_with_the_next_one() -> None:
         "gathered_parameters": 2 * (2 * layer + head + 128_256 * 4096),
         "unsharded_gradients": 2 * (2 * layer + head),
     }
-    wide = others(model, plan._replace(precision="bf16-fp32-grads"), batch=8, seq=8)
+    wide = others(model, plan.changed(precision="bf16-fp32-grads"), batch=8, seq=8)
     assert wide["unsharded_gradients"] == 2 * (layer + head) + 4 * layer  # made in bf16, added up in fp32
     for ahead in (0, 2):
-        more = others(model, plan._replace(prefetch=ahead), batch=8, seq=8)
+        more = others(model, plan.changed(prefetch=ahead), batch=8, seq=8)
         assert more["gathered_parameters"] - held["gathered_parameters"] == 2 * (ahead - 1) * layer
     assert others(model, Training(zero=3), batch=8, seq=8) == {}
-    start = trained(model, plan._replace(recompute="none"), batch=8, seq=16_000)["memory"]  # the logits are the most
+    start = trained(model, plan.changed(recompute="none"), batch=8, seq=16_000)["memory"]  # the logits are the most
     assert start["peak_at"] == "start of the backward pass"
     assert start["other_parts"] == {"gathered_parameters": 2 * (layer + head + 128_256 * 4096)}
 
@@ -678,7 +678,7 @@ def test_layers_in_a_row_are_gathered_of_those_that_differ() -> None:
     outside = sum(n for path, n in parts if not path.startswith("layers"))
     plan = Training(zero=3, mesh=Mesh(dp=2), recompute="full")
     assert others(model, plan, batch=2, seq=8)["gathered_parameters"] == 2 * (outside + 2 * moe)
-    stages = trained(model, plan._replace(mesh=Mesh(dp=2, pp=61)), batch=2, seq=8)["stages"]
+    stages = trained(model, plan.changed(mesh=Mesh(dp=2, pp=61)), batch=2, seq=8)["stages"]
     table = 129_280 * 7168
     assert stages[0]["other_parts"]["gathered_parameters"] == 2 * (table + dense)
     assert stages[30]["other_parts"]["gathered_parameters"] == 2 * moe
@@ -688,7 +688,7 @@ def test_a_pipeline_hands_on_an_activation_each_way() -> None:
     model, tokens = load("llama-3-8b"), 2 * 2048 * 4096 * 2
     plan = Training(micro_batch=2, mesh=Mesh(pp=4, tp=2))
     assert others(model, plan, batch=8, seq=2048) == {"pipeline_buffers": 2 * tokens}
-    sp = plan._replace(mesh=Mesh(pp=4, tp=2, sp=True))
+    sp = plan.changed(mesh=Mesh(pp=4, tp=2, sp=True))
     assert others(model, sp, batch=8, seq=2048) == {"pipeline_buffers": tokens, "gathered_sequence": tokens}
 
 
@@ -720,7 +720,7 @@ def test_a_buffer_may_be_given() -> None:
     data = trained(load("gpt2"), plan, batch=2, seq=8)
     assert data["memory"]["other_parts"] == {"pipeline_buffers": 5}
     assert data["assumptions"]["pipeline buffers"]["text"].endswith("(as given by --buffer)")
-    assert others(load("gpt2"), plan._replace(buffers=(("pipeline_buffers", 0),)), batch=2, seq=8) == {}
+    assert others(load("gpt2"), plan.changed(buffers=(("pipeline_buffers", 0),)), batch=2, seq=8) == {}
 
 
 @settings(max_examples=60, deadline=None)
@@ -845,12 +845,12 @@ def test_inputs_of_frozen_matrices_are_not_kept() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(NAMES), PLANS, st.sampled_from(["bf16", "nf4-dq", "int8"]), st.sampled_from(["zero", "tp"]))
 def test_more_sharing_never_takes_more_with_adapters(name: str, plan: Training, weights: str, flag: str) -> None:
-    plan = plan._replace(adapters=Adapters(rank=8, targets=("all",)), weights=weights)
+    plan = plan.changed(adapters=Adapters(rank=8, targets=("all",)), weights=weights)
     if flag == "zero":
         assume(plan.zero < 3)
-        more = plan._replace(zero=plan.zero + 1)
+        more = plan.changed(zero=plan.zero + 1)
     else:
-        more = plan._replace(mesh=plan.mesh._replace(tp=2 * plan.mesh.tp))
+        more = plan.changed(mesh=plan.mesh.changed(tp=2 * plan.mesh.tp))
     before, after = (without_buffers(tried(name, p)["stages"]) for p in (plan, more))
     if plan.optimizer == "adam8bit" and flag == "tp":
         # bitsandbytes keeps states of tensors below 4,096 entries in 32 bits, and a rank's part of an adapter is small
@@ -924,7 +924,7 @@ def test_a_frozen_layer_above_what_learns_hands_the_gradient_on() -> None:
 def test_what_layers_share_is_kept_on_every_stage() -> None:
     """Tables of cosines stand where layers read them: freezing the first ones changes nothing on the last stage."""
     model = load("llama-3-8b")
-    plans = (plan._replace(mesh=Mesh(pp=2)) for plan in (Training(), frozen("0-3")))
+    plans = (plan.changed(mesh=Mesh(pp=2)) for plan in (Training(), frozen("0-3")))
     whole, part = (trained(model, plan, batch=2, seq=512)["stages"][1] for plan in plans)
     assert whole == part
 
@@ -1009,7 +1009,7 @@ def test_an_interleaved_pipeline_keeps_more(layers: int, pp: int, virtual: int) 
     plan = Training(micro_batch=1, mesh=Mesh(pp=pp))
     plain, more = (
         trained(model, p, batch=4 * pp, seq=2048)["stages"]
-        for p in (plan, plan._replace(schedule="interleaved", virtual=virtual))
+        for p in (plan, plan.changed(schedule="interleaved", virtual=virtual))
     )
     found = more[0]["activations"] / plain[0]["activations"]
     assert found == pytest.approx(1 + (pp - 1) / (pp * virtual), rel=1e-5)  # position ids stand in the first group only
@@ -1104,7 +1104,7 @@ def test_selective_recomputation_has_one_layers_scores() -> None:
     (stage,) = stages(model.graph, Mesh())
     plan = Training(recompute="selective", attention="eager")
     one = Reading(model.graph, model.graph.sizes(model.workload(seq=2048)), plan).one_pass(stage)
-    assert one.working == layer_bytes(plan._replace(recompute="none"), seq=2048) - layer_bytes(plan, seq=2048)
+    assert one.working == layer_bytes(plan.changed(recompute="none"), seq=2048) - layer_bytes(plan, seq=2048)
 
 
 PIPELINES = [
@@ -1181,8 +1181,8 @@ def test_formulas_give_the_bytes(
     name: str, plan: Training, adapters: Adapters | None, weights: str, every: int, mesh: Mesh
 ) -> None:
     """Of every stage, with whatever optimizer, and of everything that there is."""
-    plan = plan._replace(weights=weights if adapters else "bf16")
-    plan = plan._replace(mesh=mesh, adapters=adapters, recompute_every=every if plan.recompute == "full" else 1)
+    plan = plan.changed(weights=weights if adapters else "bf16")
+    plan = plan.changed(mesh=mesh, adapters=adapters, recompute_every=every if plan.recompute == "full" else 1)
     model = load(name)
     sizes = {"batch": 12, "seq": 128} | ({"target_seq": 32} if "target" in model.graph.workload_axes else {})
     for chosen in (plan, Serving(weights=weights, attention=plan.attention, mesh=mesh)):

@@ -65,7 +65,7 @@ def test_bytes_of_a_logit(recipe: str, outputs: str, each: float) -> None:
         found = held(model, plan, model.workload(batch=1, seq=1024))
         assert found.logits_and_loss == (12 + width * (outputs == "held")) * logits
     assert found.bytes.activations / logits == pytest.approx(each, abs=0.15)
-    eager = held(model, plan._replace(kernels="eager"), model.workload(batch=1, seq=1024))
+    eager = held(model, plan.changed(kernels="eager"), model.workload(batch=1, seq=1024))
     assert eager.bytes.activations / logits == pytest.approx(each, abs=0.01)
 
 
@@ -110,7 +110,7 @@ def test_what_the_loop_holds_is_there_in_the_layers_too() -> None:
     model = load("llama-3-8b", fields={"layers": 8, "vocab": 4096})
     run = model.workload(batch=1, seq=2048)
     plan = Training(recompute="full", recompute_every=8)
-    both = [held(model, plan._replace(outputs=outputs), run) for outputs in ("held", "released")]
+    both = [held(model, plan.changed(outputs=outputs), run) for outputs in ("held", "released")]
     assert {of.peak_at for of in both} == {"recomputation of a layer in the backward pass"}
     assert [of.logits_and_loss for of in both] == [2 * 2048 * 4096, 0]
     assert both[0].bytes.activations - both[1].bytes.activations == 2 * 2048 * 4096

@@ -210,7 +210,7 @@ def test_what_holds_for_every_plan(tp: int, pp: int, dp: int, micro: int, recomp
     assert one.bound in dict(one.parts)
     # peaks without any loss are never slower, and what is computed again is never free
     assert seconds(plan, ideal=True).seconds < one.seconds
-    assert seconds(plan._replace(recompute="none")).seconds <= one.seconds
+    assert seconds(plan.changed(recompute="none")).seconds <= one.seconds
     # twice the batch takes longer, and at most twice as long
     assert one.seconds < seconds(plan, batch=128).seconds <= 2 * one.seconds
 
@@ -285,7 +285,7 @@ def test_frozen_weights_that_zero_divides_are_gathered_and_their_gradients_are_n
     plan = plan_of(mesh={"dp": 64}, zero=3, micro_batch=1, adapters=Adapters(rank=8))
     frozen = dict(seconds(plan).parts)
     assert 0 < frozen["zero"] < whole["zero"]
-    stored = dict(seconds(plan._replace(weights="nf4")).parts)
+    stored = dict(seconds(plan.changed(weights="nf4")).parts)
     assert stored["zero"] < frozen["zero"]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, field
-from typing import Any, ClassVar, NamedTuple, Self, TypedDict, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, TypedDict, TypeVar, dataclass_transform
 
 from transformer_calc.errors import InputError
 from transformer_calc.record import LARGEST, Record, Rule, record
@@ -97,10 +97,6 @@ class Plan(Record):
     """What all of them share."""
 
     NAMED: ClassVar[str] = "`{}`"
-
-    def _replace(self, **values: Any) -> Self:
-        """The same with other values."""
-        return self.changed(**values)
 
 
 @plan

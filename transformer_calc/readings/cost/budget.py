@@ -278,7 +278,7 @@ class Checkpoint(NamedTuple):
 
 def checkpoint(graph: Graph, sizes: Sizes, plan: Training) -> Checkpoint:
     """The sizes of a checkpoint of the whole model; of adapters, without the frozen model beside them."""
-    alone = plan._replace(mesh=type(plan.mesh)(), zero=0)
+    alone = plan.changed(mesh=type(plan.mesh)(), zero=0)
     paths = lora.targets(graph, plan.adapters) if plan.adapters else frozenset[str]()
     sizes = lora.bound(sizes, plan.adapters)
     weights = full = 0

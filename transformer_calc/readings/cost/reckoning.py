@@ -240,7 +240,7 @@ def reckon(
     words = Assumed(run, {name: value for name, value in asked._asdict().items() if value is not None}, name)
     device = asked.device or published_device
     if isinstance(plan, Training) and not plan.precision:
-        plan = plan._replace(precision=budget.usual_precision(device))
+        plan = plan.changed(precision=budget.usual_precision(device))
     sizes = graph.sizes(workload)
     _check_plan(graph, sizes, plan, given)
     devices = budget.devices_of(plan, asked.devices, run.devices, given)
@@ -366,7 +366,7 @@ def _as_published(plan: Training, run: TrainingRun, given: frozenset[str]) -> tu
     ways = {name: known.pop(name) for name in tuple(known) if name in MESH}
     if "sp" in ways:
         ways["sp"] = bool(ways["sp"])
-    found = plan._replace(mesh=plan.mesh._replace(**ways), **known)
+    found = plan.changed(mesh=plan.mesh.changed(**ways), **known)
     return found, given | frozenset(known) | frozenset(ways)
 
 
@@ -411,10 +411,10 @@ def _check_peak(
 def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Serving, given: frozenset[str]) -> None:
     """Refuse a plan that no devices can run, whatever is chosen of what is not given."""
     mesh = plan.mesh
-    mesh = mesh._replace(dp=mesh.dp if "dp" in given else mesh.ep, sp=mesh.sp and "tp" in given)
+    mesh = mesh.changed(dp=mesh.dp if "dp" in given else mesh.ep, sp=mesh.sp and "tp" in given)
     check_mesh(mesh, graph, sizes)
     if isinstance(plan, Serving):
-        check_serving(plan._replace(mesh=mesh._replace(dp=1)), sizes)
+        check_serving(plan.changed(mesh=mesh.changed(dp=1)), sizes)
         list(stages(graph, mesh))
         return
     if plan.freeze:
@@ -427,7 +427,7 @@ def _check_plan(graph: Graph, sizes: Sizes, plan: Training | Serving, given: fro
     interleaved = plan.schedule == "interleaved"
     pp = mesh.pp if "pp" in given or not interleaved else max(mesh.pp, 2)
     virtual = 2 if interleaved and "virtual" not in given else plan.virtual
-    tried = plan._replace(mesh=mesh._replace(dp=1, pp=pp), virtual=virtual, micro_batch=1)
+    tried = plan.changed(mesh=mesh.changed(dp=1, pp=pp), virtual=virtual, micro_batch=1)
     check_training(tried, {**sizes, "batch": pp})  # what is trained is rounded up to whole micro-batches
     list(stages(graph, mesh, virtual if "virtual" in given else 1))
 
@@ -509,7 +509,7 @@ def _published(graph: Graph, sizes: Sizes, terms: Terms, run: TrainingRun, plan:
         pace = ("tflops", run.tflops_per_device)
     else:
         return None
-    work = budget.work_of(graph, sizes, plan._replace(recompute=run.recompute or "none"))
+    work = budget.work_of(graph, sizes, plan.changed(recompute=run.recompute or "none"))
     return budget.cost(work, terms._replace(devices=run.devices, pace=pace))
 
 

@@ -227,7 +227,7 @@ class Common:
         of = part.path, mesh.tp, mesh.ep, ranks, zero
         if of not in self._bytes:
             if self.plan.adapters or self.graph.frozen:
-                plan = self.plan._replace(mesh=mesh, zero=zero)
+                plan = self.plan.changed(mesh=mesh, zero=zero)
                 self._bytes[of] = part_bytes(part, self.sizes, plan, self.paths, self.still)
             else:
                 if of[:3] not in self._shares:
@@ -237,7 +237,7 @@ class Common:
 
     def frozen(self, part: Component, mesh: Mesh) -> Any:
         """Bytes of what does not learn of one device's share of a tensor beside its adapters."""
-        return frozen_bytes(part, self.sizes, self.plan._replace(mesh=mesh, zero=0)) if self.plan.adapters else 0
+        return frozen_bytes(part, self.sizes, self.plan.changed(mesh=mesh, zero=0)) if self.plan.adapters else 0
 
 
 class Reading:

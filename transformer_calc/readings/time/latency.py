@@ -78,7 +78,7 @@ class Server:
         self, graph: Graph, plan: Serving, device: Device, *, compute: str | None = None, ideal: bool = False
     ) -> None:
         if device.kind == "TPU":  # its compiler splits what lies between matmuls, and sends beside them
-            plan = plan._replace(mesh=plan.mesh._replace(sp=plan.mesh.tp > 1))
+            plan = plan.changed(mesh=plan.mesh.changed(sp=plan.mesh.tp > 1))
         self.graph, self.plan, self.device = graph, plan, device
         self.compute = computes(plan, device, compute)
         self.rates: Rates = roofline.rates(device, self.compute, ideal=ideal)

@@ -50,7 +50,7 @@ def choose(graph: Graph, sizes: Sizes, device: Device, devices: int, plan: Train
     best: Candidate | None = None
     for found in search.plans():
         for micro in search.micro_batches:
-            tried = search.timed(found._replace(micro_batch=micro), best.seconds if best else math.inf)
+            tried = search.timed(found.changed(micro_batch=micro), best.seconds if best else math.inf)
             if tried is None:
                 break
             if best is not None and tried.seconds > 1.2 * best.seconds:
@@ -121,7 +121,7 @@ class _Search:
                         whole = found.mesh.devices == self.devices
                         if not (first or whole):
                             continue
-                        least = self._least(found._replace(micro_batch=self.micro_batches[0]))
+                        least = self._least(found.changed(micro_batch=self.micro_batches[0]))
                         if self._may_fit(least) and self._valid(least) and self._fits(least):
                             yield found
                             first = False
@@ -146,10 +146,10 @@ class _Search:
         dp = mesh.dp if "dp" in fixed else self.devices // one
         if not dp or dp * one > self.devices or (dp * one < (1 - IDLE) * self.devices and "dp" not in fixed):
             return None
-        tried = mesh._replace(tp=tp, pp=pp, dp=dp, sp=mesh.sp or (tp > 1 and "sp" not in fixed))
+        tried = mesh.changed(tp=tp, pp=pp, dp=dp, sp=mesh.sp or (tp > 1 and "sp" not in fixed))
         if tried.ep == 1 and "ep" not in fixed and "experts" in self.graph.axes:
-            tried = tried._replace(ep=self._experts(tried))
-        return self.plan._replace(mesh=tried, zero=zero if dp * mesh.cp > 1 else 0, recompute=recompute)
+            tried = tried.changed(ep=self._experts(tried))
+        return self.plan.changed(mesh=tried, zero=zero if dp * mesh.cp > 1 else 0, recompute=recompute)
 
     def _experts(self, mesh: Mesh) -> int:
         """Experts are split over the copies of a node, or over as many as there are experts."""
@@ -228,7 +228,7 @@ class _Search:
         while True:
             start = best
             for plan in self._near(start.plan):
-                key = plan._replace(virtual=1, schedule="1f1b")
+                key = plan.changed(virtual=1, schedule="1f1b")
                 if key in seen:
                     continue
                 seen.add(key)
@@ -254,7 +254,7 @@ class _Search:
             meshes += [(mesh.tp, pp) for pp in lengths[max(at - 2, 0) : at + 3]]
         for tp in [tp for tp in (mesh.tp // 2, 2 * mesh.tp) if tp in widths]:
             meshes += [(tp, mesh.pp), *[(tp, pp) for pp in lengths if pp * tp == mesh.pp * mesh.tp]]
-        base = plan._replace(virtual=self.plan.virtual, schedule=self.plan.schedule)
+        base = plan.changed(virtual=self.plan.virtual, schedule=self.plan.schedule)
         again = (plan.recompute,) if "recompute" in fixed else ("none", "full")
         zeros = (plan.zero,) if "zero" in fixed else (0, 1, 2, 3)
         micros = [n for n in self.micro_batches if plan.micro_batch is None or n in _beside(plan.micro_batch)]
@@ -264,12 +264,12 @@ class _Search:
         for tp, pp, zero, recompute, micro in ways:
             found = self._plan(tp, pp, zero, recompute)
             if found is not None:
-                yield base._replace(mesh=found.mesh, zero=found.zero, recompute=recompute, micro_batch=micro)
+                yield base.changed(mesh=found.mesh, zero=found.zero, recompute=recompute, micro_batch=micro)
 
     def _least(self, plan: Training) -> Training:
         """The plan with the fewest groups of layers that its schedule takes."""
         several = plan.schedule == "interleaved" and "virtual" not in self.fixed
-        return plan._replace(virtual=GROUPS[1]) if several else plan
+        return plan.changed(virtual=GROUPS[1]) if several else plan
 
     def smallest(self) -> Candidate | None:
         """Of the plans on the mesh that is given, none of which fits, the one that needs the least memory."""
@@ -280,7 +280,7 @@ class _Search:
                 found = self._plan(mesh.tp, mesh.pp, zero, recompute)
                 if found is None:
                     continue
-                plan = self._least(found._replace(micro_batch=self.micro_batches[0]))
+                plan = self._least(found.changed(micro_batch=self.micro_batches[0]))
                 if not self._valid(plan):
                     continue
                 padded = self._padded(plan)
@@ -305,7 +305,7 @@ class _Search:
             groups = (plan.virtual,)
         fastest: Candidate | None = None
         for virtual in groups:
-            how = plan._replace(virtual=virtual, schedule="interleaved" if virtual > 1 else plan.schedule)
+            how = plan.changed(virtual=virtual, schedule="interleaved" if virtual > 1 else plan.schedule)
             if virtual > 1 and not self._valid(how):
                 continue
             padded = self._padded(how)

@@ -289,6 +289,27 @@ def test_frozen_weights_that_zero_divides_are_gathered_and_their_gradients_are_n
     assert stored["zero"] < frozen["zero"]
 
 
+def test_an_optimizer_may_multiply_matrices() -> None:
+    """Muon's update of Llama 3 8B by hand: 32 layers of q, o; k, v; gate, up, down; on one device and on eight."""
+    rates = roofline.rates(hardware.load("h100-sxm"), "bf16")
+
+    def optimizing(name: str, zero: int, dp: int) -> float:
+        plan = plan_of(mesh={"dp": dp}, zero=zero, micro_batch=1, optimizer=name)
+        return dict(seconds(plan, batch=8).parts)["optimizer"]
+
+    matrices = 2 * [(4096, 4096)] + 2 * [(1024, 4096)] + 3 * [(4096, 14336)]
+    flops_of = 32 * sum(5 * 2 * (2 * n * m**2 + m**3) for m, n in matrices)
+    held = transformer_calc.load("llama-3-8b").params().total
+    layers = 32 * sum(m * n for m, n in matrices)
+    for zero, dp in ((0, 1), (1, 8)):
+        ranks = dp if zero else 1
+        # one state of 4 bytes less to read and to write, of each entry of a matrix of the layers
+        less = 2 * 4 * layers / rates.memory / ranks
+        assert layers < held
+        more = flops_of / rates.matmul / ranks
+        assert optimizing("muon", zero, dp) == pytest.approx(optimizing("adamw", zero, dp) + more - less, rel=1e-3)
+
+
 def test_plans_of_one_search_are_timed_as_each_by_itself() -> None:
     model, device = transformer_calc.load("mixtral-8x7b"), hardware.load("h100-sxm")
     sizes = model.graph.bind({"batch": 64, "seq": 2048, "cached": 0})

@@ -186,6 +186,14 @@ def test_adafactor_keeps_rows_and_columns() -> None:
     assert adafactor.bytes_of((8, 1000, 300)) == 8 * adafactor.bytes_of((1000, 300))  # stacked experts
 
 
+def test_muon_orthogonalises_each_matrix() -> None:
+    """Five iterations of 2·(2·n·m² + m³), m the smaller size (Jordan et al. 2024)."""
+    muon = optimizer("muon")
+    assert muon.flops_of((300, 1000)) == muon.flops_of((1000, 300)) == 5 * 2 * (2 * 1000 * 300**2 + 300**3)
+    assert muon.flops_of((8, 300, 1000)) == 8 * muon.flops_of((300, 1000))
+    assert muon.flops_of((300,)) == muon.flops_of((300, 1000), "embedding") == optimizer("adamw").flops_of((3, 4)) == 0
+
+
 def test_muon_leaves_embeddings_heads_and_vectors_to_adamw() -> None:
     muon, adamw = optimizer("muon"), optimizer("adamw")
     assert muon.bytes_of((1000, 300)) == 4 * 300_000

@@ -8,7 +8,7 @@ symbols alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from transformer_calc.errors import InputError, beginning, did_you_mean, shown
@@ -322,6 +322,13 @@ class Optimizer(NamedTuple):
     factored: bool = False  # a matrix keeps a sum for each row and each column instead of a state
     hidden_states: int | None = None  # of matrices other than embeddings and heads, where that differs
     note: str = ""
+    update: Callable[[Any, Any], Any] | None = None  # matmul FLOPs of an update of one of these, by its two sizes
+
+    def flops_of(self, dims: Sequence[Any], role: str = "hidden") -> Any:
+        """Matmul FLOPs of an update of a tensor of this shape, of which the last two dims are a matrix's."""
+        if self.update is None or role != "hidden" or len(dims) < 2:
+            return 0
+        return _product(dims[:-2]) * self.update(*dims[-2:])
 
     def bytes_of(
         self,
@@ -353,6 +360,18 @@ class Optimizer(NamedTuple):
 
 
 ROLES = ("hidden", "embedding", "head")
+NEWTON_SCHULZ = 5  # iterations
+
+
+def newton_schulz(m: int, n: int) -> int:
+    """FLOPs of bringing a matrix near to an orthogonal one, by the smaller of its sizes m and the other one n.
+
+    An iteration is X·Xᵀ, the square of that, and their sum times X: 2·(2·n·m² + m³) FLOPs (Jordan et al. 2024,
+    kellerjordan.github.io/posts/muon).
+    """
+    m, n = min(m, n), max(m, n)
+    return NEWTON_SCHULZ * 2 * (2 * n * m**2 + m**3)
+
 
 _OPTIMIZERS = (
     Optimizer("adamw", 2, f"Loshchilov and Hutter 2017, arXiv 1711.05101; {ZERO}: 8 bytes in fp32"),
@@ -380,6 +399,7 @@ _OPTIMIZERS = (
         "Jordan et al. 2024, kellerjordan.github.io/posts/muon; Liu et al. 2025, arXiv 2502.16982",
         hidden_states=1,
         note="embeddings, heads and vectors by AdamW",
+        update=newton_schulz,
     ),
 )
 OPTIMIZERS: Mapping[str, Optimizer] = {optimizer.name: optimizer for optimizer in _OPTIMIZERS}

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.expr import ceil_div, divide, formula_of, largest, number_of, paired
-from transformer_calc.graph.core import Graph, Sizes
+from transformer_calc.graph.core import Graph, Sizes, product
 from transformer_calc.ops.kept import How
 from transformer_calc.plan import USUAL, Mesh, Serving, Training
 from transformer_calc.readings.count import lora
@@ -221,6 +221,14 @@ class Common:
             return part.path
         return part.block.path, part.block.title, part.dims, part.out, part.routed, part.path.endswith(".weight")
 
+    def update_flops(self, part: Component, mesh: Mesh) -> float:
+        """Matmul FLOPs of an update of one device's share of a tensor, or of its adapters, before ZeRO divides them."""
+        if self.states.optimizer.update is None or not part.path.endswith(".weight"):
+            return 0.0
+        learning = lora.adapters(part, self.paths) if self.plan.adapters else (part,)
+        whole = sum(self.states.update_flops(one, self.sizes) for one in learning)
+        return float(whole * share(part, mesh, self.sizes).entries / part.entries(self.sizes)) if whole else 0.0
+
     def bytes(self, part: Component, mesh: Mesh, zero: int) -> tuple[Any, Any, Any]:
         """Bytes of (weights, gradients, states) of one device's share of a tensor and of its adapters."""
         ranks = mesh.dp * mesh.cp if zero else 1  # which divide nothing otherwise
@@ -361,6 +369,11 @@ def state_bytes(part: Component, sizes: Sizes, plan: Training) -> tuple[Any, Any
     return States(plan).bytes(part, share(part, plan.mesh, sizes), ranks_of(part, plan.mesh), plan.zero)
 
 
+def _role(part: Component) -> str:
+    """What an optimizer takes a tensor for."""
+    return "embedding" if part.embedding else "hidden" if part.block.role in ("layer", "mtp") else "head"
+
+
 class States:
     """What training keeps of what learns: a plan's words, looked up once."""
 
@@ -370,16 +383,19 @@ class States:
         _, self.gradient, self.master = recipe.bytes_per_parameter
         self.optimizer, self.type = optimizer(plan.optimizer), recipe.states
 
+    def update_flops(self, part: Component, sizes: Sizes) -> Any:
+        """Matmul FLOPs of an update of a whole tensor."""
+        return self.optimizer.flops_of([product((dim,), sizes) for dim in part.dims], _role(part))
+
     def bytes(self, part: Component, held: Share, ranks: int, zero: int) -> tuple[Any, Any, Any]:
         """Bytes of (weights, gradients, master copy and optimizer states) of one device's share of a tensor.
 
         ZeRO divides the tensor's entries over its ranks: one has as many of each kind as that with the most of them.
         """
-        entries, chosen = held.entries, self.optimizer
+        entries, chosen, role = held.entries, self.optimizer, _role(part)
         divided = ceil_div(entries, ranks) if zero else entries
         weights = (divided if zero >= 3 else entries) * serving.weight_type(part, self.stored).bytes
         gradients = (divided if zero >= 2 else entries) * self.gradient
-        role = "embedding" if part.embedding else "hidden" if part.block.role in ("layer", "mtp") else "head"
         number = number_of(entries)
         if zero and not chosen.factored:  # of a stretch of entries, whose shape says nothing
             states = chosen.bytes_of((divided,), role, self.type, number, matrix=len(part.dims) > 1)

@@ -24,7 +24,7 @@ from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.time import communication, roofline
 from transformer_calc.readings.time.communication import Link, Transfer
 from transformer_calc.readings.time.roofline import How, Rates
-from transformer_calc.storage import STORAGE, precision, storage
+from transformer_calc.storage import STORAGE, optimizer, precision, storage
 
 NARROW = {"fp8": 1.0, "fp4": 0.5}  # bytes of an operand of a matmul that is cast down for it
 PARTS = {
@@ -66,6 +66,7 @@ class _Held(NamedTuple):
     learning: float = 0.0  # those of them that learn
     gradients: float = 0.0
     traffic: float = 0.0  # of an update, see `traffic`
+    flops: float = 0.0  # of matmuls of an update
 
     def plus(self, more: _Held, times: int = 1) -> _Held:
         """The sum with `times` more."""
@@ -123,6 +124,8 @@ def assumptions(device: Device, plan: Training) -> dict[str, str]:
     if plan.attention == "flash":
         said["flash attention"] = "of the scores what the mask lets through; shorter sequences reach less"
     said["optimizer"] = "a pass each to cast gradients, for their norm, to clip and to update"
+    if optimizer(plan.optimizer).update:
+        said["optimizer"] += "; matmuls of whole matrices, divided among the ranks that share them"
     return said
 
 
@@ -317,16 +320,18 @@ class Clock:
 
     def _after(self, run: _Run, stage: Stage, last: float) -> tuple[float, float]:
         """(gradients' collectives, optimizer) once a step, on one device of a stage; last: seconds of a micro-batch."""
-        spent, moved, zero = 0.0, 0.0, run.plan.zero
+        spent, moved, computed, zero = 0.0, 0.0, 0.0, run.plan.zero
         for group, held in self._held(stage, run.plan.mesh).items():
             joined = run.links[group]
             moved += held.traffic / (joined.ranks if zero >= 1 else 1)
+            computed += held.flops / (joined.ranks if zero >= 1 else 1)
             if zero == 0:
                 spent += communication.seconds("all-reduce", held.gradients, joined)
             elif zero < 3:
                 spent += communication.seconds("reduce-scatter", held.gradients, joined)
                 spent += communication.seconds("all-gather", held.learning, joined)
-        return self._exposed(spent, last / 2) + self._tied(run, stage), moved / self.rates.memory
+        update = moved / self.rates.memory + computed / self.rates.matmul
+        return self._exposed(spent, last / 2) + self._tied(run, stage), update
 
     def _tied(self, run: _Run, stage: Stage) -> float:
         """The first and the last stage of a pipeline sum the gradients of a token table that is the head, too."""
@@ -347,7 +352,7 @@ class Clock:
                 weights, gradients, states = self.common.bytes(part, mesh, 0)
                 learning = weights - self.common.frozen(part, mesh)
                 moved = traffic(self.per_parameter, learning, gradients, states)
-                one = _Held(weights, learning, gradients, moved)
+                one = _Held(weights, learning, gradients, moved, self.common.update_flops(part, mesh))
                 groups[group] = groups.get(group, _Held()).plus(one, number * count)
             self._kept[key] = groups
         return self._kept[key]

@@ -7,9 +7,10 @@ what it is, for `repr` and for notebooks; fields of fields by dots.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 from transformer_calc import units
+from transformer_calc.tuples import NamedTuple
 
 
 class Assumption(NamedTuple):

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, field
-from typing import Any, ClassVar, NamedTuple, TypedDict, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypedDict, TypeVar, dataclass_transform
 
 from transformer_calc.errors import InputError
 from transformer_calc.record import LARGEST, Record, Rule, record
+from transformer_calc.tuples import NamedTuple
 
 T = TypeVar("T")
 

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, field
 from types import GenericAlias, NoneType, UnionType
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from transformer_calc.errors import InputError, shown
+from transformer_calc.tuples import NamedTuple
 
 T = TypeVar("T")
 LARGEST = 10**15  # no size of a real model comes near it; larger ones are typing errors

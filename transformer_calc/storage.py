@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from transformer_calc.errors import InputError, beginning, did_you_mean, shown
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from fractions import Fraction

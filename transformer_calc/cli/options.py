@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from inspect import Parameter
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from transformer_calc.errors import InputError, shown
 from transformer_calc.output import FORMATS
 from transformer_calc.plan import BUFFERS, MODES, TRAINING, TUNING, USUAL, Adapters, Asked, Mesh, Serving, Training
 from transformer_calc.plan import asked as fields_of
+from transformer_calc.tuples import NamedTuple
 
 # The groups of options in a command's help.
 MODEL = "Model"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.ops.core import DATA as DATA
 from transformer_calc.ops.core import IDS as IDS
@@ -28,6 +28,7 @@ from transformer_calc.ops.core import axes_of as axes_of
 from transformer_calc.ops.core import product as product
 from transformer_calc.ops.core import shape as shape
 from transformer_calc.spec import WRITTEN_OUT, Execution
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.ops.core import Dims, Op
 from transformer_calc.ops.kept import (
@@ -43,6 +43,7 @@ from transformer_calc.ops.kind import (
     twice,
 )
 from transformer_calc.ops.notation import KEPT, MATRICES, NEW, NORM, SCALES, Algebra, Written, by
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from transformer_calc.ops.core import Dims, Op
 from transformer_calc.spec import Execution
+from transformer_calc.tuples import NamedTuple
 
 BOOL, FLOAT32, INT32, INT64 = 1, 4, 4, 8  # bytes
 WEIGHT = -1  # in place of an input's number: the weight

@@ -10,10 +10,11 @@ counts one FLOP for each arithmetic operation or elementary function of an entry
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.ops.core import FMA, Dim, Dims, Op, Sizes, Work, axes_of, product
 from transformer_calc.ops.kept import Keeps
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from typing import Protocol

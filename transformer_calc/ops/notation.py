@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from transformer_calc.ops.core import Dim, Op
+from transformer_calc.tuples import NamedTuple
 
 LARGEST_ROOT = 10**6  # a factor is written as a root of a whole number no larger than this
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError
 from transformer_calc.expr import number_of
 from transformer_calc.graph.core import Block, Dims, Graph, Sizes, plain, product
 from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.params import Component, components
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

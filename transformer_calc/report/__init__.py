@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from transformer_calc.errors import as_options
+from transformer_calc.tuples import NamedTuple
 
 SCHEMA = "tcalc/1"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.errors import InputError, either, misspelt, shown
 from transformer_calc.sources import files, index
+from transformer_calc.tuples import NamedTuple
 
 
 class Catalogue(NamedTuple):

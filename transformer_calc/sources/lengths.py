@@ -7,7 +7,9 @@ that fall with the distance (ALiBi) there is no such length.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from transformer_calc.tuples import NamedTuple
 
 WITHIN = ("su", "longrope", "llama3", "default", "mrope", "proportional")  # scalings whose factor the length has in it
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.sources.catalogue import MODELS as MODELS
 from transformer_calc.sources.catalogue import short
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.spec import Model

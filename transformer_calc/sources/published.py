@@ -7,9 +7,10 @@ which made the checkpoint: AutoAWQ, GPTQModel, bitsandbytes, compressed-tensors,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.errors import InputError, shown
+from transformer_calc.tuples import NamedTuple
 
 DTYPES = {
     "float64": "fp64",

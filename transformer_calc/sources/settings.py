@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import is_dataclass, replace
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc import units
 from transformer_calc.errors import InputError, did_you_mean, shown
 from transformer_calc.record import Record, fields, settle
 from transformer_calc.sources.hyperparameters import WORDS, ZERO
 from transformer_calc.spec import Dense, Layers, Model, Stack
+from transformer_calc.tuples import NamedTuple
 
 ALIASES = {"attention": "mixer"}
 OF_SEVERAL = ("activation", "bias", "dropout")  # hyperparameters of a whole model, and fields of many of its parts

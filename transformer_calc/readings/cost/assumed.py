@@ -6,7 +6,7 @@ The names of the entries are what reports and other programs refer to.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc import units
 from transformer_calc.answer import Assumption
@@ -19,6 +19,7 @@ from transformer_calc.readings.cost.schedules import Ramp
 from transformer_calc.readings.memory.training import idle_selective
 from transformer_calc.spec import Workload
 from transformer_calc.storage import precision
+from transformer_calc.tuples import NamedTuple
 
 OF_MEMORY = ("kernels", "recompute_every", "bucket_size", "prefetch", "ddp_buckets", "buffer", "lora_dropout")
 PUE = 1.1

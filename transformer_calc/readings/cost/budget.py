@@ -6,7 +6,7 @@ gives one and the number of devices the other. What would need an unknown is Non
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from transformer_calc.answer import Assumption
 from transformer_calc.errors import InputError
@@ -17,6 +17,7 @@ from transformer_calc.readings.count.flops import rows, totals
 from transformer_calc.readings.count.params import components
 from transformer_calc.readings.memory.training import state_bytes
 from transformer_calc.storage import precision, storage
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.facts import Device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.answer import Answer, Assumption, Assumptions, as_table, said
 from transformer_calc.errors import InputError
@@ -21,6 +21,7 @@ from transformer_calc.readings.count.flops import rows, scores, totals
 from transformer_calc.readings.count.params import Counts
 from transformer_calc.readings.memory.held import KvCache, Memory
 from transformer_calc.spec import Audio, Model, Tokens, Vectors, Workload
+from transformer_calc.tuples import NamedTuple
 
 SERVED, TRAINED = Serving(), Training()
 CHINCHILLA = FRONTIERS[0]

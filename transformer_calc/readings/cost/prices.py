@@ -7,10 +7,11 @@ it, nor is power, which is counted apart.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device, Price
+from transformer_calc.tuples import NamedTuple
 
 YEARS = 4.0  # that a bought device is used: an assumption (`amortize`); clouds write servers off over 4 to 6
 HOURS = 8766  # of a year of 365.25 days

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from transformer_calc.answer import Assumptions, OfModel
 from transformer_calc.errors import InputError
@@ -29,6 +29,7 @@ from transformer_calc.readings.memory.training import check as check_training
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.readings.shard import stages
 from transformer_calc.spec import Workload
+from transformer_calc.tuples import NamedTuple
 
 MOST_OF_PEAK = 1 + 1e-9  # and what rounding makes of it
 MESH = frozenset(("dp", "tp", "pp", "cp", "ep", "sp"))  # options that shape the devices

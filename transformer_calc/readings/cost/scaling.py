@@ -6,7 +6,7 @@ dense models). C = 6·N·D is their count, not the graph's.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from transformer_calc.tuples import NamedTuple
 
 PF_DAY = 10**15 * 86_400  # FLOPs: Brown et al. 2020, arXiv 2005.14165, appendix D
 HOFFMANN = "Hoffmann et al. 2022, arXiv 2203.15556"

@@ -7,10 +7,10 @@ so each is worked out from the other here and nowhere else.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.facts import SCHEDULES
+from transformer_calc.tuples import NamedTuple
 
 POINTS = 64  # of a curve, beside those where it bends
 WSD_DECAY = 0.1  # of the run: Hu et al. 2024, arXiv 2404.06395 (MiniCPM), section 4

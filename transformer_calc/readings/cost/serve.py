@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from transformer_calc import units
 from transformer_calc.answer import Assumption, Assumptions, OfModel
@@ -21,6 +21,7 @@ from transformer_calc.readings.time import communication, roofline
 from transformer_calc.readings.time.latency import WAITS, Pass, Server
 from transformer_calc.spec import Workload
 from transformer_calc.storage import COMPUTE, storage
+from transformer_calc.tuples import NamedTuple
 
 MOST_BATCH = 4096  # of the batches that are looked at
 

@@ -8,13 +8,13 @@ is [in, out], X·Wᵀ where it is [out, in].
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from transformer_calc.graph.core import Block, Dim, Graph, Op, Param, Tensor
 from transformer_calc.ops import rules
 from transformer_calc.ops.entrywise import dropped
 from transformer_calc.ops.kind import DROPS, GROWN, MAP, MATMUL, MATRIX
 from transformer_calc.ops.notation import KEPT, NAMED, NORM, SCALES, TABLE, Written
+from transformer_calc.tuples import NamedTuple
 
 # the last word of an operation's path -> the letter of what it makes
 LETTERS = {

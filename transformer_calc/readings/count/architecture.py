@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from transformer_calc.spec import Attention, Dense, LatentAttention, Layer, Mlp, Model, Moe, Patches, Stack
+from transformer_calc.tuples import NamedTuple
 
 
 class _Described(Protocol):

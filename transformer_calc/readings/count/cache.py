@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, product
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import GROWN
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

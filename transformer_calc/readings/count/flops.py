@@ -7,13 +7,14 @@ their recurrent form; all else is counted apart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.errors import InputError, check_choice
 from transformer_calc.graph.core import Block, Graph, Op, Sizes
 from transformer_calc.ops import rules
 from transformer_calc.ops.core import Work
 from transformer_calc.readings.count.gradients import flow, learns
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import gcd
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.expr import Expr, substitute, symbol, to_text
 from transformer_calc.expr import formula as text
 from transformer_calc.graph.core import Graph, Sizes, plain
 from transformer_calc.readings.count.params import params
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

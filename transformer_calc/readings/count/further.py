@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 from transformer_calc.graph.model import build
 from transformer_calc.readings.count.params import components
 from transformer_calc.spec import Model, Workload, further_layers
+from transformer_calc.tuples import NamedTuple
 
 
 class Further(NamedTuple):

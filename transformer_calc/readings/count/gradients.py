@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from transformer_calc.graph.core import Block, Op, Tensor
+from transformer_calc.tuples import NamedTuple
 
 
 class Flow(NamedTuple):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from transformer_calc.graph.core import Dims, Graph, Sizes
+from transformer_calc.tuples import NamedTuple
 
 
 class Symbol(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import check_choice
@@ -13,6 +13,7 @@ from transformer_calc.graph.core import Graph, Sizes, shape
 from transformer_calc.readings.count.formulas import Identity, identities, symbols, textbook, total_params
 from transformer_calc.readings.count.legend import Symbol, legend, symbols_of
 from transformer_calc.readings.count.params import components, params, tensors
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, overload
+from typing import Any, ClassVar, overload
 
 from transformer_calc.answer import OfModel
 from transformer_calc.errors import InputError, did_you_mean, shown
@@ -12,6 +12,7 @@ from transformer_calc.ops import rules
 from transformer_calc.readings.count.algebra import block_lines
 from transformer_calc.readings.count.legend import Symbol, legend, symbols_of
 from transformer_calc.readings.count.params import params
+from transformer_calc.tuples import NamedTuple
 
 LONGEST = 1000  # layers that are written out one by one
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from transformer_calc import ops
 from transformer_calc.answer import OfModel
@@ -14,6 +14,7 @@ from transformer_calc.readings.count import formulas
 from transformer_calc.readings.count.flops import Row, Totals, check_options, mean_keys, rows, scores, totals
 from transformer_calc.readings.count.legend import Symbol, legend
 from transformer_calc.readings.count.params import components, params
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

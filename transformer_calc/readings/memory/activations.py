@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from transformer_calc.graph.core import (
     DATA,
@@ -65,6 +65,7 @@ from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.flops import RECOMPUTE
 from transformer_calc.readings.count.gradients import computed, flow, learns
 from transformer_calc.spec import Execution
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.expr import divide, largest
 from transformer_calc.graph.core import Block, Dims, Graph, Op
@@ -17,6 +17,7 @@ from transformer_calc.ops import rules
 from transformer_calc.ops.kind import EXPERTS, MATRIX, PRODUCT, SENDS, SPREAD
 from transformer_calc.readings.shard import Local, Stage
 from transformer_calc.storage import precision
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.plan import Mesh, Training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from transformer_calc.answer import Assumptions, OfModel
 from transformer_calc.errors import InputError, check_choice
@@ -19,6 +19,7 @@ from transformer_calc.readings.memory.serving import tokens_in_cache, weight_byt
 from transformer_calc.readings.memory.training import state_bytes
 from transformer_calc.readings.shard import check, parts_of, stages
 from transformer_calc.spec import Workload
+from transformer_calc.tuples import NamedTuple
 
 SOLVE = ("batch", "context", "devices")
 MOST = 2**40  # of a batch or a context: beyond it, nothing is searched

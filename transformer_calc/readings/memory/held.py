@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from transformer_calc.answer import Assumptions, OfModel
 from transformer_calc.errors import InputError
@@ -21,6 +21,7 @@ from transformer_calc.readings.shard import Stage, stages
 from transformer_calc.readings.shard import check as check_mesh
 from transformer_calc.spec import Workload
 from transformer_calc.storage import storage
+from transformer_calc.tuples import NamedTuple
 
 
 class KvCache(NamedTuple):

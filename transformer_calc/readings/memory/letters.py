@@ -7,7 +7,7 @@ storage type are not full, is rounded up in the formula, too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.expr import divide, evaluate, formula_of, number_of, paired, settled, symbol
 from transformer_calc.graph.core import Graph, Sizes, plain
@@ -16,6 +16,7 @@ from transformer_calc.readings.count import lora
 from transformer_calc.readings.count.formulas import Identity, identities, merged_layers, textbook
 from transformer_calc.readings.memory import training
 from transformer_calc.readings.shard import Stage
+from transformer_calc.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from transformer_calc.expr import Size

@@ -6,7 +6,7 @@ pairs, so are bytes: numbers with their formulas.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.errors import InputError
 from transformer_calc.expr import ceil_div, ceil_to, largest, number_of
@@ -19,6 +19,7 @@ from transformer_calc.readings.count.params import Component, of_block
 from transformer_calc.readings.memory.parts import Bytes, StageMemory
 from transformer_calc.readings.shard import PADDED, Local, Stage, content, copies, key, layers_of, parts_of, share
 from transformer_calc.storage import Storage, storage
+from transformer_calc.tuples import NamedTuple
 
 COPY = "dequantised_matrix"
 PLAIN = ("fp64", "fp32", "tf32", "bf16", "fp16")  # types that everything is stored in

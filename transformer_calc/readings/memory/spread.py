@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from transformer_calc.errors import InputError
 from transformer_calc.graph.core import Graph
 from transformer_calc.plan import Mesh, Serving, Training
+from transformer_calc.tuples import NamedTuple
 
 FREE = ("tp", "pp", "dp")  # the ways that are found where they are not given
 

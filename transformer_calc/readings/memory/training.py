@@ -16,7 +16,7 @@ the gradient of that and its own, and the logit itself while the loop holds the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.errors import InputError, did_you_mean
 from transformer_calc.expr import ceil_div, divide, formula_of, largest, number_of, paired
@@ -30,6 +30,7 @@ from transformer_calc.readings.memory.activations import Saved
 from transformer_calc.readings.memory.parts import Bytes, StageMemory
 from transformer_calc.readings.shard import Local, Share, Stage, content, key, layers_of, parts_of, share, tied
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
+from transformer_calc.tuples import NamedTuple
 
 LOSS = ("loss", "targets")  # roles of what the loss keeps
 START = "start of the backward pass"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from transformer_calc.graph.core import Dims, Op
 from transformer_calc.ops import rules
 from transformer_calc.ops.kind import MATMUL, NORMS, PRODUCT, SINES, WEIGHS, dims_of
 from transformer_calc.ops.notation import by
+from transformer_calc.tuples import NamedTuple
 from transformer_calc.units import is_whole
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from transformer_calc.ops.tables import sinusoids
 from transformer_calc.readings.count.legend import symbols_of
 from transformer_calc.readings.count.shapes import expanded
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Stack, Tokens, Vectors
+from transformer_calc.tuples import NamedTuple
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -7,12 +7,13 @@ does them, and the load of each expert by the router. `verify` holds them agains
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from transformer_calc.graph.core import Block, Dim, Graph, Op, Param, Sizes, Tensor, product, shape
 from transformer_calc.ops import rules
+from transformer_calc.tuples import NamedTuple
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Weights = Callable[[str, int], Array]  # (path of a parameter, which of its copies) -> the array

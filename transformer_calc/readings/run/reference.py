@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from transformer_calc.readings.run.machine import Machine, Outcome
 from transformer_calc.readings.run.verify import Check, Verification, held, refuse_if_too_large, too_long
 from transformer_calc.readings.run.weights import JOINT, Checkpoint, Loaded, Match, match, untied
 from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
+from transformer_calc.tuples import NamedTuple
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from transformer_calc.ops.kind import CONVOLUTION, GROWN, PART, SAME
 from transformer_calc.readings.count.params import params
 from transformer_calc.readings.run.machine import Machine, Observed, Outcome, Weights, random_weights
 from transformer_calc.spec import Audio, Averaging, Model, Patches, Vectors, Workload
+from transformer_calc.tuples import NamedTuple
 from transformer_calc.units import format_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from transformer_calc.readings.run.machine import Machine
 from transformer_calc.readings.run.verify import too_long
 from transformer_calc.readings.run.weights import Checkpoint, Loaded, is_folder, match
 from transformer_calc.spec import Model, Patches, Workload
+from transformer_calc.tuples import NamedTuple
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from transformer_calc.errors import InputError, shown
 from transformer_calc.graph.core import Graph, Sizes, shape
 from transformer_calc.ops.tables import sinusoids
 from transformer_calc.readings.count.params import Component, Tensor, tensors
+from transformer_calc.tuples import NamedTuple
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -10,7 +10,7 @@ devices pass on (w - 1)/w of the data, twice for an all-reduce (Thakur et al. 20
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Op, Sizes
@@ -19,6 +19,7 @@ from transformer_calc.ops.kind import EXPERTS, GROWN, LINEAR, LINEAR_IN_FIRST, M
 from transformer_calc.plan import Mesh
 from transformer_calc.readings.shard import divisor
 from transformer_calc.readings.time.roofline import How, Reader, reached, unknown
+from transformer_calc.tuples import NamedTuple
 
 HOP, FAR_HOP, TORUS_HOP = 3e-6, 5e-6, 1e-6  # seconds of a step between devices of a node, of nodes, of a torus
 ORDER = ("tp", "cp", "dp", "pp")  # neighbours in tp are neighbours in a node, as Megatron-LM places ranks

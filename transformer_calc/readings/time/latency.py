@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Graph, Op, Sizes, plain, product
@@ -23,6 +23,7 @@ from transformer_calc.readings.time import communication, roofline
 from transformer_calc.readings.time.communication import Link
 from transformer_calc.readings.time.roofline import How, Rates
 from transformer_calc.storage import storage
+from transformer_calc.tuples import NamedTuple
 
 WAITS = {
     "memory": "memory bandwidth",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device
@@ -21,6 +21,7 @@ from transformer_calc.plan import Mesh, Training
 from transformer_calc.readings.memory import training
 from transformer_calc.readings.shard import Stage, check, content
 from transformer_calc.readings.time import step
+from transformer_calc.tuples import NamedTuple
 
 MICRO_BATCHES = (1, 2, 4, 8, 16)
 GROUPS = (1, 2, 4)  # of layers of a stage, where an interleaved schedule is left to choose

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.errors import InputError
 from transformer_calc.facts import Device
@@ -39,6 +39,7 @@ from transformer_calc.plan import Mesh
 from transformer_calc.readings.count.flops import visible_pairs
 from transformer_calc.readings.count.gradients import Flow, flow, learns
 from transformer_calc.readings.shard import copies, splits
+from transformer_calc.tuples import NamedTuple
 
 # rows × columns of a tile, and its rate against the largest: a smaller tile reads its operands more often
 TILES = (

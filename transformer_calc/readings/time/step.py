@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformer_calc.facts import Device
 from transformer_calc.graph.core import Block, Graph, Sizes
@@ -25,6 +25,7 @@ from transformer_calc.readings.time import communication, roofline
 from transformer_calc.readings.time.communication import Link, Transfer
 from transformer_calc.readings.time.roofline import How, Rates
 from transformer_calc.storage import STORAGE, optimizer, precision, storage
+from transformer_calc.tuples import NamedTuple
 
 NARROW = {"fp8": 1.0, "fp4": 0.5}  # bytes of an operand of a matmul that is cast down for it
 PARTS = {

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 from transformer_calc import consistency
 from transformer_calc.answer import as_table
 from transformer_calc.errors import InputError, NotSettable, shown
-from transformer_calc.facts import TrainingRun
 from transformer_calc.graph.core import Graph
-from transformer_calc.plan import How, Mesh, Serving, Training, made
 from transformer_calc.sources.lengths import Length
 from transformer_calc.spec import Audio, Model, Patches, Tokens, Workload
 
 if TYPE_CHECKING:
     from transformer_calc.answer import Assumption
     from transformer_calc.expr import Size
-    from transformer_calc.facts import Device
+    from transformer_calc.facts import Device, TrainingRun
+    from transformer_calc.plan import How, Mesh, Serving, Training
     from transformer_calc.readings.cost.compare import Comparison, Portrait
     from transformer_calc.readings.cost.reckoning import Reckoning
     from transformer_calc.readings.cost.serve import Serve
@@ -466,6 +465,7 @@ class Transformer:
         >>> load("llama-3-70b").memory(device="h100-sxm", tp=4, context=8192).total
         35950048512
         """
+        from transformer_calc.plan import Training
         from transformer_calc.readings.memory import assumed, held
 
         run = self.workload(batch, seq, target_seq, context)
@@ -557,6 +557,7 @@ class Transformer:
         >>> load("llama-3-8b").serve(device="h100-sxm", seq=2048, batch=16).fits
         True
         """
+        from transformer_calc.plan import Serving, Training
         from transformer_calc.readings.cost import serve
         from transformer_calc.readings.memory import assumed
 
@@ -594,6 +595,7 @@ class Transformer:
 
     def held(self, run: Workload, plan: Serving | Training, overhead: int = 0) -> Held:
         """What one device of each stage holds."""
+        from transformer_calc.plan import Training
         from transformer_calc.readings.memory.held import held
 
         graph = self.absorbed if run.context else self.graph
@@ -698,7 +700,8 @@ class Transformer:
         >>> f"{load('gpt3').cost(mfu=0.3, device='a100', devices=1024).cost.days:.1f}"
         '39.0'
         """
-        from transformer_calc.facts import Grid
+        from transformer_calc.facts import Grid, TrainingRun
+        from transformer_calc.plan import Serving, Training, made
         from transformer_calc.readings.cost import reckoning
         from transformer_calc.readings.cost.budget import chosen
         from transformer_calc.readings.cost.schedules import Span
@@ -782,6 +785,7 @@ class Transformer:
         self, run: Workload | None, notes: Iterable[str], asked: Mapping[str, int], terms: Mapping[str, Any]
     ) -> Portrait:
         """What is known of it beside others; asked: sizes that were given; terms: of the device and of training."""
+        from transformer_calc.facts import TrainingRun
         from transformer_calc.readings.cost.compare import Portrait, passes
         from transformer_calc.readings.count.cache import cached
         from transformer_calc.readings.count.params import params
@@ -849,6 +853,8 @@ def noted(about: dict[str, Any], note: str) -> dict[str, Any]:
 
 def _planned(plan: Serving | Training | None, how: How) -> Serving | Training:
     """The plan that is given, or that its fields make."""
+    from transformer_calc.plan import made
+
     if plan is not None and how:
         raise InputError(f"`plan` and {', '.join(f'`{name}`' for name in how)} are given; give one of them")
     return made(how) if plan is None else plan

@@ -194,7 +194,7 @@ def command(
     examples: str,
     to: typer.Typer = app,
     takes: Literal["model", "models", "nothing"] = "model",
-    plan: options.Plans | None = None,
+    plan: Literal["all", "serving", "chosen"] | None = None,
     found: tuple[str, ...] = (),
     name: str | None = None,
     default: str | None = None,
@@ -202,14 +202,14 @@ def command(
     """Make a function that returns a report a command.
 
     takes:  what it is handed first: a model, or several, and the sizes of the workload that were given
-    plan:  whether, and how, it is then handed what was asked of the plan; see `options.of_a_plan`, also for `found`
+    plan:  whether, and how, it is then handed what was asked of the plan; see `plans.of_a_plan`, also for `found`
     default:  the preset for a command line that describes no model, where it is not every command's
     """
 
     def register(body: Callable[..., "Report"]) -> Callable[..., "Report"]:
         handed = (2 if takes != "nothing" else 0) + bool(plan)
         own = list(inspect.signature(body).parameters.values())[handed:]
-        of_plan = options.of_a_plan(plan, found) if plan else ()
+        of_plan = _of_a_plan(plan, found) if plan else ()
         models = {"model": options.of_a_model, "models": options.of_several_models, "nothing": tuple}[takes]()
 
         def run_command(**given: Any) -> None:
@@ -254,11 +254,19 @@ def _note(text: str) -> None:
     streams.say("note", as_options(text))
 
 
+def _of_a_plan(which: Literal["all", "serving", "chosen"], found: tuple[str, ...]) -> tuple[Parameter, ...]:
+    from transformer_calc.cli.plans import of_a_plan  # which records few commands need
+
+    return of_a_plan(which, found)
+
+
 def _plan_of(given: Mapping[str, Any], of_plan: tuple[Parameter, ...]) -> dict[str, Any]:
     """What was asked of the plan."""
     how = {option.name: given[option.name] for option in of_plan if given[option.name] is not None}
     if "buffer" in how:
-        how["buffer"] = options.sizes_of_buffers(how["buffer"])
+        from transformer_calc.cli.plans import sizes_of_buffers
+
+        how["buffer"] = sizes_of_buffers(how["buffer"])
     return how
 
 

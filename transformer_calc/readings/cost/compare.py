@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformer_calc.answer import Answer, Assumption, Assumptions, as_table, said
 from transformer_calc.errors import InputError
@@ -13,7 +13,6 @@ from transformer_calc.graph.core import Graph
 from transformer_calc.plan import Serving, Training
 from transformer_calc.readings.cost.reckoning import Reckoning
 from transformer_calc.readings.cost.scaling import FRONTIERS
-from transformer_calc.readings.cost.serve import Serve
 from transformer_calc.readings.count import architecture
 from transformer_calc.readings.count.architecture import Fact, group
 from transformer_calc.readings.count.cache import cached
@@ -22,6 +21,9 @@ from transformer_calc.readings.count.params import Counts
 from transformer_calc.readings.memory.held import KvCache, Memory
 from transformer_calc.spec import Audio, Model, Tokens, Vectors, Workload
 from transformer_calc.tuples import NamedTuple
+
+if TYPE_CHECKING:  # not imported where nothing is served
+    from transformer_calc.readings.cost.serve import Serve
 
 SERVED, TRAINED = Serving(), Training()
 CHINCHILLA = FRONTIERS[0]

@@ -272,10 +272,8 @@ def _plan_of(given: Mapping[str, Any], of_plan: tuple[Parameter, ...]) -> dict[s
 
 def _of_checkpoint(report: "Report") -> list[str]:
     """What the answer says of a checkpoint that is stored otherwise than it was counted."""
-    assumptions = report.data.get("assumptions")
-    found = assumptions if isinstance(assumptions, dict) else {}
-    texts = {name: one["text"] if isinstance(one, dict) else one for name, one in found.items()}
-    return [f"{name}: {text}" for name, text in texts.items() if name.startswith("checkpoint")]
+    found: Any = report.data.get("assumptions", {})
+    return [f"{name}: {one['text']}" for name, one in found.items() if name.startswith("checkpoint")]
 
 
 def _load(given: Mapping[str, Any], default: str | None = None) -> Any:

@@ -179,6 +179,11 @@ class Graph(NamedTuple):
     continues: bool = False  # it is trained to continue its own input: the targets are the inputs, one token on
     frozen: Frozen | None = None  # what of it does not learn, where something is frozen
 
+    @property
+    def n_layers(self) -> int:
+        """Layers of all stacks together."""
+        return sum(len(cycle) * times for runs in self.orders.values() for cycle, times in runs)
+
     def sizes(self, workload: Workload) -> dict[str, Size]:
         """Every axis as a number."""
         given = {"batch": workload.batch, "seq": workload.seq, "target": workload.target or 1}

@@ -16,6 +16,7 @@ from transformer_calc.readings.count.params import Component
 from transformer_calc.readings.memory.held import Held, room_of
 from transformer_calc.readings.memory.parts import Bytes
 from transformer_calc.readings.memory.serving import tokens_in_cache, weight_bytes
+from transformer_calc.readings.memory.spread import divisors
 from transformer_calc.readings.memory.training import state_bytes
 from transformer_calc.readings.shard import check, parts_of, stages
 from transformer_calc.spec import Workload
@@ -248,17 +249,9 @@ def _meshes(
     mesh, sizes = plan.mesh, graph.sizes(workload)
     train = isinstance(plan, Training)
     widths = (mesh.tp,) if mesh.tp > 1 or "tp" in given else range(1, (device.node or MOST_DEVICES) + 1)
-    layers = sum(len(cycle) * times for of in graph.orders.values() for cycle, times in of)
-    lengths = (
-        (mesh.pp,)
-        if mesh.pp > 1 or "pp" in given
-        else [n for n in range(1, min(layers, MOST_DEVICES) + 1) if layers % n == 0]
-    )
-    batch = workload.batch
-    most = min(batch, MOST_DEVICES)
-    copies = (
-        (mesh.dp,) if mesh.dp > 1 or "dp" in given or not train else [n for n in range(1, most + 1) if batch % n == 0]
-    )
+    lengths = (mesh.pp,) if mesh.pp > 1 or "pp" in given else [n for n in divisors(graph.n_layers) if n <= MOST_DEVICES]
+    fixed = mesh.dp > 1 or "dp" in given or not train
+    copies = (mesh.dp,) if fixed else [n for n in divisors(workload.batch) if n <= MOST_DEVICES]
     found = []
     for tp in widths:
         if not _divides(mesh.changed(tp=tp, dp=max(mesh.dp, mesh.ep), sp=False), graph, sizes):

@@ -74,8 +74,7 @@ def _order(trains: bool) -> Callable[[Mesh], tuple[int, int]]:
 
 def _meshes(mesh: Mesh, rest: int, free: list[str], graph: Graph, node: int | None) -> Iterator[Mesh]:
     """Each way to divide so many devices over the free ways."""
-    layers = sum(len(cycle) * times for of in graph.orders.values() for cycle, times in of)
-    most = {"tp": node or rest, "pp": layers, "dp": rest}
+    most = {"tp": node or rest, "pp": graph.n_layers, "dp": rest}
     ways = {name: [n for n in divisors(rest) if n <= most[name]] if name in free else [1] for name in FREE}
     for tp in ways["tp"]:
         for pp in ways["pp"]:

@@ -19,6 +19,7 @@ from transformer_calc.facts import Device
 from transformer_calc.graph.core import Graph, Sizes, plain
 from transformer_calc.plan import Mesh, Training
 from transformer_calc.readings.memory import training
+from transformer_calc.readings.memory.spread import divisors
 from transformer_calc.readings.shard import Stage, check, content
 from transformer_calc.readings.time import step
 from transformer_calc.tuples import NamedTuple
@@ -95,8 +96,8 @@ class _Search:
     ) -> None:
         self.graph, self.sizes, self.device, self.devices = graph, sizes, device, devices
         self.plan, self.fixed = plan, fixed
-        self.layers = layers = sum(len(cycle) * times for runs in graph.orders.values() for cycle, times in runs)
-        self.divisors = [n for n in range(1, layers + 1) if layers % n == 0]
+        self.layers = layers = graph.n_layers
+        self.divisors = divisors(layers)
         self.clock = step.Clock(graph, sizes, plan, device)
         self.seconds: dict[Training, float] = {}  # of the plans that were timed
         self.fitting: dict[tuple[Training, int], bool] = {}
